@@ -1,0 +1,246 @@
+/* µGraphs: programs on tensors at three levels of a GPU (Mirage, OSDI'25, section 2).
+
+   A mugraph is a flat value: arrays of small structs with indices inside and no pointers. Copying, hashing and saving
+   it are trivial. Its kernel graph has tensors in device memory; every operator is a pre-defined kernel (an operator of
+   op.def) or a graph-defined kernel (MUGRAPH_OP_CUSTOM) whose block graph stands in block[op.block].
+
+   An input program is a mugraph without graph-defined kernels.
+
+   Conventions
+   - Kernel graph: tensors 0 .. n_inputs-1 are the program's inputs; operators are in topological order and each
+     operator's outputs are new tensors. output[] names the program's outputs.
+   - Block graph: operator i produces tile i (same index); savers produce none. Operators are in topological order.
+     What runs when is derived: an operator that reads an accumulator, directly or not, runs after the loop
+     (after_loop); all others run once an iteration, though a tile that no looped input reaches is the same in each.
+   - Shapes are row major, dim[0] outermost, at most MUGRAPH_DIMS of them. Reductions keep their dimension with size 1.
+   - Broadcasting (elementwise, and the leading dimensions of matmul): shapes are aligned at the right; a missing
+     leading dimension or a size of 1 broadcasts; nothing else does.
+   - imap[g] of an input iterator: the data dimension that grid dimension g (0 x, 1 y, 2 z) splits, -1 replicate.
+     fmap: the data dimension that the loop walks, -1: the same tile in every iteration.
+     omap[g] of a saver: the data dimension along which the tiles of grid dimension g are concatenated, never -1 where
+     grid[g] > 1 (blocks would write the same place).
+   - Ragged splits. A dimension D split by grid extent G has chunks of ceil(D/G); a chunk split by loop range L has
+     tiles of ceil(chunk/L). Tiles at the edge may be partly or wholly empty: tile index t of block i and iteration l
+     holds data index i*chunk + l*tile + t, and is valid while that is below min(D, (i+1)*chunk) and l*tile + t < chunk.
+     Invalid elements count as absent: reductions, contractions and accumulators skip them (a mean divides by the
+     number of valid ones), savers do not write them. Elementwise operators keep them invalid.                     */
+#ifndef MUGRAPH_MUGRAPH_H
+#define MUGRAPH_MUGRAPH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+  MUGRAPH_DIMS = 4,          /* dimensions of a tensor */
+  MUGRAPH_TENSORS = 128,     /* tensors of a kernel graph */
+  MUGRAPH_KERNEL_OPS = 96,   /* operators of a kernel graph */
+  MUGRAPH_BLOCK_OPS = 64,    /* operators of a block graph, iterators and savers included */
+  MUGRAPH_BLOCKS = 8,        /* graph-defined kernels of a µGraph */
+  MUGRAPH_FANIN = 16,        /* inputs of one operator */
+  MUGRAPH_FANOUT = 8,        /* outputs of one operator */
+  MUGRAPH_INPUTS = 32,       /* inputs of a program */
+  MUGRAPH_OUTPUTS = 16,      /* outputs of a program */
+  MUGRAPH_NAME = 32          /* bytes of a tensor's name, the final 0 included */
+};
+
+/* The largest dimension, and the largest number of elements of one tensor, that anything accepts. */
+#define MUGRAPH_MAX_DIM ((int64_t) 1 << 28)
+#define MUGRAPH_MAX_VOLUME ((int64_t) 1 << 34)
+
+typedef enum {
+#define OP(id, ...) MUGRAPH_OP_##id,
+#include "op.def"
+#undef OP
+  MUGRAPH_N_OPS
+} mugraph_op_kind;
+
+typedef enum {
+  MUGRAPH_LEAF,   /* no input */
+  MUGRAPH_SAVER,  /* writes a tile to device memory */
+  MUGRAPH_CUSTOM, /* graph-defined kernel */
+  MUGRAPH_MATMUL, /* contracts the last dimension of a with the last but one of b */
+  MUGRAPH_UNARY,  /* elementwise */
+  MUGRAPH_BINARY, /* elementwise with broadcasting */
+  MUGRAPH_REDUCE, /* along op.dim */
+  MUGRAPH_LAYOUT, /* moves elements */
+  MUGRAPH_ACCUM   /* sums over the loop, some after a reduction of the last dimension */
+} mugraph_class;
+
+typedef enum { MUGRAPH_KERNEL_LEVEL = 1, MUGRAPH_BLOCK_LEVEL = 2 } mugraph_level;
+
+typedef struct {
+  const char *text;
+  int arity; /* -1: any number */
+  unsigned levels;
+  mugraph_class klass;
+  const char *cuda;
+} mugraph_op_info;
+
+extern const mugraph_op_info mugraph_op_table[MUGRAPH_N_OPS];
+
+/* The kind spelt text, or -1. */
+int mugraph_op_find (const char *text);
+
+typedef enum { MUGRAPH_F16, MUGRAPH_BF16, MUGRAPH_F32, MUGRAPH_N_DTYPES } mugraph_dtype;
+const char *mugraph_dtype_text (mugraph_dtype);
+int mugraph_dtype_find (const char *text); /* or -1 */
+int mugraph_dtype_bytes (mugraph_dtype);
+
+typedef struct {
+  int32_t dim[MUGRAPH_DIMS]; /* dim[n_dims ..] are 0 */
+  uint8_t n_dims;
+  uint8_t dtype; /* mugraph_dtype */
+} mugraph_shape;
+
+/* Where the positions of one dimension of a tile come from; meaningful for ragged splits, see the conventions. */
+typedef struct {
+  int32_t full;  /* data extent D behind this dimension; 0: not split, every position is valid */
+  int8_t axis;   /* grid dimension that splits it, -1 none */
+  uint8_t loop;  /* 1: the loop splits it too */
+} mugraph_split;
+
+/* One operator of either level. */
+typedef struct {
+  uint8_t kind; /* mugraph_op_kind */
+  uint8_t n_in, n_out;
+  int8_t dim;                  /* REDUCE (not norm over a non-last dim: any), CONCAT: the dimension, 0 outermost */
+  int8_t block;                /* CUSTOM: index into mugraph.block */
+  int8_t map[3];               /* block INPUT: imap; block OUTPUT: omap */
+  int8_t fmap;                 /* block INPUT */
+  uint8_t after_loop;          /* block: derived by mugraph_infer */
+  uint8_t in[MUGRAPH_FANIN];   /* kernel: tensors; block: operators. Block INPUT: in[0] is the index of the kernel
+                                  operator's input that it iterates over, n_in is 0 */
+  uint8_t out[MUGRAPH_FANOUT]; /* kernel: tensors. CUSTOM: out[k] is written by the k-th saver of the block graph */
+  int32_t width;               /* SUM_TO, ACCUM_SUM_TO: the width of the result; column j sums j, j+width, ... */
+  double c[2];                 /* CONST: value; RMS_NORM, ACCUM_RMS: epsilon; CLAMP: low, high */
+  mugraph_shape shape;         /* block: the tile (of a saver: the tile saved). Derived by mugraph_infer */
+  mugraph_split split[MUGRAPH_DIMS]; /* block: derived by mugraph_infer */
+} mugraph_op;
+
+typedef struct {
+#define SCHED(name, def, low, high, help) int16_t name;
+#include "sched.def"
+#undef SCHED
+} mugraph_sched;
+
+typedef struct {
+  int32_t grid[3]; /* x, y, z; each >= 1 */
+  int32_t loop;    /* forloop range, >= 1 */
+  mugraph_sched sched;
+  uint8_t n_ops;
+  mugraph_op op[MUGRAPH_BLOCK_OPS];
+} mugraph_block;
+
+typedef struct {
+  mugraph_shape shape;
+  char name[MUGRAPH_NAME]; /* inputs and named values; may be empty */
+} mugraph_tensor;
+
+typedef struct {
+  uint8_t n_tensors, n_inputs, n_outputs, n_ops, n_blocks;
+  uint8_t output[MUGRAPH_OUTPUTS]; /* tensors */
+  char output_name[MUGRAPH_OUTPUTS][MUGRAPH_NAME];
+  mugraph_tensor tensor[MUGRAPH_TENSORS];
+  mugraph_op op[MUGRAPH_KERNEL_OPS];
+  mugraph_block block[MUGRAPH_BLOCKS];
+} mugraph;
+
+/* What went wrong outside of our control, in one line: what, where, what to do. */
+typedef struct {
+  char text[512];
+} mugraph_error;
+
+/* Formats into e (which may be NULL) and returns false. */
+bool mugraph_fail (mugraph_error *e, const char *format, ...) __attribute__ ((format (printf, 2, 3)));
+
+/* ---- building (mugraph/graph.c). The functions that append return the new index, or -1 when the graph is full. ---- */
+
+void mugraph_init (mugraph *);
+mugraph_shape mugraph_shape_of (mugraph_dtype, int n_dims, const int32_t dim[]);
+bool mugraph_same_shape (const mugraph_shape *, const mugraph_shape *); /* dims only */
+int64_t mugraph_volume (const mugraph_shape *);                         /* elements */
+
+/* A program input: must precede every operator. Returns its tensor. */
+int mugraph_add_input (mugraph *, const char *name, mugraph_shape);
+
+/* An operator of the kernel graph with one output. dim is ignored where it means nothing. Returns the output's tensor.
+   Shapes are inferred at once; on a mismatch returns -1 with the reason in e. */
+int mugraph_add_op (mugraph *, mugraph_op_kind, int n_in, const int in[], int dim, mugraph_error *e);
+int mugraph_add_const (mugraph *, double value, mugraph_error *e); /* shape [1], f32 */
+bool mugraph_add_output (mugraph *, int tensor, const char *name);
+
+/* A graph-defined kernel: reads the tensors in[], has an empty block graph with this grid and loop. Returns the index
+   of the kernel operator. Fill block[op.block] with the mugraph_block_ functions, then call mugraph_infer. */
+int mugraph_add_custom (mugraph *, int n_in, const int in[], const int32_t grid[3], int32_t loop);
+
+void mugraph_sched_default (mugraph_sched *);
+void mugraph_block_init (mugraph_block *, const int32_t grid[3], int32_t loop);
+int mugraph_block_input (mugraph_block *, int kernel_input, const int imap[3], int fmap);
+int mugraph_block_op (mugraph_block *, mugraph_op_kind, int a, int b, int dim); /* b, dim: -1 where absent */
+int mugraph_block_const (mugraph_block *, double value);
+int mugraph_block_output (mugraph_block *, int tile, const int omap[3]);
+
+/* ---- shapes and validity (mugraph/infer.c) ---- */
+
+/* The result shape of one operator at given input shapes: the shape rule of op.def. in has n_in shapes. For levels
+   other than block, accumulators are errors. out may alias nothing. */
+bool mugraph_infer_op (const mugraph_op *, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e);
+
+/* The tile of an input iterator over data of shape s, and where it comes from. */
+bool mugraph_infer_iterator (const mugraph_op *, const mugraph_shape *s, const int32_t grid[3], int32_t loop,
+                             mugraph_shape *tile, mugraph_split split[MUGRAPH_DIMS], mugraph_error *e);
+
+/* Infers everything in one block graph: tiles, splits, after_loop; checks order, arity, levels, maps, that accumulators
+   and loop values are not mixed up (an operator may not read a loop value together with an accumulator's result; savers
+   read after-loop tiles, or any tile when loop is 1). in: shapes of the kernel operator's inputs; out: n_out shapes
+   of what the savers write, in order (n_out is set). */
+bool mugraph_infer_block (mugraph_block *, int n_in, const mugraph_shape in[], int *n_out, mugraph_shape out[],
+                          mugraph_error *e);
+
+/* Checks the whole graph and derives every shape below the inputs' again, in place: after reading a graph, after
+   changing a grid, a loop range or an input shape. Any µGraph that passes may be given to every other function. */
+bool mugraph_infer (mugraph *, mugraph_error *e);
+
+/* The data range that a split dimension of a tile covers in block index i of its axis and iteration l:
+   first data index, and number of valid positions (0 .. tile). */
+void mugraph_split_range (const mugraph_split *, int32_t tile, const int32_t grid[3], int32_t loop, int32_t i,
+                          int32_t l, int32_t *first, int32_t *valid);
+
+/* True when some tile of the block graph is ragged, so that the masks of the conventions matter. */
+bool mugraph_block_ragged (const mugraph_block *);
+
+/* Whether operators use this tile in / after the loop; for planners. Number of readers of operator i. */
+int mugraph_block_uses (const mugraph_block *, int i);
+
+/* ---- identity ---- */
+
+/* xxHash of the graph's canonical form: names, derived fields and schedules left out; equal for graphs that are the
+   same up to the numbering of operators and the order of the inputs of commutative ones. extents: also grid and loop. */
+uint64_t mugraph_hash (const mugraph *, bool extents);
+
+/* Exact equality of everything but padding, names included: what is written reads back. */
+bool mugraph_equal (const mugraph *, const mugraph *);
+
+/* ---- stable exponentials (mugraph/stable.c), see design point 5 ---- */
+
+/* Which exponentials may be computed as exp(x - m) with a shared maximum m. For a graph whose outputs are homogeneous
+   of degree 0 in a scale that all elements of a row share, over every exponential of one class. */
+typedef struct {
+  /* kernel graph: operator i is an exponential computed with the maximum of its row (last dimension) */
+  bool kernel_exp[MUGRAPH_KERNEL_OPS];
+  /* block b, operator i: an exponential computed with a running row maximum */
+  bool block_exp[MUGRAPH_BLOCKS][MUGRAPH_BLOCK_OPS];
+  /* degree of each tile in the row scale of its block (0: independent, 1: proportional): accumulators of degree d are
+     rescaled by exp(d * (m_old - m_new)) when the maximum moves */
+  int8_t block_degree[MUGRAPH_BLOCKS][MUGRAPH_BLOCK_OPS];
+  /* tensor t holds values of this degree: its producer also writes row maxima (one a row and block of the grid axis that is
+     concatenated along its last dimension), and whoever reads it rescales to the common maximum of the row */
+  int8_t tensor_degree[MUGRAPH_TENSORS];
+  bool any;
+} mugraph_stable;
+
+/* Fills s. Where the outputs depend on the scale, the exponentials concerned stay raw (all fields 0). */
+void mugraph_analyse_stable (const mugraph *, mugraph_stable *s);
+
+#endif

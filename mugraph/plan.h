@@ -1,0 +1,72 @@
+/* The tile program of a graph-defined kernel: which code generator handles it, where each tile lives, which warps own
+   it, how it is copied, and what that costs. The cost model (search/) and the emitter (cuda_templates/) read the same
+   plan, so what is ranked is what is built. Printed by `msearch show FILE --tiles`. */
+#ifndef MUGRAPH_PLAN_H
+#define MUGRAPH_PLAN_H
+
+#include "mugraph.h"
+
+/* Device facts: rows of device.def. Bandwidths in bytes/s, rates in flop/s, times in seconds. */
+typedef struct {
+  const char *name;  /* --device spelling: a100, h100, h200 */
+  const char *match; /* substring of the driver's device name */
+  int arch;          /* 80, 90 */
+  int sms;
+  int smem_block, smem_sm; /* bytes: opt-in maximum of a block, total of an SM */
+  int regs_sm;
+  double dram_bw, l2_bw;   /* measured streaming read, L2 read */
+  double l2_bytes;
+  double mma_f16, fp32, sfu; /* dense f16 tensor rate, fp32 fma flop rate, exp/rsqrt per second */
+  double launch, launch_pdl; /* an empty kernel in a CUDA graph */
+} mugraph_device;
+
+extern const mugraph_device mugraph_devices[];
+extern const int mugraph_n_devices;
+const mugraph_device *mugraph_device_find (const char *name); /* by --device spelling or driver name, or NULL */
+
+typedef enum { MUGRAPH_HOME_NONE, MUGRAPH_HOME_REGISTERS, MUGRAPH_HOME_SHARED, MUGRAPH_HOME_DEVICE } mugraph_home;
+
+/* Code generators, in the order in which the planner prefers them when sched.backend is 0. */
+typedef enum {
+  MUGRAPH_BACKEND_AUTO,
+  MUGRAPH_BACKEND_GENERIC, /* anything: tiles in shared or device memory, mma.sync where sizes allow */
+  MUGRAPH_BACKEND_STREAM,  /* skinny matmuls against streamed weights; split loop combined over a cluster */
+  MUGRAPH_BACKEND_CHAIN,   /* chained matmuls, scores in registers, running maxima */
+  MUGRAPH_BACKEND_ROWS,    /* no matmul: whole rows in registers, reductions over a block or cluster */
+  MUGRAPH_N_BACKENDS
+} mugraph_backend;
+
+const char *mugraph_backend_text (mugraph_backend);
+
+typedef struct {
+  mugraph_home home;
+  int64_t offset, bytes; /* shared: from the start of the dynamic shared memory; device: of the block's workspace */
+  bool fused;            /* never materialised: its reader computes it on the fly (thread graph) */
+} mugraph_tile_plan;
+
+typedef struct {
+  mugraph_backend backend;
+  mugraph_sched sched;   /* every 0 of the block's schedule replaced by what is used */
+  int threads;           /* of a block */
+  int cluster;           /* blocks of a cluster along the split loop, 1: none */
+  int64_t blocks;        /* launched, split included */
+  int64_t smem;          /* dynamic shared memory of a block, bytes */
+  int64_t workspace;     /* device memory of a block, bytes */
+  int regs;              /* estimated registers a thread */
+  double dram_read, dram_write, l2_read; /* bytes of the whole launch */
+  double mma_flops, fp32_flops, sfu_ops; /* of the whole launch, padding included */
+  int iterations;        /* of the loop in one block */
+  mugraph_tile_plan tile[MUGRAPH_BLOCK_OPS];
+} mugraph_plan;
+
+/* Plans kernel operator k (a CUSTOM) for a device. False with the reason when the chosen backend cannot take it or it
+   does not fit; with sched.backend 0 generic is tried last and takes everything that passes mugraph_infer. */
+bool mugraph_plan_kernel (const mugraph *, int k, const mugraph_device *, mugraph_plan *, mugraph_error *e);
+
+/* Rows of one backend each, in plan_<backend>.c: false when it cannot take the graph. */
+bool mugraph_plan_generic (const mugraph *, int k, const mugraph_device *, mugraph_plan *, mugraph_error *e);
+bool mugraph_plan_stream (const mugraph *, int k, const mugraph_device *, mugraph_plan *, mugraph_error *e);
+bool mugraph_plan_chain (const mugraph *, int k, const mugraph_device *, mugraph_plan *, mugraph_error *e);
+bool mugraph_plan_rows (const mugraph *, int k, const mugraph_device *, mugraph_plan *, mugraph_error *e);
+
+#endif
