@@ -38,9 +38,17 @@ $(BUILD)/%.o: %.c
 	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
 # Texts that the binary carries: workload programs and device templates, as C strings in generated sources.
+$(call archive,mugraph): $(BUILD)/mugraph/workloads.embed.o
+$(call archive,cuda_templates): $(BUILD)/cuda_templates/templates.embed.o
+$(BUILD)/mugraph/workloads.embed.c: EMBED := mugraph/embedded.h mugraph_embedded mugraph_embedded_workloads mugraph_n_embedded_workloads
+$(BUILD)/mugraph/workloads.embed.c: $(sort $(wildcard mugraph/workloads/*.mg))
+$(BUILD)/cuda_templates/templates.embed.c: EMBED := cuda_templates/embedded.h cuda_embedded cuda_embedded_templates cuda_n_embedded_templates
+$(BUILD)/cuda_templates/templates.embed.c: $(sort $(wildcard cuda_templates/*.cuh))
 $(BUILD)/%.embed.c: tools/embed.sh
 	@mkdir -p $(@D)
-	sh tools/embed.sh $(filter-out tools/embed.sh,$^) > $@.tmp && mv $@.tmp $@
+	sh tools/embed.sh $(EMBED) $(filter-out tools/embed.sh,$^) > $@.tmp && mv $@.tmp $@
+$(BUILD)/%.embed.o: $(BUILD)/%.embed.c
+	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
 # tests/<room>_<topic>.c is a cmocka program that links its room and what stands below it; tests/cli_<topic>.c and
 # tests/all_<topic>.c link everything.
