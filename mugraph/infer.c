@@ -434,16 +434,28 @@ static bool infer_kernel_op (mugraph *g, mugraph_op *op, bool defined[], mugraph
     if (!mugraph_infer_block (&g->block[op->block], op->n_in, in, &n_out, out, e)) return false;
   } else if (!mugraph_infer_op (op, pointers, out, e))
     return false;
-  if (op->n_out == 0 && op->kind == MUGRAPH_OP_CUSTOM) { /* freshly built: give the savers their tensors */
-    if (g->n_tensors + n_out > MUGRAPH_TENSORS) return mugraph_fail (e, "more than %d tensors", MUGRAPH_TENSORS);
-    for (int k = 0; k < n_out; k++) op->out[op->n_out++] = g->n_tensors++;
-  }
   if (op->n_out != n_out) return mugraph_fail (e, "%s: has %d outputs, the graph writes %d", info->text, op->n_out, n_out);
   for (int k = 0; k < n_out; k++) {
     int t = op->out[k];
     if (t < g->n_inputs || t >= g->n_tensors || defined[t]) return mugraph_fail (e, "%s writes tensor %d, which is not free", info->text, t);
     defined[t] = true;
     g->tensor[t].shape = out[k];
+  }
+  return true;
+}
+
+bool mugraph_finish_custom (mugraph *g, int i, mugraph_error *e) {
+  mugraph_op *op = &g->op[i];
+  mugraph_shape in[MUGRAPH_FANIN], out[MUGRAPH_FANOUT];
+  int n_out;
+  for (int k = 0; k < op->n_in; k++) in[k] = g->tensor[op->in[k]].shape;
+  if (!mugraph_infer_block (&g->block[op->block], op->n_in, in, &n_out, out, e)) return false;
+  if (g->n_tensors + n_out > MUGRAPH_TENSORS) return mugraph_fail (e, "more than %d tensors", MUGRAPH_TENSORS);
+  for (int k = 0; k < n_out; k++) {
+    int t = g->n_tensors++;
+    op->out[op->n_out++] = (uint8_t) t;
+    g->tensor[t].shape = out[k];
+    g->tensor[t].name[0] = 0;
   }
   return true;
 }

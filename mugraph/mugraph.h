@@ -171,8 +171,10 @@ int mugraph_add_const (mugraph *, double value, mugraph_error *e); /* shape [1],
 bool mugraph_add_output (mugraph *, int tensor, const char *name);
 
 /* A graph-defined kernel: reads the tensors in[], has an empty block graph with this grid and loop. Returns the index
-   of the kernel operator. Fill block[op.block] with the mugraph_block_ functions, then call mugraph_infer. */
+   of the kernel operator. Fill block[op.block] with the mugraph_block_ functions, then call mugraph_finish_custom, which
+   infers the block graph and gives the operator its output tensors (op.out). */
 int mugraph_add_custom (mugraph *, int n_in, const int in[], const int32_t grid[3], int32_t loop);
+bool mugraph_finish_custom (mugraph *, int op, mugraph_error *e);
 
 void mugraph_sched_default (mugraph_sched *);
 void mugraph_block_init (mugraph_block *, const int32_t grid[3], int32_t loop);
