@@ -59,6 +59,17 @@ typedef struct {
   mugraph_tile_plan tile[MUGRAPH_BLOCK_OPS];
 } mugraph_plan;
 
+/* How tensor t of the kernel graph is stored in device memory: program inputs and outputs in their declared type,
+   everything in between in f32 (partial sums and unnormalised values overflow or lose half the digits of a half). */
+mugraph_dtype mugraph_plan_storage (const mugraph *, int t);
+
+/* Row maxima that travel beside tensor t when mugraph_stable.tensor_degree[t] is not 0: f32 [rows, splits], rows being
+   all dimensions of t but the last, and column c of t belonging to split c / (dim[last] / splits). Value [r, s] is the
+   maximum that block s subtracted in row r; a reader multiplies column c by exp (degree * (max[r, s] - max over s)).
+   splits is the extent of the grid axis that the saver concatenates along the last dimension, 1 where there is none.
+   Returns splits; 0 when t is not the output of a graph-defined kernel. */
+int mugraph_plan_splits (const mugraph *, int t);
+
 /* Plans kernel operator k (a CUSTOM) for a device. False with the reason when the chosen backend cannot take it or it
    does not fit; with sched.backend 0 generic is tried last and takes everything that passes mugraph_infer. */
 bool mugraph_plan_kernel (const mugraph *, int k, const mugraph_device *, mugraph_plan *, mugraph_error *e);
