@@ -1,0 +1,314 @@
+/* cuda_emit: walks the kernel graph, gives every tensor a buffer and every operator its launches, and joins device
+   templates and kernels into one source text. */
+#include "emit.h"
+#include "embedded.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- growing text ---- */
+
+static void print_list (cuda_text *t, const char *format, va_list list) {
+  if (t->failed) return;
+  va_list again;
+  va_copy (again, list);
+  int n = vsnprintf (NULL, 0, format, again);
+  va_end (again);
+  if (n < 0) {
+    t->failed = true;
+    return;
+  }
+  if (t->size + (size_t) n + 1 > t->room) {
+    size_t room = 2 * (t->size + (size_t) n + 1);
+    char *data = realloc (t->data, room);
+    if (!data) {
+      t->failed = true;
+      return;
+    }
+    t->data = data, t->room = room;
+  }
+  vsnprintf (t->data + t->size, (size_t) n + 1, format, list);
+  t->size += (size_t) n;
+}
+
+void cuda_print (cuda_text *t, const char *format, ...) {
+  va_list list;
+  va_start (list, format);
+  print_list (t, format, list);
+  va_end (list);
+}
+
+void cuda_text_free (cuda_text *t) {
+  free (t->data);
+  *t = (cuda_text){0};
+}
+
+/* ---- buffers, launches, arguments ---- */
+
+void cuda_use_template (cuda_emitter *e, const char *name) {
+  for (int i = 0; i < CUDA_TEMPLATES; i++) {
+    if (!e->template[i]) e->template[i] = name;
+    if (!strcmp (e->template[i], name)) return;
+  }
+  e->full = true;
+}
+
+int cuda_add_buffer (cuda_emitter *e, int role, int index, int64_t bytes, const char *name) {
+  cuda_program *p = e->program;
+  if (p->n_buffers == CUDA_BUFFERS) {
+    e->full = true;
+    return 0;
+  }
+  cuda_buffer *b = &p->buffer[p->n_buffers];
+  *b = (cuda_buffer){.role = role, .index = index, .bytes = bytes};
+  snprintf (b->name, sizeof b->name, "%s", name);
+  return p->n_buffers++;
+}
+
+int cuda_add_launch (cuda_emitter *e, int64_t blocks, int threads, int64_t smem, const char *name, ...) {
+  cuda_program *p = e->program;
+  if (p->n_launches == CUDA_LAUNCHES || blocks < 1 || blocks > INT32_MAX || smem > INT32_MAX) {
+    e->full = true;
+    if (p->n_launches == CUDA_LAUNCHES) p->n_launches--;
+  }
+  int i = p->n_launches++;
+  cuda_launch *l = &p->launch[i];
+  *l = (cuda_launch){.grid = {(int) blocks, 1, 1}, .block = threads, .cluster = {1, 1, 1}, .smem = (int) smem, .pdl = e->pdl};
+  va_list list;
+  va_start (list, name);
+  vsnprintf (l->name, sizeof l->name, name, list);
+  va_end (list);
+  cuda_text_free (&e->params[i]);
+  return i;
+}
+
+static cuda_arg *add_arg (cuda_emitter *e, int launch) {
+  cuda_launch *l = &e->program->launch[launch];
+  if (l->n_args == CUDA_ARGS) {
+    e->full = true;
+    l->n_args--;
+  }
+  if (l->n_args) cuda_print (&e->params[launch], ", ");
+  return &l->arg[l->n_args++];
+}
+
+void cuda_add_pointer (cuda_emitter *e, int launch, int buffer, const char *declaration, ...) {
+  *add_arg (e, launch) = (cuda_arg){.kind = CUDA_ARG_POINTER, .buffer = buffer};
+  va_list list;
+  va_start (list, declaration);
+  print_list (&e->params[launch], declaration, list);
+  va_end (list);
+}
+
+const char *cuda_type (mugraph_dtype t) {
+  static const char *const text[MUGRAPH_N_DTYPES] = {
+    [MUGRAPH_F16] = "ms_f16", [MUGRAPH_BF16] = "ms_bf16", [MUGRAPH_F32] = "float"};
+  assert (t < MUGRAPH_N_DTYPES);
+  return text[t];
+}
+
+void cuda_add_tensor (cuda_emitter *e, int launch, int tensor, bool written, const char *name, ...) {
+  const cuda_tensor *t = &e->tensor[tensor];
+  const char *constness = written ? "" : "const ";
+  char text[48];
+  va_list list;
+  va_start (list, name);
+  vsnprintf (text, sizeof text, name, list);
+  va_end (list);
+  cuda_add_pointer (e, launch, t->buffer, "%s%s *__restrict__ %s", constness, cuda_type (t->dtype), text);
+  if (t->max_buffer >= 0) cuda_add_pointer (e, launch, t->max_buffer, "%sfloat *__restrict__ %s_max", constness, text);
+}
+
+void cuda_add_tensor_map (cuda_emitter *e, int launch, const cuda_arg *arg, const char *name) {
+  *add_arg (e, launch) = *arg;
+  cuda_print (&e->params[launch], "const __grid_constant__ ms_tensor_map %s", name);
+}
+
+void cuda_open_kernel (cuda_emitter *e, int launch) {
+  const cuda_launch *l = &e->program->launch[launch];
+  int cluster = l->cluster[0] * l->cluster[1] * l->cluster[2];
+  cuda_print (&e->body, "\nextern \"C\" __global__ void __launch_bounds__ (%d, 1) ", l->block);
+  if (cluster > 1 && cluster <= 8) cuda_print (&e->body, "__cluster_dims__ (%d, %d, %d) ", l->cluster[0], l->cluster[1], l->cluster[2]);
+  cuda_print (&e->body, "%s (%s) {\n", l->name, e->params[launch].data ? e->params[launch].data : "void");
+}
+
+/* ---- expressions of thread graphs ---- */
+
+void cuda_print_number (cuda_text *t, double x) {
+  float f = (float) x;
+  if (isinf (f)) {
+    cuda_print (t, f > 0 ? "MS_INF" : "-MS_INF");
+    return;
+  }
+  char digits[40];
+  snprintf (digits, sizeof digits, "%.9g", (double) f);
+  cuda_print (t, strpbrk (digits, ".e") ? "%sf" : "%s.0f", digits);
+}
+
+void cuda_print_op (cuda_text *t, const mugraph_op *o, const char *a, const char *b) {
+  for (const char *p = mugraph_op_table[o->kind].cuda; *p; p++)
+    if (*p != '$')
+      cuda_print (t, "%c", *p);
+    else
+      switch (*++p) {
+      case 'a': cuda_print (t, "%s", a); break;
+      case 'b': cuda_print (t, "%s", b); break;
+      default: cuda_print_number (t, o->c[*p - '0']);
+      }
+}
+
+void cuda_print_walk (cuda_text *t, const cuda_walk *w, int i, uint64_t *done) {
+  if (*done >> i & 1) return;
+  *done |= (uint64_t) 1 << i;
+  const mugraph_op *o = &w->block->op[i];
+  cuda_text value = {0}, shift = {0};
+  char a[48] = "", b[48] = "";
+  if (o->kind == MUGRAPH_OP_CONST)
+    cuda_print_number (&value, o->c[0]);
+  else if (!w->materialised (w->user, i, &value)) {
+    for (int k = 0; k < o->n_in; k++) {
+      cuda_print_walk (t, w, o->in[k], done);
+      snprintf (k ? b : a, sizeof a, "%s%d", w->prefix, o->in[k]);
+    }
+    if (o->kind == MUGRAPH_OP_EXP && w->shift && w->shift (w->user, i, &shift))
+      cuda_print (&value, "ms_exp (%s - %s)", a, shift.data);
+    else
+      cuda_print_op (&value, o, a, b);
+  }
+  cuda_print (t, "const float %s%d = %s;\n", w->prefix, i, value.data ? value.data : "0.0f");
+  if (value.failed || shift.failed) t->failed = true;
+  cuda_text_free (&value);
+  cuda_text_free (&shift);
+}
+
+/* ---- the kernel graph ---- */
+
+static bool (*const generators[MUGRAPH_N_BACKENDS]) (cuda_emitter *, int, const mugraph_plan *, mugraph_error *) = {
+  [MUGRAPH_BACKEND_GENERIC] = cuda_emit_generic,
+  [MUGRAPH_BACKEND_STREAM] = cuda_emit_stream,
+  [MUGRAPH_BACKEND_CHAIN] = cuda_emit_chain,
+  [MUGRAPH_BACKEND_ROWS] = cuda_emit_rows,
+};
+
+static int64_t bytes_of (const cuda_tensor *t) { return mugraph_volume (&t->shape) * mugraph_dtype_bytes (t->dtype); }
+
+static void place_tensor (cuda_emitter *e, int t, int role, int index, const char *fallback) {
+  const mugraph_tensor *tensor = &e->g->tensor[t];
+  cuda_tensor *c = &e->tensor[t];
+  char name[48];
+  if (tensor->name[0])
+    snprintf (name, sizeof name, "%.*s", MUGRAPH_NAME, tensor->name);
+  else
+    snprintf (name, sizeof name, "%s%d", fallback, role == CUDA_BUFFER_TEMP ? t : index);
+  c->buffer = cuda_add_buffer (e, role, index, bytes_of (c), name);
+}
+
+static void place_tensors (cuda_emitter *e) {
+  const mugraph *g = e->g;
+  for (int t = 0; t < g->n_tensors; t++)
+    e->tensor[t] = (cuda_tensor){.buffer = -1, .dtype = mugraph_plan_storage (g, t), .shape = g->tensor[t].shape, .max_buffer = -1};
+  for (int t = 0; t < g->n_inputs; t++) place_tensor (e, t, CUDA_BUFFER_INPUT, t, "input");
+  for (int i = 0; i < g->n_outputs; i++)
+    if (e->tensor[g->output[i]].buffer < 0) place_tensor (e, g->output[i], CUDA_BUFFER_OUTPUT, i, "output");
+  for (int t = g->n_inputs; t < g->n_tensors; t++) {
+    cuda_tensor *c = &e->tensor[t];
+    if (c->buffer < 0) place_tensor (e, t, CUDA_BUFFER_TEMP, -1, "tensor");
+    int splits = mugraph_plan_splits (g, t);
+    if (!splits || !e->stable->tensor_degree[t]) continue;
+    char name[48];
+    int64_t rows = mugraph_volume (&c->shape) / c->shape.dim[c->shape.n_dims - 1];
+    snprintf (name, sizeof name, "tensor%d_max", t);
+    c->splits = splits;
+    c->degree = e->stable->tensor_degree[t];
+    c->max_buffer = cuda_add_buffer (e, CUDA_BUFFER_TEMP, -1, rows * splits * 4, name);
+  }
+}
+
+/* An output that is an input, or that was already written as another output. */
+static void copy_outputs (cuda_emitter *e) {
+  for (int i = 0; i < e->g->n_outputs; i++) {
+    int t = e->g->output[i];
+    const cuda_buffer *b = &e->program->buffer[e->tensor[t].buffer];
+    if (b->role == CUDA_BUFFER_OUTPUT && b->index == i) continue;
+    char name[48];
+    snprintf (name, sizeof name, "output%d", i);
+    int copy = cuda_add_buffer (e, CUDA_BUFFER_OUTPUT, i, bytes_of (&e->tensor[t]), name);
+    int64_t n = mugraph_volume (&e->tensor[t].shape), blocks = (n + 1023) / 1024;
+    int l = cuda_add_launch (e, blocks < 65536 ? blocks : 65536, 256, 0, "copy_output%d", i);
+    cuda_add_tensor (e, l, t, false, "in0");
+    cuda_add_pointer (e, l, copy, "%s *__restrict__ out0", cuda_type (e->tensor[t].dtype));
+    cuda_open_kernel (e, l);
+    cuda_print (&e->body, "  ms_wait_inputs ();\n  ms_launch_dependents ();\n"
+                          "  for (long long i = ms_thread (); i < %lldLL; i += ms_threads ()) out0[i] = in0[i];\n}\n", (long long) n);
+  }
+}
+
+static bool emit_kernels (cuda_emitter *e, mugraph_error *error) {
+  for (int k = 0; k < e->g->n_ops; k++) {
+    if (e->g->op[k].kind != MUGRAPH_OP_CUSTOM) {
+      if (!cuda_emit_predefined (e, k, error)) return false;
+      continue;
+    }
+    mugraph_plan plan;
+    if (!mugraph_plan_kernel (e->g, k, e->device, &plan, error)) return false;
+    if (!generators[plan.backend](e, k, &plan, error)) return false;
+  }
+  copy_outputs (e);
+  return true;
+}
+
+static const char *template_text (const char *name) {
+  for (const cuda_embedded *t = cuda_embedded_templates; t->name; t++)
+    if (!strcmp (t->name, name)) return t->text;
+  assert (!"a template of this folder");
+  return "";
+}
+
+static bool join_source (cuda_emitter *e, mugraph_error *error) {
+  cuda_text source = {0};
+  cuda_print (&source, "%s", template_text ("common.cuh"));
+  for (int i = 0; i < CUDA_TEMPLATES && e->template[i]; i++) cuda_print (&source, "\n%s", template_text (e->template[i]));
+  cuda_print (&source, "%s", e->body.data ? e->body.data : "");
+  bool failed = source.failed || e->body.failed;
+  for (int i = 0; i < e->program->n_launches; i++) failed |= e->params[i].failed;
+  if (failed) {
+    cuda_text_free (&source);
+    return mugraph_fail (error, "out of memory while writing the CUDA source");
+  }
+  e->program->source = source.data;
+  return true;
+}
+
+bool cuda_emit (const mugraph *g, const mugraph_device *device, bool pdl, cuda_program *program, mugraph_error *error) {
+  memset (program, 0, sizeof *program);
+  cuda_emitter *e = calloc (1, sizeof *e);
+  mugraph_stable *stable = malloc (sizeof *stable);
+  bool done = false;
+  if (!e || !stable)
+    mugraph_fail (error, "out of memory while writing the CUDA source");
+  else {
+    mugraph_analyse_stable (g, stable);
+    e->g = g, e->device = device, e->stable = stable, e->pdl = pdl, e->program = program;
+    place_tensors (e);
+    done = emit_kernels (e, error);
+    if (done && e->full)
+      done = mugraph_fail (error, "the graph needs more than %d launches, %d buffers, %d arguments of a kernel or 2^31 blocks",
+                           CUDA_LAUNCHES, CUDA_BUFFERS, CUDA_ARGS);
+    done = done && join_source (e, error);
+    cuda_text_free (&e->body);
+    for (int i = 0; i < CUDA_LAUNCHES; i++) cuda_text_free (&e->params[i]);
+  }
+  free (stable);
+  free (e);
+  if (!done) cuda_program_free (program);
+  return done;
+}
+
+void cuda_program_free (cuda_program *p) {
+  free (p->source);
+  memset (p, 0, sizeof *p);
+}
