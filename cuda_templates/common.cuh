@@ -59,10 +59,11 @@ MS_DEVICE float ms_exp (float x) {
   const float high = x * 1.4426950408889634f;
   const float low = fmaf (x, 1.4426950408889634f, -high) + x * 1.9259629911266175e-8f;
   const float y = ms_exp2 (high);
-  return fabsf (low) < 1.0f ? fmaf (y, low * 0.6931471805599453f, y) : y;
+  return fabsf (low) < 1.0f ? y * fmaf (low, 0.6931471805599453f, 1.0f) : y;
 }
 MS_DEVICE float ms_square (float x) { return x * x; }
-MS_DEVICE float ms_div (float a, float b) { return __fdividef (a, b) == 0.0f || fabsf (b) > 8.5e37f ? a / b : __fdividef (a, b); }
+// __fdividef gives 0 for divisors above 2^126.
+MS_DEVICE float ms_div (float a, float b) { return fabsf (b) < 8.5e37f ? __fdividef (a, b) : a / b; }
 MS_DEVICE float ms_sigmoid (float x) { return 1.0f / (1.0f + ms_exp (-x)); }
 MS_DEVICE float ms_silu (float x) { return x * ms_sigmoid (x); }
 MS_DEVICE float ms_gelu (float x) { return 0.5f * x * (1.0f + erff (x * 0.70710678118654752f)); }
