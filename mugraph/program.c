@@ -81,17 +81,17 @@ __attribute__ ((format (printf, 3, 4))) static bool fail_at (parser *p, size_t a
   while (begin > 0 && p->text[begin - 1] != '\n') begin--;
   while (end < p->len && p->text[end] != '\n') end++;
   int column = 1;
-  for (size_t i = begin; i < at; i++) column += p->bad_utf8 || !continues (p->text[i]);
+  for (size_t i = begin; i < at; i++) column += !continues (p->text[i]);
   if (at - begin > BEFORE)
     for (begin = at - BEFORE; begin < at && continues (p->text[begin]);) begin++;
   char source[SOURCE + 1], blank[SOURCE + 1];
   int n = 0, pad = 0;
   for (size_t i = begin; i < end && n < SOURCE; i++) {
     unsigned char c = (unsigned char) p->text[i];
-    bool wide = c >= 0x80;
-    if (wide && !p->bad_utf8 && !continues (p->text[i]) && n + 4 > SOURCE) break; /* no half character */
-    source[n++] = (wide && p->bad_utf8) || c == 0x7f ? '?' : c == '\t' || c == '\r' ? ' ' : c < 0x20 ? '?' : (char) c;
-    if (i < at && (p->bad_utf8 || !continues (p->text[i]))) blank[pad++] = ' ';
+    bool bad = p->bad_utf8 && i >= at && c >= 0x80; /* up to `at` the text was well-formed */
+    if (c >= 0xc0 && !bad && n + 4 > SOURCE) break; /* no half character */
+    source[n++] = c == '\t' || c == '\r' ? ' ' : bad || c < 0x20 || c == 0x7f ? '?' : (char) c;
+    if (i < at && !continues (p->text[i])) blank[pad++] = ' ';
   }
   while (n > 0 && source[n - 1] == ' ') n--;
   source[n] = blank[pad] = 0;
