@@ -1048,8 +1048,8 @@ static bool misfit (const char *source, const mugraph_program *p, int n, const m
   for (int i = 0; i < n; i++)
     if (!mugraph_same_shape (&g->tensor[i].shape, &in[i]))
       return mugraph_fail (e, "%.100s: input %d (%s) is %s%s; the file's is %s (--shape and -b change the program's)", source, i,
-                           g->tensor[i].name, mugraph_shape_text (&g->tensor[i].shape, ours, sizeof ours), how,
-                           mugraph_shape_text (&in[i], theirs, sizeof theirs));
+                           g->tensor[i].name, mugraph_dims_text (&g->tensor[i].shape, ours, sizeof ours), how,
+                           mugraph_dims_text (&in[i], theirs, sizeof theirs));
   return false;
 }
 

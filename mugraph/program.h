@@ -86,7 +86,7 @@ bool mugraph_program_fit (const char *source, const mugraph_program_options *, i
 char *mugraph_program_print (const mugraph *);
 
 /* "16x4096" into buffer (64 bytes are enough). Returns buffer. */
-char *mugraph_shape_text (const mugraph_shape *, char *buffer, size_t size);
+char *mugraph_dims_text (const mugraph_shape *, char *buffer, size_t size);
 
 /* The entry of a list that is most like word (few edits), or NULL when none is: for "did you mean". next (user, i)
    returns the i-th entry, NULL after the last. */

@@ -38,7 +38,7 @@ static const mugraph_shape *output_shape (int k) { return &p.graph.tensor[p.grap
 
 static void check_shape (const mugraph_shape *s, const char *wanted) {
   char text[64];
-  assert_string_equal (mugraph_shape_text (s, text, sizeof text), wanted);
+  assert_string_equal (mugraph_dims_text (s, text, sizeof text), wanted);
 }
 
 #define XY "input X[4, 6]: f16\ninput Y[4, 6]: f16\n"
@@ -414,7 +414,7 @@ static void check_inputs (const char *shapes) {
   char all[256] = "", one[64];
   for (int i = 0; i < p.graph.n_inputs; i++) {
     strcat (all, i ? " " : "");
-    strcat (all, mugraph_shape_text (&p.graph.tensor[i].shape, one, sizeof one));
+    strcat (all, mugraph_dims_text (&p.graph.tensor[i].shape, one, sizeof one));
     assert_int_equal (p.graph.tensor[i].shape.dtype, MUGRAPH_F16);
   }
   assert_string_equal (all, shapes);
