@@ -174,7 +174,9 @@ void cuda_print_walk (cuda_text *t, const cuda_walk *w, int i, uint64_t *done) {
       cuda_print_walk (t, w, o->in[k], done);
       snprintf (k ? b : a, sizeof a, "%s%d", w->prefix, o->in[k]);
     }
-    if (o->kind == MUGRAPH_OP_EXP && w->shift && w->shift (w->user, i, &shift))
+    if (w->value && w->value (w->user, i, a, b, &value))
+      ;
+    else if (o->kind == MUGRAPH_OP_EXP && w->shift && w->shift (w->user, i, &shift))
       cuda_print (&value, "ms_exp (%s - %s)", a, shift.data);
     else
       cuda_print_op (&value, o, a, b);

@@ -85,11 +85,14 @@ typedef struct {
   bool (*materialised) (void *user, int i, cuda_text *);
   /* The maximum that a stable exponential i subtracts at the current element, as an expression; false: raw. May be NULL. */
   bool (*shift) (void *user, int i, cuda_text *);
+  /* Operators whose value is not their op.def expression: writes it, given the variables of the operands. May be NULL. */
+  bool (*value) (void *user, int i, const char *a, const char *b, cuda_text *);
   void *user;
 } cuda_walk;
 
 /* Prints declarations "const float <prefix>i = ...;\n" for tile i and every operator below it that is not materialised,
-   operands first, each once (done: bit i, shared between calls at the same element, caller zeroes it first). All of them must be elementwise or constants. */
+   operands first, each once (done: bit i, shared between calls at the same element, caller zeroes it first). All of them must be elementwise,
+   constants, or known to value. */
 void cuda_print_walk (cuda_text *, const cuda_walk *, int i, uint64_t *done);
 
 /* ---- generators: emit kernel operator k as planned; its inputs' tensors are filled in, as are its outputs'. ---- */

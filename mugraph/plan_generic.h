@@ -1,0 +1,46 @@
+/* What the generic code generator derives about a block graph: the planner takes offsets and costs from it, the emitter
+   (cuda_templates/emit_generic.c) the order and the place of everything. */
+#ifndef MUGRAPH_PLAN_GENERIC_H
+#define MUGRAPH_PLAN_GENERIC_H
+
+#include "plan.h"
+
+typedef enum { MUGRAPH_BEFORE_LOOP, MUGRAPH_IN_LOOP, MUGRAPH_AFTER_LOOP } mugraph_phase;
+
+/* How a matmul is cut: a block computes bm x bn of the result at a time over steps of bk, by wm x wn warps. */
+typedef struct {
+  int bm, bn, bk, wm, wn;
+} mugraph_generic_mma;
+
+typedef struct {
+  mugraph_stable stable;
+  int n;                              /* operators */
+  int dim[MUGRAPH_BLOCK_OPS][4];      /* tile shapes, aligned at the right, missing dimensions 1 */
+  uint8_t phase[MUGRAPH_BLOCK_OPS];   /* mugraph_phase in which operator i runs; an accumulator: in the loop */
+  bool stored[MUGRAPH_BLOCK_OPS];     /* the tile exists in memory; else its readers compute it (or load it: INPUT) */
+  bool table[MUGRAPH_BLOCK_OPS];      /* a side table exists: RMS_NORM: 1/rms of each row; INPUT that carries row
+                                         maxima: factors [rows, splits] */
+  int direct[MUGRAPH_BLOCK_OPS];      /* MATMUL: the accumulator it adds to without being stored, or -1 */
+  int64_t bytes[MUGRAPH_BLOCK_OPS];   /* of the stored tile or of the table */
+  mugraph_home home[MUGRAPH_BLOCK_OPS];
+  int64_t offset[MUGRAPH_BLOCK_OPS];  /* from the start of shared memory, or of the block's workspace */
+  int start[MUGRAPH_BLOCK_OPS], end[MUGRAPH_BLOCK_OPS]; /* lifetime in positions, see mugraph_generic_position */
+  bool running_max;                   /* some exponential subtracts a running row maximum */
+  int max_dim[3];                     /* rows of that maximum: leading three dimensions */
+  int64_t max_offset, move_offset;    /* f32 arrays in shared memory: the maximum; its last move (old - new) */
+  int threads;
+  int64_t smem, workspace;
+} mugraph_generic;
+
+int mugraph_generic_position (const mugraph_generic *, int i); /* 64 * phase + i */
+mugraph_generic_mma mugraph_generic_matmul (const mugraph_generic *, const mugraph_block *, int i);
+
+/* op.dim of operator i's tile in the aligned shape. */
+int mugraph_generic_dim (const mugraph_block *, int i, int dim);
+
+/* Positions of dimension d (aligned) of tile i may be invalid. */
+bool mugraph_generic_ragged (const mugraph_block *, int i, int d);
+
+bool mugraph_generic_derive (const mugraph *, int k, const mugraph_device *, mugraph_generic *, mugraph_error *);
+
+#endif
