@@ -16,6 +16,12 @@ static size_t write_place (const mugraph_place *p, char *out, size_t size) {
   return n + (size_t) snprintf (out + n, size - n, "%s%s", p->up->up ? "." : "", p->name);
 }
 
+/* What strangers wrote may hold control characters; a message is one line. */
+static void clean (char *text) {
+  for (; *text; text++)
+    if ((unsigned char) *text < 32 || *text == 127) *text = '?';
+}
+
 bool mugraph_fail_at (const mugraph_place *p, mugraph_error *e, const char *format, ...) {
   char path[256] = "", message[256];
   write_place (p, path, sizeof path);
@@ -23,6 +29,8 @@ bool mugraph_fail_at (const mugraph_place *p, mugraph_error *e, const char *form
   va_start (list, format);
   vsnprintf (message, sizeof message, format, list);
   va_end (list);
+  clean (path);
+  clean (message);
   return mugraph_fail (e, "%s%s%s", path, p->up ? ": " : "", message);
 }
 

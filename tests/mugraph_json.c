@@ -86,6 +86,7 @@ static void broken_files_are_refused (void **state) {
       {"\"batch\": 2", "\"batch\": \"2\"", "batch: must be an integer, is a text"},
       {"00000000000000ff", "ff", "key: must be 16 hexadecimal digits"},
       {"\"stem\": \"tiny\"", "\"stm\": \"tiny\"", "unknown member \"stm\""},
+      {"\"stem\": \"tiny\"", "\"st\\nem\": \"tiny\"", "unknown member \"st?em\""},
       {"\"stem\": \"tiny\"", "\"name\": \"tiny\"", "member \"name\" occurs twice"},
       {"\"name\": \"tiny\"", "\"name\": \"a\\nb\"", "name: has a control character"},
       {"[2, 64]", "[2, 0]", "program.inputs[0].dims[1]: 0 is out of range"},

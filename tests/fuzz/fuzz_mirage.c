@@ -1,0 +1,29 @@
+/* libFuzzer: the import of Mirage's format. Whatever is accepted must pass inference and be writable in our schema. */
+#include "mugraph/mirage.h"
+#include "mugraph/reader.h"
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size) {
+  mugraph_file f, again;
+  mugraph_error e = {""};
+  cJSON *root = mugraph_parse_json ("fuzz", (const char *) data, size, &e);
+  const bool ok = root && mugraph_mirage_from_json (root, "fuzz", &f, &e);
+  cJSON_Delete (root);
+  if (!ok) {
+    if (!*e.text || strchr (e.text, '\n')) abort ();
+    return 0;
+  }
+  for (int i = 0; i < f.n; i++)
+    if (!mugraph_infer (&f.saved[i].graph, &e)) abort ();
+  char *text = mugraph_file_print (&f);
+  if (!text || !mugraph_file_parse ("again", text, strlen (text), &again, &e) || again.n != f.n) abort ();
+  for (int i = 0; i < f.n; i++)
+    if (!mugraph_equal (&f.saved[i].graph, &again.saved[i].graph)) abort ();
+  free (text);
+  mugraph_file_free (&again);
+  mugraph_file_free (&f);
+  return 0;
+}
