@@ -1,0 +1,191 @@
+/* Matrix products of the interpreter's numbers.
+
+   Residues: products of 31-bit numbers have 62 bits, so four of them and a 32-bit remainder fit 64 bits (16 products mod
+   q, of 60 bits). A lane collects that many, then folds: high += low >> 32, low &= 2^32 - 1. The modulus enters once per
+   element and block of the contraction: high * 2^32 + low.
+
+   B is packed in panels of PANEL columns and up to DEPTH rows, which stay in the first-level cache while all rows of A
+   pass by. */
+#include "field.h"
+#include "number.h"
+
+#include <string.h>
+
+enum { PANEL = 16, ROWS = 4, DEPTH = 512 };
+
+/* (high * 2^32 + low) mod p or q; the constants let the compiler avoid divisions. */
+static inline uint32_t reduce (uint32_t modulus, uint64_t high, uint64_t low) {
+  if (modulus == FIELD_P) return (uint32_t) ((high % FIELD_P * (0x100000000ull % FIELD_P) + low) % FIELD_P);
+  return (uint32_t) ((high % FIELD_Q * (0x100000000ull % FIELD_Q) + low) % FIELD_Q);
+}
+
+/* out[ROWS][PANEL] = a[rows][k] panel[k][PANEL]; rows <= ROWS, those beyond are not written. */
+typedef void micro_mod (uint32_t modulus, int rows, int64_t k, const uint32_t *a, int64_t lda, const uint32_t *panel,
+                        uint32_t out[ROWS * PANEL]);
+typedef void micro_real (int rows, int64_t k, const double *a, int64_t lda, const double *panel, double out[ROWS * PANEL]);
+
+static void mod_plain (uint32_t modulus, int rows, int64_t k, const uint32_t *a, int64_t lda, const uint32_t *panel,
+                       uint32_t out[ROWS * PANEL]) {
+  int64_t every = modulus == FIELD_P ? 4 : 16;
+  for (int r = 0; r < rows; r++) {
+    uint64_t low[PANEL] = {0}, high[PANEL] = {0};
+    for (int64_t i = 0; i < k; i += every) {
+      int64_t end = i + every < k ? i + every : k;
+      for (int64_t j = i; j < end; j++)
+        for (int c = 0; c < PANEL; c++) low[c] += (uint64_t) a[r * lda + j] * panel[j * PANEL + c];
+      for (int c = 0; c < PANEL; c++) high[c] += low[c] >> 32, low[c] &= UINT32_MAX;
+    }
+    for (int c = 0; c < PANEL; c++) out[r * PANEL + c] = reduce (modulus, high[c], low[c]);
+  }
+}
+
+static void real_plain (int rows, int64_t k, const double *a, int64_t lda, const double *panel, double out[ROWS * PANEL]) {
+  for (int r = 0; r < rows; r++) {
+    double sum[PANEL] = {0};
+    for (int64_t j = 0; j < k; j++)
+      for (int c = 0; c < PANEL; c++) sum[c] += a[r * lda + j] * panel[j * PANEL + c];
+    memcpy (out + r * PANEL, sum, sizeof sum);
+  }
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+/* The kernel for R rows, over vectors V of L 64-bit lanes. */
+#define MOD_ROWS(R, V, L, ZERO, LOAD, SET1, ADD64, MUL32, SHIFT, AND)                                                   \
+  {                                                                                                                     \
+    V low[R][PANEL / L], high[R][PANEL / L], mask = SET1 (UINT32_MAX);                                                  \
+    for (int r = 0; r < R; r++)                                                                                         \
+      for (int v = 0; v < PANEL / L; v++) low[r][v] = high[r][v] = ZERO;                                                \
+    for (int64_t i = 0; i < k; i += every) {                                                                            \
+      int64_t end = i + every < k ? i + every : k;                                                                      \
+      for (int64_t j = i; j < end; j++)                                                                                 \
+        for (int v = 0; v < PANEL / L; v++) {                                                                           \
+          V b = LOAD (panel + j * PANEL + v * L);                                                                       \
+          for (int r = 0; r < R; r++)                                                                                   \
+            low[r][v] = ADD64 (low[r][v], MUL32 (SET1 ((int64_t) a[r * lda + j]), b));                                  \
+        }                                                                                                               \
+      for (int r = 0; r < R; r++)                                                                                       \
+        for (int v = 0; v < PANEL / L; v++) {                                                                           \
+          high[r][v] = ADD64 (high[r][v], SHIFT (low[r][v], 32));                                                       \
+          low[r][v] = AND (low[r][v], mask);                                                                            \
+        }                                                                                                               \
+    }                                                                                                                   \
+    for (int r = 0; r < R; r++)                                                                                         \
+      for (int v = 0; v < PANEL / L; v++) {                                                                             \
+        uint64_t h[L], l[L];                                                                                            \
+        memcpy (h, &high[r][v], sizeof h);                                                                              \
+        memcpy (l, &low[r][v], sizeof l);                                                                               \
+        for (int c = 0; c < L; c++) out[r * PANEL + v * L + c] = reduce (modulus, h[c], l[c]);                          \
+      }                                                                                                                 \
+  }
+
+#define MOD_KERNEL(name, features, ...)                                                                                 \
+  __attribute__ ((target (features))) static void name (uint32_t modulus, int rows, int64_t k, const uint32_t *a,       \
+                                                        int64_t lda, const uint32_t *panel, uint32_t out[]) {           \
+    int64_t every = modulus == FIELD_P ? 4 : 16;                                                                        \
+    switch (rows) {                                                                                                     \
+    case 1: MOD_ROWS (1, __VA_ARGS__) break;                                                                            \
+    case 2: MOD_ROWS (2, __VA_ARGS__) break;                                                                            \
+    case 3: MOD_ROWS (3, __VA_ARGS__) break;                                                                            \
+    default: MOD_ROWS (4, __VA_ARGS__)                                                                                  \
+    }                                                                                                                   \
+  }
+
+#define LOAD_512(p) _mm512_cvtepu32_epi64 (_mm256_loadu_si256 ((const __m256i *) (p)))
+#define LOAD_256(p) _mm256_cvtepu32_epi64 (_mm_loadu_si128 ((const __m128i *) (p)))
+MOD_KERNEL (mod_avx512, "avx512f", __m512i, 8, _mm512_setzero_si512 (), LOAD_512, _mm512_set1_epi64, _mm512_add_epi64,
+            _mm512_mul_epu32, _mm512_srli_epi64, _mm512_and_si512)
+MOD_KERNEL (mod_avx2, "avx2", __m256i, 4, _mm256_setzero_si256 (), LOAD_256, _mm256_set1_epi64x, _mm256_add_epi64,
+            _mm256_mul_epu32, _mm256_srli_epi64, _mm256_and_si256)
+
+#define REAL_ROWS(R, V, L, ZERO, LOAD, SET1, FMA, STORE)                                                                \
+  {                                                                                                                     \
+    V sum[R][PANEL / L];                                                                                                \
+    for (int r = 0; r < R; r++)                                                                                         \
+      for (int v = 0; v < PANEL / L; v++) sum[r][v] = ZERO;                                                             \
+    for (int64_t j = 0; j < k; j++)                                                                                     \
+      for (int v = 0; v < PANEL / L; v++) {                                                                             \
+        V b = LOAD (panel + j * PANEL + v * L);                                                                         \
+        for (int r = 0; r < R; r++) sum[r][v] = FMA (SET1 (a[r * lda + j]), b, sum[r][v]);                              \
+      }                                                                                                                 \
+    for (int r = 0; r < R; r++)                                                                                         \
+      for (int v = 0; v < PANEL / L; v++) STORE (out + r * PANEL + v * L, sum[r][v]);                                   \
+  }
+
+#define REAL_KERNEL(name, features, ...)                                                                                \
+  __attribute__ ((target (features))) static void name (int rows, int64_t k, const double *a, int64_t lda,              \
+                                                        const double *panel, double out[]) {                            \
+    switch (rows) {                                                                                                     \
+    case 1: REAL_ROWS (1, __VA_ARGS__) break;                                                                           \
+    case 2: REAL_ROWS (2, __VA_ARGS__) break;                                                                           \
+    case 3: REAL_ROWS (3, __VA_ARGS__) break;                                                                           \
+    default: REAL_ROWS (4, __VA_ARGS__)                                                                                 \
+    }                                                                                                                   \
+  }
+REAL_KERNEL (real_avx512, "avx512f", __m512d, 8, _mm512_setzero_pd (), _mm512_loadu_pd, _mm512_set1_pd, _mm512_fmadd_pd,
+             _mm512_storeu_pd)
+REAL_KERNEL (real_avx2, "avx2,fma", __m256d, 4, _mm256_setzero_pd (), _mm256_loadu_pd, _mm256_set1_pd, _mm256_fmadd_pd,
+             _mm256_storeu_pd)
+
+static micro_mod *best_mod (void) {
+  if (__builtin_cpu_supports ("avx512f")) return mod_avx512;
+  return __builtin_cpu_supports ("avx2") ? mod_avx2 : mod_plain;
+}
+static micro_real *best_real (void) {
+  if (__builtin_cpu_supports ("avx512f")) return real_avx512;
+  return __builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("fma") ? real_avx2 : real_plain;
+}
+#else
+static micro_mod *best_mod (void) { return mod_plain; }
+static micro_real *best_real (void) { return real_plain; }
+#endif
+
+/* Loops around the kernels, the same for every number type T: RUN calls the kernel for `rows` rows, ADD merges blocks of
+   the contraction. */
+#define BLOCKED(T, RUN, ADD)                                                                                            \
+  for (int64_t k0 = 0; k0 < k; k0 += DEPTH) {                                                                           \
+    int64_t depth = k - k0 < DEPTH ? k - k0 : DEPTH;                                                                    \
+    for (int64_t n0 = 0; n0 < n; n0 += PANEL) {                                                                         \
+      int width = n - n0 < PANEL ? (int) (n - n0) : PANEL;                                                              \
+      _Alignas (64) T panel[DEPTH * PANEL], tile[ROWS * PANEL];                                                         \
+      for (int64_t j = 0; j < depth; j++) {                                                                             \
+        memcpy (panel + j * PANEL, b + (k0 + j) * n + n0, sizeof (T) * (size_t) width);                                 \
+        if (width < PANEL) memset (panel + j * PANEL + width, 0, sizeof (T) * (size_t) (PANEL - width));                \
+      }                                                                                                                 \
+      for (int64_t m0 = 0; m0 < m; m0 += ROWS) {                                                                        \
+        int rows = m - m0 < ROWS ? (int) (m - m0) : ROWS;                                                               \
+        RUN;                                                                                                            \
+        for (int r = 0; r < rows; r++) {                                                                                \
+          T *o = out + (m0 + r) * n + n0;                                                                               \
+          for (int c = 0; c < width; c++) o[c] = k0 ? ADD (o[c], tile[r * PANEL + c]) : tile[r * PANEL + c];            \
+        }                                                                                                               \
+      }                                                                                                                 \
+    }                                                                                                                   \
+  }
+
+void number_matmul_mod (uint32_t modulus, int64_t m, int64_t n, int64_t k, const uint32_t *a, const uint32_t *b,
+                        uint32_t *out, bool portable) {
+  if (m * n * k <= 512) { /* witness shapes: no packing; k <= 512 products go through the same fold */
+    int every = modulus == FIELD_P ? 4 : 16;
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < n; j++) {
+        uint64_t low = 0, high = 0;
+        for (int64_t r = 0; r < k; r++) {
+          if (r % every == 0) high += low >> 32, low &= UINT32_MAX;
+          low += (uint64_t) a[i * k + r] * b[r * n + j];
+        }
+        out[i * n + j] = reduce (modulus, high + (low >> 32), low & UINT32_MAX);
+      }
+    return;
+  }
+  micro_mod *micro = portable ? mod_plain : best_mod ();
+#define ADD_MOD(x, y) ((uint64_t) (x) + (y) >= modulus ? (x) + (y) - modulus : (x) + (y))
+  BLOCKED (uint32_t, micro (modulus, rows, depth, a + m0 * k + k0, k, panel, tile), ADD_MOD)
+}
+
+void number_matmul_real (int64_t m, int64_t n, int64_t k, const double *a, const double *b, double *out) {
+  micro_real *micro = best_real ();
+#define ADD_REAL(x, y) ((x) + (y))
+  BLOCKED (double, micro (rows, depth, a + m0 * k + k0, k, panel, tile), ADD_REAL)
+}

@@ -1,0 +1,324 @@
+#include "verify.h"
+#include "bound.h"
+#include "eval.h"
+#include "field.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+void verify_options_default (verify_options *o) { *o = (verify_options){.seed = 0x6d73, .trials = 2, .stable = true}; }
+
+static int threads_of (int threads) {
+  if (omp_in_parallel ()) return 1;
+  return threads > 0 ? threads : omp_get_max_threads ();
+}
+
+/* ---- inputs over the fields ---- */
+
+/* Element e of input i depends on key, i and e only, so that graphs with the same inputs see the same values whatever
+   planes they read. */
+static bool draw_inputs (const mugraph *g, const uint8_t need[], uint64_t key, int threads, eval_arena *arena, eval_value inputs[]) {
+  for (int i = 0; i < g->n_inputs; i++) {
+    int64_t n = mugraph_volume (&g->tensor[i].shape);
+    uint64_t k = field_hash (key, 0x1000 + (uint64_t) i);
+    uint32_t *plane[2] = {NULL, NULL};
+    for (int p = 0; p < 2; p++)
+      if (need[i] >> p & 1 && !(plane[p] = eval_take (arena, (size_t) n * sizeof (uint32_t)))) return false;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && n > 1 << 16)
+    for (int64_t e = 0; e < n; e++) {
+      uint64_t h = field_hash (k, (uint64_t) e);
+      if (plane[0]) plane[0][e] = field_draw_p (h);
+      if (plane[1]) plane[1][e] = field_draw_q (h);
+    }
+    inputs[i] = (eval_value){{plane[0], plane[1]}};
+  }
+  return true;
+}
+
+/* ---- equivalence ---- */
+
+static void conclude (verify_report *r, verify_verdict verdict, const char *format, ...) __attribute__ ((format (printf, 3, 4)));
+static void conclude (verify_report *r, verify_verdict verdict, const char *format, ...) {
+  va_list ap;
+  r->verdict = verdict;
+  va_start (ap, format);
+  vsnprintf (r->reason, sizeof r->reason, format, ap);
+  va_end (ap);
+}
+
+static const char *shape_text (const mugraph_shape *s, char text[64]) {
+  int n = snprintf (text, 64, "[");
+  for (int d = 0; d < s->n_dims; d++) n += snprintf (text + n, 64 - (size_t) n, "%s%d", d ? ", " : "", s->dim[d]);
+  snprintf (text + n, 64 - (size_t) n, "]");
+  return text;
+}
+
+static bool correspond (const mugraph *a, const mugraph *b, verify_report *r) {
+  char x[64], y[64];
+  if (a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs) {
+    conclude (r, VERIFY_UNSUPPORTED, "the program has %d inputs and %d outputs, the candidate %d and %d", a->n_inputs, a->n_outputs, b->n_inputs,
+              b->n_outputs);
+    return false;
+  }
+  for (int i = 0; i < a->n_inputs; i++)
+    if (!mugraph_same_shape (&a->tensor[i].shape, &b->tensor[i].shape)) {
+      conclude (r, VERIFY_UNSUPPORTED, "input %d is %s in the program and %s in the candidate", i, shape_text (&a->tensor[i].shape, x),
+                shape_text (&b->tensor[i].shape, y));
+      return false;
+    }
+  for (int k = 0; k < a->n_outputs; k++)
+    if (!mugraph_same_shape (&a->tensor[a->output[k]].shape, &b->tensor[b->output[k]].shape)) {
+      conclude (r, VERIFY_UNSUPPORTED, "output %d is %s in the program and %s in the candidate", k, shape_text (&a->tensor[a->output[k]].shape, x),
+                shape_text (&b->tensor[b->output[k]].shape, y));
+      return false;
+    }
+  return true;
+}
+
+typedef struct {
+  const mugraph *graph[2]; /* program, candidate */
+  eval_plan plan[2];
+  mugraph_stable stable;
+  uint8_t need[MUGRAPH_INPUTS];
+  void *out[2][MUGRAPH_OUTPUTS];
+} comparison;
+
+/* One draw of the inputs. EVAL_DONE: *difference tells whether some output differs, and r->reason which. */
+static eval_status draw_once (comparison *c, const verify_options *o, eval_options *run, int trial, bool *different, verify_report *r) {
+  eval_arena arena;
+  eval_value inputs[MUGRAPH_INPUTS];
+  eval_arena_init (&arena, NULL, 0);
+  eval_status status = EVAL_MEMORY;
+  if (draw_inputs (c->graph[0], c->need, run->key, run->threads, &arena, inputs)) {
+    status = EVAL_DONE;
+    for (int side = 0; side < 2 && status == EVAL_DONE; side++) {
+      run->stable = side && o->stable && c->stable.any ? &c->stable : NULL;
+      status = eval_run (&c->plan[side], run, inputs, c->out[side], &arena);
+    }
+  }
+  eval_arena_free (&arena);
+  *different = false;
+  for (int k = 0; status == EVAL_DONE && k < c->graph[0]->n_outputs; k++) {
+    const mugraph_shape *s = &c->graph[0]->tensor[c->graph[0]->output[k]].shape;
+    int64_t n = mugraph_volume (s), e = 0, others = 0;
+    const uint32_t *a = c->out[0][k], *b = c->out[1][k];
+    if (!memcmp (a, b, (size_t) n * sizeof *a)) continue;
+    while (a[e] == b[e]) e++;
+    for (int64_t j = e; j < n; j++) others += a[j] != b[j];
+    char name[64] = "";
+    if (c->graph[0]->output_name[k][0]) snprintf (name, sizeof name, " (%s)", c->graph[0]->output_name[k]);
+    mugraph_shape at = *s;
+    int64_t rest = e;
+    for (int d = s->n_dims; d--; rest /= s->dim[d]) at.dim[d] = (int32_t) (rest % s->dim[d]);
+    char text[64];
+    conclude (r, VERIFY_DIFFERENT, "output %d%s differs at %lld of %lld elements, first at %s: %u and %u mod p (trial %d)", k, name, (long long) others,
+              (long long) n, shape_text (&at, text), a[e], b[e], trial);
+    *different = true;
+    break;
+  }
+  return status;
+}
+
+static void compare (comparison *c, const verify_options *o, verify_report *r) {
+  double begin = omp_get_wtime (), per_trial = verify_bound (c->graph[0], c->graph[1]);
+  int trials = o->trials > 0 ? o->trials : 1;
+  eval_options run = {.threads = threads_of (o->threads), .deadline = o->time_limit > 0 ? begin + o->time_limit : 0};
+  r->error_bound = 1;
+  for (int trial = 0; trial < trials; trial++) {
+    eval_status status = EVAL_ZERO;
+    bool different = false;
+    for (int draw = 0; draw < VERIFY_DRAWS && status == EVAL_ZERO; draw++) {
+      run.key = field_hash (o->seed, (uint64_t) trial * VERIFY_DRAWS + (uint64_t) draw);
+      status = draw_once (c, o, &run, trial, &different, r);
+    }
+    if (status == EVAL_ZERO) conclude (r, VERIFY_UNKNOWN, "division by zero at each of %d random inputs (trial %d)", VERIFY_DRAWS, trial);
+    if (status == EVAL_MEMORY) conclude (r, VERIFY_UNKNOWN, "not enough memory to evaluate the graphs");
+    if (status == EVAL_TIME) conclude (r, VERIFY_UNKNOWN, "the time limit of %g s ran out in trial %d", o->time_limit, trial);
+    if (status != EVAL_DONE) return;
+    r->trials++;
+    r->error_bound *= per_trial;
+    if (different) {
+      r->error_bound = 0; /* a difference is a proof */
+      return;
+    }
+  }
+  r->verdict = VERIFY_EQUIVALENT;
+}
+
+void verify_equivalent (const mugraph *program, const mugraph *candidate, const verify_options *options, verify_report *r) {
+  double begin = omp_get_wtime ();
+  *r = (verify_report){.verdict = VERIFY_UNKNOWN, .p = FIELD_P, .q = FIELD_Q, .error_bound = 1};
+  comparison *c = calloc (1, sizeof *c);
+  char why[256];
+  bool ok = c != NULL;
+  if (!ok) conclude (r, VERIFY_UNKNOWN, "not enough memory to compare the graphs");
+  if (ok) {
+    c->graph[0] = program;
+    c->graph[1] = candidate;
+    ok = correspond (program, candidate, r);
+  }
+  for (int side = 0; ok && side < 2; side++) {
+    ok = eval_plan_make (&c->plan[side], c->graph[side], false, why);
+    if (!ok) conclude (r, VERIFY_UNSUPPORTED, "%s, %.240s", side ? "candidate" : "program", why);
+    for (int i = 0; i < program->n_inputs; i++) c->need[i] |= c->plan[side].tensor[i];
+    for (int k = 0; ok && k < program->n_outputs; k++) {
+      int64_t n = mugraph_volume (&program->tensor[program->output[k]].shape);
+      ok = (c->out[side][k] = malloc ((size_t) n * sizeof (uint32_t))) != NULL;
+      if (!ok) conclude (r, VERIFY_UNKNOWN, "not enough memory for the outputs");
+    }
+  }
+  if (ok && options->stable) mugraph_analyse_stable (candidate, &c->stable);
+  if (ok) compare (c, options, r);
+  for (int side = 0; c && side < 2; side++)
+    for (int k = 0; k < MUGRAPH_OUTPUTS; k++) free (c->out[side][k]);
+  free (c);
+  r->seconds = omp_get_wtime () - begin;
+}
+
+/* ---- fingerprints ---- */
+
+bool verify_fingerprint (const mugraph *g, uint64_t seed, uint64_t out[MUGRAPH_OUTPUTS]) {
+  _Alignas (64) char room[1 << 16]; /* witness shapes fit: nothing is allocated */
+  eval_plan plan;
+  eval_arena arena;
+  eval_value inputs[MUGRAPH_INPUTS];
+  void *values[MUGRAPH_OUTPUTS];
+  if (!eval_plan_make (&plan, g, false, NULL)) return false;
+  eval_arena_init (&arena, room, sizeof room);
+  eval_options run = {.key = field_hash (seed, 0), .threads = 1};
+  bool ok = draw_inputs (g, plan.tensor, run.key, 1, &arena, inputs);
+  for (int k = 0; ok && k < g->n_outputs; k++)
+    ok = (values[k] = eval_take (&arena, (size_t) mugraph_volume (&g->tensor[g->output[k]].shape) * sizeof (uint32_t))) != NULL;
+  ok = ok && eval_run (&plan, &run, inputs, values, &arena) == EVAL_DONE;
+  for (int k = 0; ok && k < g->n_outputs; k++) {
+    const mugraph_shape *s = &g->tensor[g->output[k]].shape;
+    uint64_t seed_of = 0;
+    for (int d = 0; d < s->n_dims; d++) seed_of = field_hash (seed_of + 1, (uint64_t) s->dim[d]);
+    out[k] = XXH3_64bits_withSeed (values[k], (size_t) mugraph_volume (s) * sizeof (uint32_t), seed_of);
+  }
+  eval_arena_free (&arena);
+  return ok;
+}
+
+/* ---- float64 ---- */
+
+bool verify_real (const mugraph *g, const double *const inputs[], double *const outputs[], bool stable, int threads, mugraph_error *e) {
+  eval_plan plan;
+  eval_value values[MUGRAPH_INPUTS];
+  void *out[MUGRAPH_OUTPUTS];
+  mugraph_stable *s = calloc (1, sizeof *s);
+  if (!s) return mugraph_fail (e, "float64 evaluation: not enough memory");
+  eval_plan_make (&plan, g, true, NULL);
+  if (stable) mugraph_analyse_stable (g, s);
+  for (int i = 0; i < g->n_inputs; i++) values[i] = (eval_value){{(void *) (uintptr_t) inputs[i], NULL}};
+  for (int k = 0; k < g->n_outputs; k++) out[k] = outputs[k];
+  eval_options run = {.threads = threads_of (threads), .stable = s->any ? s : NULL};
+  eval_arena arena;
+  eval_arena_init (&arena, NULL, 0);
+  eval_status status = eval_run (&plan, &run, values, out, &arena);
+  eval_arena_free (&arena);
+  free (s);
+  return status == EVAL_DONE || mugraph_fail (e, "float64 evaluation: not enough memory");
+}
+
+/* Rounds to the nearest number with `bits` bits of fraction and exponents from `lowest` on, ties to even. */
+static double round_to (double x, int bits, int lowest) {
+  if (fabs (x) < ldexp (1, lowest)) { /* subnormal: a fixed unit */
+    double unit = ldexp (1.5, 52 + lowest - bits);
+    return x + unit - unit;
+  }
+  uint64_t u, shift = 52 - (uint64_t) bits;
+  memcpy (&u, &x, sizeof u);
+  u += ((uint64_t) 1 << (shift - 1)) - 1 + (u >> shift & 1);
+  u &= ~(((uint64_t) 1 << shift) - 1);
+  memcpy (&x, &u, sizeof u);
+  return x;
+}
+
+void verify_random_input (const mugraph_shape *s, uint64_t seed, double scale, double *out) {
+  static const struct {
+    int bits, lowest;
+    double largest;
+  } format[MUGRAPH_N_DTYPES] = {{10, -14, 65504}, {7, -126, 0x1.fep127}, {23, -126, 0x1.fffffep127}};
+  int64_t n = mugraph_volume (s);
+  double largest = format[s->dtype].largest;
+  for (int64_t i = 0; i < n; i += 2) { /* Box-Muller: two at a time */
+    double u = ((double) (field_hash (seed, (uint64_t) i) >> 11) + 1) * 0x1p-53, v = (double) (field_hash (seed, (uint64_t) i + 1) >> 11) * 0x1p-53;
+    double radius = sqrt (-2 * log (u)) * scale;
+    for (int k = 0; k < 2 && i + k < n; k++) {
+      double x = radius * (k ? sin (2 * M_PI * v) : cos (2 * M_PI * v));
+      x = round_to (x, format[s->dtype].bits, format[s->dtype].lowest);
+      out[i + k] = x > largest ? largest : x < -largest ? -largest : x;
+    }
+  }
+}
+
+double verify_relative_error (const double *a, const double *b, int64_t n) {
+  double largest = 0, difference = 0, norm = 0;
+  for (int64_t i = 0; i < n; i++) { /* scaled, so that squares neither overflow nor vanish */
+    if (!isfinite (b[i])) continue;
+    if (!isfinite (a[i])) return INFINITY;
+    largest = fmax (largest, fmax (fabs (a[i]), fabs (b[i])));
+  }
+  for (int64_t i = 0; i < n; i++) {
+    if (!isfinite (b[i])) {
+      if (isnan (b[i]) ? !isnan (a[i]) : a[i] != b[i]) return INFINITY; /* the same infinity or NaN, or it differs */
+      continue;
+    }
+    double d = largest > 0 ? a[i] / largest - b[i] / largest : 0, y = largest > 0 ? b[i] / largest : 0;
+    difference += d * d;
+    norm += y * y;
+  }
+  if (difference == 0) return 0;
+  return norm > 0 ? sqrt (difference / norm) : INFINITY;
+}
+
+/* Evaluates both sides at one draw; the largest relative error over the outputs, or -1 without memory. */
+static double disagreement (const mugraph *program, const mugraph *candidate, uint64_t seed, int *where) {
+  double *in[MUGRAPH_INPUTS] = {NULL}, *out[2][MUGRAPH_OUTPUTS] = {{NULL}}, worst = 0;
+  bool ok = true;
+  for (int i = 0; i < program->n_inputs; i++) {
+    in[i] = malloc ((size_t) mugraph_volume (&program->tensor[i].shape) * sizeof (double));
+    if (in[i]) verify_random_input (&program->tensor[i].shape, field_hash (seed, (uint64_t) i), 1, in[i]);
+    ok &= in[i] != NULL;
+  }
+  for (int side = 0; side < 2; side++)
+    for (int k = 0; k < program->n_outputs; k++)
+      ok &= (out[side][k] = malloc ((size_t) mugraph_volume (&program->tensor[program->output[k]].shape) * sizeof (double))) != NULL;
+  ok = ok && verify_real (program, (const double *const *) in, out[0], true, 0, NULL) &&
+       verify_real (candidate, (const double *const *) in, out[1], true, 0, NULL);
+  *where = 0;
+  for (int k = 0; ok && k < program->n_outputs; k++) {
+    double e = verify_relative_error (out[1][k], out[0][k], mugraph_volume (&program->tensor[program->output[k]].shape));
+    if (e > worst) worst = e, *where = k;
+  }
+  for (int i = 0; i < program->n_inputs; i++) free (in[i]);
+  for (int k = 0; k < program->n_outputs; k++) free (out[0][k]), free (out[1][k]);
+  return ok ? worst : -1;
+}
+
+double verify_counterexample (const mugraph *program, const mugraph *candidate, uint64_t seed, int draws, double tolerance, char reason[256]) {
+  verify_report r = {.verdict = VERIFY_UNKNOWN};
+  reason[0] = 0;
+  if (!correspond (program, candidate, &r)) {
+    memcpy (reason, r.reason, sizeof r.reason);
+    return INFINITY;
+  }
+  for (int draw = 0; draw < draws; draw++) {
+    int k;
+    double e = disagreement (program, candidate, field_hash (seed, (uint64_t) draw), &k);
+    if (e < 0) {
+      snprintf (reason, 256, "not enough memory for a float64 evaluation");
+      return 0;
+    }
+    if (e <= tolerance) continue;
+    snprintf (reason, 256, "output %d has relative error %.3g over float64 at inputs from N(0,1), draw %d", k, e, draw);
+    return e;
+  }
+  return 0;
+}
