@@ -141,3 +141,12 @@ MS_DEVICE void ms_copy_async (unsigned to, const void *from, int valid) {
 }
 MS_DEVICE void ms_copy_commit () { asm volatile ("cp.async.commit_group;" ::: "memory"); }
 template <int pending> MS_DEVICE void ms_copy_wait () { asm volatile ("cp.async.wait_group %0;" :: "n"(pending) : "memory"); }
+
+// ---- row maxima that travel beside a tensor (mugraph/plan.h) ----
+
+// The factor that brings values of split s to the largest of their row's maxima.
+MS_DEVICE float ms_row_factor (const float *maxima, int splits, int s, int degree) {
+  float top = -MS_INF;
+  for (int i = 0; i < splits; i++) top = fmaxf (top, maxima[i]);
+  return top == -MS_INF ? 0.0f : ms_exp ((float) degree * (maxima[s] - top));
+}

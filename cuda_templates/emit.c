@@ -114,13 +114,14 @@ const char *cuda_type (mugraph_dtype t) {
 void cuda_add_tensor (cuda_emitter *e, int launch, int tensor, bool written, const char *name, ...) {
   const cuda_tensor *t = &e->tensor[tensor];
   const char *constness = written ? "" : "const ";
+  const char *alias = written || e->program->buffer[t->buffer].role == CUDA_BUFFER_INPUT ? "__restrict__ " : "";
   char text[48];
   va_list list;
   va_start (list, name);
   vsnprintf (text, sizeof text, name, list);
   va_end (list);
-  cuda_add_pointer (e, launch, t->buffer, "%s%s *__restrict__ %s", constness, cuda_type (t->dtype), text);
-  if (t->max_buffer >= 0) cuda_add_pointer (e, launch, t->max_buffer, "%sfloat *__restrict__ %s_max", constness, text);
+  cuda_add_pointer (e, launch, t->buffer, "%s%s *%s%s", constness, cuda_type (t->dtype), alias, text);
+  if (t->max_buffer >= 0) cuda_add_pointer (e, launch, t->max_buffer, "%sfloat *%s%s_max", constness, alias, text);
 }
 
 void cuda_add_tensor_map (cuda_emitter *e, int launch, const cuda_arg *arg, const char *name) {
@@ -134,6 +135,30 @@ void cuda_open_kernel (cuda_emitter *e, int launch) {
   cuda_print (&e->body, "\nextern \"C\" __global__ void __launch_bounds__ (%d, 1) ", l->block);
   if (cluster > 1 && cluster <= 8) cuda_print (&e->body, "__cluster_dims__ (%d, %d, %d) ", l->cluster[0], l->cluster[1], l->cluster[2]);
   cuda_print (&e->body, "%s (%s) {\n", l->name, e->params[launch].data ? e->params[launch].data : "void");
+}
+
+/* ---- addresses ---- */
+
+void cuda_dense_strides (const int dim[4], int64_t stride[4]) {
+  stride[3] = 1;
+  for (int d = 2; d >= 0; d--) stride[d] = stride[d + 1] * dim[d + 1];
+}
+
+void cuda_aligned (const mugraph_shape *s, int dim[4], int64_t stride[4]) {
+  for (int d = 0; d < 4; d++) dim[d] = d < 4 - s->n_dims ? 1 : s->dim[d - (4 - s->n_dims)];
+  cuda_dense_strides (dim, stride);
+}
+
+void cuda_print_index (cuda_text *t, const char *const at[4], const int dim[4], const int64_t stride[4]) {
+  bool any = false, wide = false;
+  for (int d = 0; d < 4; d++) wide |= (int64_t) dim[d] * stride[d] > INT32_MAX;
+  for (int d = 0; d < 4; d++) {
+    if (dim[d] == 1) continue;
+    cuda_print (t, "%s%s%s", any ? " + " : "", wide ? "(long long) " : "", at[d]);
+    if (stride[d] != 1) cuda_print (t, " * %lld", (long long) stride[d]);
+    any = true;
+  }
+  if (!any) cuda_print (t, "0");
 }
 
 /* ---- expressions of thread graphs ---- */

@@ -56,8 +56,9 @@ int cuda_add_launch (cuda_emitter *, int64_t blocks, int threads, int64_t smem, 
 /* Appends an argument: declaration is the C parameter, as "const ms_f16 *__restrict__ in0". */
 void cuda_add_pointer (cuda_emitter *, int launch, int buffer, const char *declaration, ...)
   __attribute__ ((format (printf, 4, 5)));
-/* The same for a tensor: type, const and row maxima are added: in0 becomes
-   "const ms_f16 *__restrict__ in0" and, where the tensor has row maxima, "const float *__restrict__ in0_max". */
+/* The same for a tensor: type, const and row maxima are added: in0 becomes "const ms_f16 *__restrict__ in0" and, where
+   the tensor has row maxima, "const float *in0_max". What an earlier launch writes is not __restrict__ when read: with
+   programmatic dependent launch it changes while this kernel already runs. */
 void cuda_add_tensor (cuda_emitter *, int launch, int tensor, bool written, const char *name, ...)
   __attribute__ ((format (printf, 5, 6)));
 /* A TMA descriptor: declared "const __grid_constant__ ms_tensor_map NAME". */
@@ -68,6 +69,15 @@ void cuda_open_kernel (cuda_emitter *, int launch);
 
 /* "ms_f16", "ms_bf16", "float" (common.cuh); all convert by ms_load (pointer) and ms_store (pointer, float). */
 const char *cuda_type (mugraph_dtype);
+
+/* ---- addresses ---- */
+
+/* A tensor's dimensions and strides (elements) aligned at the right of four, missing dimensions 1. */
+void cuda_aligned (const mugraph_shape *, int dim[4], int64_t stride[4]);
+void cuda_dense_strides (const int dim[4], int64_t stride[4]);
+
+/* An index expression from four coordinate expressions; dimensions of size 1 are left out, so they broadcast. */
+void cuda_print_index (cuda_text *, const char *const at[4], const int dim[4], const int64_t stride[4]);
 
 /* ---- expressions of thread graphs ---- */
 

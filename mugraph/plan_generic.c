@@ -126,8 +126,8 @@ static void derive_stored (const mugraph *g, int k, mugraph_generic *d, bool hoi
     case MUGRAPH_BINARY: d->stored[i] = readers[i] > 1 || read[i] > 1 || crosses[i] || view[i]; break;
     case MUGRAPH_REDUCE:
       if (o->kind == MUGRAPH_OP_RMS_NORM) {
-        d->table[i] = true; /* a product with the table: cheap enough to repeat, unless it is read by address */
-        if (view[i]) d->table[i] = false, d->stored[i] = true;
+        d->table[i] = true; /* a product with the table: cheap enough to repeat, but cannot be read by address */
+        d->stored[i] = view[i];
       } else
         d->stored[i] = true;
       break;
@@ -150,8 +150,9 @@ static void derive_bytes (const mugraph *g, int k, mugraph_generic *d) {
       int element = 4;
       if (o->kind == MUGRAPH_OP_INPUT) element = mugraph_dtype_bytes (mugraph_plan_storage (g, g->op[k].in[o->in[0]]));
       d->bytes[i] = element * volume (d->dim[i]);
-    } else if (d->table[i] && o->kind == MUGRAPH_OP_RMS_NORM)
-      d->bytes[i] = 4 * volume (d->dim[i]) / d->dim[i][mugraph_generic_dim (b, i, o->dim)];
+    }
+    if (d->table[i] && o->kind == MUGRAPH_OP_RMS_NORM) /* behind the tile, where that is stored too */
+      d->bytes[i] += 4 * volume (d->dim[i]) / d->dim[i][mugraph_generic_dim (b, i, o->dim)];
     else if (d->table[i])
       d->bytes[i] = 4 * volume (d->dim[i]) / d->dim[i][3] * mugraph_plan_splits (g, g->op[k].in[o->in[0]]);
   }

@@ -21,7 +21,7 @@ typedef struct {
   bool table[MUGRAPH_BLOCK_OPS];      /* a side table exists: RMS_NORM: 1/rms of each row; INPUT that carries row
                                          maxima: factors [rows, splits] */
   int direct[MUGRAPH_BLOCK_OPS];      /* MATMUL: the accumulator it adds to without being stored, or -1 */
-  int64_t bytes[MUGRAPH_BLOCK_OPS];   /* of the stored tile or of the table */
+  int64_t bytes[MUGRAPH_BLOCK_OPS];   /* of the stored tile and of the table behind it */
   mugraph_home home[MUGRAPH_BLOCK_OPS];
   int64_t offset[MUGRAPH_BLOCK_OPS];  /* from the start of shared memory, or of the block's workspace */
   int start[MUGRAPH_BLOCK_OPS], end[MUGRAPH_BLOCK_OPS]; /* lifetime in positions, see mugraph_generic_position */

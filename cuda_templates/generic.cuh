@@ -1,0 +1,129 @@
+// Device side of the generic generator: ragged splits and a block-wide matrix product from shared memory.
+
+// Number of valid positions of a tile: data extent `full` cut into chunks, this chunk starting at `begin`, this tile at
+// begin + step (mugraph.h, ragged splits).
+MS_DEVICE int ms_valid (int full, int chunk, int begin, int step, int tile) {
+  const long long end = min ((long long) begin + chunk, (long long) full), n = end - begin - step;
+  return n < 0 ? 0 : n < tile ? (int) n : tile;
+}
+
+// The maximum moves from `old` to `now`: by how much; exponentials computed before are scaled by ms_exp (move).
+MS_DEVICE float ms_move (float old, float now) { return old == -MS_INF ? 0.0f : old - now; }
+
+// One BM x BN piece of a product, BM = 16 WM MI, BN = 8 WN NI, computed by WM x WN warps; the others of the block help to
+// load. Elements of T are multiplied as they are for T = ms_f16, ms_bf16. For T = float the matrix units see tf32; the part
+// of an element that tf32 drops is multiplied too where SPLIT_A, SPLIT_B say that there is one, so that the product is as
+// good as in f32.
+template <class T, int WM, int WN, int MI, int NI, bool SPLIT_A, bool SPLIT_B> struct ms_product {
+  static constexpr int BM = 16 * WM * MI, BN = 8 * WN * NI, BK = 32, PITCH = BK + 8;
+  float d[MI][NI][4];
+  T *a, *b; // [BM][PITCH], [BN][PITCH]: b is transposed
+
+  MS_DEVICE ms_product (void *shared) : a ((T *) shared), b ((T *) shared + BM * PITCH) {
+#pragma unroll
+    for (int i = 0; i < MI; i++)
+#pragma unroll
+      for (int j = 0; j < NI; j++)
+#pragma unroll
+        for (int r = 0; r < 4; r++) d[i][j][r] = 0.0f;
+  }
+  MS_DEVICE void put_a (int row, int k, float x) { a[row * PITCH + k] = ms_round<T> (x); }
+  MS_DEVICE void put_b (int k, int column, float x) { b[column * PITCH + k] = ms_round<T> (x); }
+
+  MS_DEVICE void step () {
+    const int warp = threadIdx.x / 32, group = threadIdx.x % 32 / 4, lane = threadIdx.x % 4;
+    if (warp >= WM * WN) return;
+    const T *pa = a + (warp % WM * 16 * MI + group) * PITCH, *pb = b + (warp / WM * 8 * NI + group) * PITCH;
+#pragma unroll
+    for (int k = 0; k < BK; k += 16) {
+      unsigned fb[NI][2];
+#pragma unroll
+      for (int j = 0; j < NI; j++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) fb[j][r] = *(const unsigned *) (pb + 8 * j * PITCH + k + 8 * r + 2 * lane);
+#pragma unroll
+      for (int i = 0; i < MI; i++) {
+        unsigned fa[4];
+#pragma unroll
+        for (int r = 0; r < 4; r++) fa[r] = *(const unsigned *) (pa + (16 * i + r % 2 * 8) * PITCH + k + r / 2 * 8 + 2 * lane);
+#pragma unroll
+        for (int j = 0; j < NI; j++) ms_mma<T> (d[i][j], fa, fb[j]);
+      }
+    }
+  }
+
+  // f (row, column, value) for every element that this thread holds.
+  template <class F> MS_DEVICE void each (F f) {
+    const int warp = threadIdx.x / 32, group = threadIdx.x % 32 / 4, lane = threadIdx.x % 4;
+    if (warp >= WM * WN) return;
+#pragma unroll
+    for (int i = 0; i < MI; i++)
+#pragma unroll
+      for (int j = 0; j < NI; j++)
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+          f ((warp % WM * MI + i) * 16 + group + r / 2 * 8, (warp / WM * NI + j) * 8 + 2 * lane + r % 2, d[i][j][r]);
+  }
+};
+
+// What tf32 keeps of x, and what it keeps of the rest.
+MS_DEVICE void ms_split (float x, unsigned &high, unsigned &low) {
+  high = ms_tf32 (x);
+  const float h = __int_as_float ((int) high);
+  low = ms_tf32 (fabsf (h) < MS_INF ? x - h : 0.0f);
+}
+
+template <int WM, int WN, int MI, int NI, bool SPLIT_A, bool SPLIT_B> struct ms_product<float, WM, WN, MI, NI, SPLIT_A, SPLIT_B> {
+  static constexpr int BM = 16 * WM * MI, BN = 8 * WN * NI, BK = 32, PITCH_A = BK + 4, PITCH_B = BN + 8;
+  float d[MI][NI][4];
+  float *a, *b; // [BM][PITCH_A], [BK][PITCH_B]
+
+  MS_DEVICE ms_product (void *shared) : a ((float *) shared), b ((float *) shared + BM * PITCH_A) {
+#pragma unroll
+    for (int i = 0; i < MI; i++)
+#pragma unroll
+      for (int j = 0; j < NI; j++)
+#pragma unroll
+        for (int r = 0; r < 4; r++) d[i][j][r] = 0.0f;
+  }
+  MS_DEVICE void put_a (int row, int k, float x) { a[row * PITCH_A + k] = x; }
+  MS_DEVICE void put_b (int k, int column, float x) { b[k * PITCH_B + column] = x; }
+
+  MS_DEVICE void step () {
+    const int warp = threadIdx.x / 32, group = threadIdx.x % 32 / 4, lane = threadIdx.x % 4;
+    if (warp >= WM * WN) return;
+    const float *pa = a + (warp % WM * 16 * MI + group) * PITCH_A + lane, *pb = b + lane * PITCH_B + warp / WM * 8 * NI + group;
+#pragma unroll
+    for (int k = 0; k < BK; k += 8) {
+      unsigned high_b[NI][2], low_b[NI][2];
+#pragma unroll
+      for (int j = 0; j < NI; j++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) ms_split (pb[(k + 4 * r) * PITCH_B + 8 * j], high_b[j][r], low_b[j][r]);
+#pragma unroll
+      for (int i = 0; i < MI; i++) {
+        unsigned high_a[4], low_a[4];
+#pragma unroll
+        for (int r = 0; r < 4; r++) ms_split (pa[(16 * i + r % 2 * 8) * PITCH_A + k + r / 2 * 4], high_a[r], low_a[r]);
+#pragma unroll
+        for (int j = 0; j < NI; j++) {
+          if (SPLIT_A) ms_mma_tf32 (d[i][j], low_a, high_b[j]);
+          if (SPLIT_B) ms_mma_tf32 (d[i][j], high_a, low_b[j]);
+          ms_mma_tf32 (d[i][j], high_a, high_b[j]);
+        }
+      }
+    }
+  }
+
+  template <class F> MS_DEVICE void each (F f) {
+    const int warp = threadIdx.x / 32, group = threadIdx.x % 32 / 4, lane = threadIdx.x % 4;
+    if (warp >= WM * WN) return;
+#pragma unroll
+    for (int i = 0; i < MI; i++)
+#pragma unroll
+      for (int j = 0; j < NI; j++)
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+          f ((warp % WM * MI + i) * 16 + group + r / 2 * 8, (warp / WM * NI + j) * 8 + 2 * lane + r % 2, d[i][j][r]);
+  }
+};
