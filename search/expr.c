@@ -130,7 +130,9 @@ struct expr_pool {
   uint32_t results;
   unsigned char *verdict; /* of normals: 0 not asked, 1 may contribute, 2 not */
   uint32_t verdicts;
-  bool loose, nested, open; /* open: a target is unknown, so everything may contribute */
+  bool loose;
+  bool product; /* sums are multiplied or summed again in them, so that a sum degree may be that of a product */
+  bool open;    /* a target is unknown, so everything may contribute */
   int n_targets, n_goals;
   uint32_t goals;
   expr_id target[MUGRAPH_OUTPUTS];
@@ -280,8 +282,21 @@ static int64_t divide_products (expr_pool *pool, uint32_t a, uint32_t b) {
   return j < ng ? NONE : intern_product (pool, out, n);
 }
 
+static int64_t common_factor (expr_pool *pool, uint32_t a, uint32_t b) {
+  const factor *f, *g;
+  uint32_t nf = factors_of (pool, a, &f), ng = factors_of (pool, b, &g), n = 0;
+  factor shared[FACTORS];
+  for (uint32_t i = 0, j = 0; i < nf && j < ng;) {
+    uint32_t x = f[i].atom, y = g[j].atom;
+    if (x == y) shared[n++] = (factor){x, f[i].exponent < g[j].exponent ? f[i].exponent : g[j].exponent};
+    i += x <= y, j += y <= x;
+  }
+  return intern_product (pool, shared, n);
+}
+
 static bool multiply_terms (expr_pool *pool, const term *a, const term *b, term *out) {
   int64_t product = multiply_products (pool, a->product, b->product);
+  if (!pool->n_targets && a->sum > 1 && b->sum > 1) pool->product = true;
   if (product < 0 || __builtin_mul_overflow (a->sum, b->sum, &out->sum) ||
       __builtin_mul_overflow (a->mean, b->mean, &out->mean) || __builtin_mul_overflow (a->count, b->count, &out->count))
     return false;
@@ -340,7 +355,6 @@ static expr_id invert (expr_pool *pool, expr_id e) {
   if (!e) return EXPR_UNKNOWN;
   normal n;
   load (pool, e, &n);
-  if (n.n > 1 && n.den != ONE) pool->nested = true;
   return quotient (pool, n.den, numerator (pool, e));
 }
 
@@ -368,9 +382,10 @@ static term *find_term (normal *n, const term *key) {
   return bsearch (key, n->t, n->n, sizeof *n->t, compare_terms);
 }
 
-/* a / b by long division, both without den; EXPR_UNKNOWN unless it comes out even with positive counts. A sum over
-   nothing (S^n alone) is no factor: 1 / sum (x) has no divisor 1 / x. */
-static expr_id divide_exactly (expr_pool *pool, expr_id a, expr_id b) {
+/* a / b by long division, both without den; EXPR_UNKNOWN unless it comes out even with positive counts. Unless bare, a sum
+   over nothing (S^n alone) is no factor: 1 / sum (x) has no divisor 1 / x. */
+static expr_id divide_exactly (expr_pool *pool, expr_id a, expr_id b, bool bare) {
+  if (!a || !b) return EXPR_UNKNOWN;
   if (b == ONE) return a;
   if (a == b) return ONE;
   normal x, y;
@@ -385,7 +400,7 @@ static expr_id divide_exactly (expr_pool *pool, expr_id a, expr_id b) {
       if (x.t[i].count && (!top || compare_leading (pool, &x.t[i], top) > 0)) top = &x.t[i];
     term m;
     if (n == TERMS || !divide_terms (pool, top, &head, &m) || top->count % head.count) return EXPR_UNKNOWN;
-    if (m.product == EMPTY && m.sum != 1) return EXPR_UNKNOWN;
+    if (m.product == EMPTY && m.sum != 1 && !bare) return EXPR_UNKNOWN;
     m.count = top->count / head.count;
     for (uint32_t j = 0; j < y.n; j++) {
       term product, *found;
@@ -398,27 +413,32 @@ static expr_id divide_exactly (expr_pool *pool, expr_id a, expr_id b) {
   return intern_normal (pool, ONE, out, n);
 }
 
-/* The least common multiple of two dens as far as it is easily seen; never less than a common multiple. */
+/* Splits a sum into the product that all its terms share and the rest. */
+static bool split_content (expr_pool *pool, expr_id e, uint32_t *content, expr_id *rest) {
+  normal n;
+  load (pool, e, &n);
+  int64_t shared = n.t[0].product;
+  for (uint32_t i = 1; i < n.n && shared > 0; i++) shared = common_factor (pool, (uint32_t) shared, n.t[i].product);
+  for (uint32_t i = 0; i < n.n && shared >= 0; i++) {
+    int64_t left = divide_products (pool, n.t[i].product, (uint32_t) shared);
+    if (left < 0) return false;
+    n.t[i].product = (uint32_t) left;
+  }
+  *content = (uint32_t) shared;
+  return shared >= 0 && (*rest = intern_normal (pool, ONE, n.t, n.n));
+}
+
+/* The least common multiple of two dens as far as it is easily seen; never less than a common multiple. Sums over as many
+   elements that share an atom are taken for the same sum times something, others for different ones. */
 static expr_id common_multiple (expr_pool *pool, expr_id a, expr_id b) {
-  normal x, y;
-  load (pool, a, &x), load (pool, b, &y);
-  if (x.n == 1 && y.n == 1 && x.t[0].sum == 1 && y.t[0].sum == 1) {
-    const factor *f, *g;
-    uint32_t nf = factors_of (pool, x.t[0].product, &f), ng = factors_of (pool, y.t[0].product, &g), n = 0;
-    factor shared[FACTORS];
-    for (uint32_t i = 0, j = 0; i < nf && j < ng;) {
-      if (f[i].atom == g[j].atom) {
-        uint32_t exponent = f[i].exponent < g[j].exponent ? f[i].exponent : g[j].exponent;
-        shared[n++] = (factor){f[i].atom, exponent}, i++, j++;
-      } else if (f[i].atom < g[j].atom)
-        i++;
-      else
-        j++;
-    }
-    int64_t product = intern_product (pool, shared, n);
-    if (product < 0) return EXPR_UNKNOWN;
-    term divisor = {.sum = 1, .mean = 1, .product = (uint32_t) product, .count = 1};
-    b = divide_exactly (pool, b, intern_normal (pool, ONE, &divisor, 1));
+  uint32_t x, y;
+  expr_id rest, same;
+  if (!split_content (pool, a, &x, &rest) || !split_content (pool, b, &y, &same)) return EXPR_UNKNOWN;
+  int64_t product = common_factor (pool, x, y);
+  if (product < 0) return EXPR_UNKNOWN;
+  if (rest == same && (product != EMPTY || normal_of (pool, rest)->n > 1)) {
+    term shared = {.sum = 1, .mean = 1, .product = (uint32_t) product, .count = 1};
+    b = divide_exactly (pool, b, multiply (pool, rest, intern_normal (pool, ONE, &shared, 1)), false);
   }
   return multiply (pool, a, b);
 }
@@ -427,13 +447,13 @@ static expr_id add (expr_pool *pool, expr_id a, expr_id b) {
   if (!a || !b) return EXPR_UNKNOWN;
   expr_id x = normal_of (pool, a)->den, y = normal_of (pool, b)->den, den = x;
   if (x != y) {
-    if (divide_exactly (pool, y, x))
+    if (divide_exactly (pool, y, x, false))
       den = y;
-    else if (!divide_exactly (pool, x, y))
+    else if (!divide_exactly (pool, x, y, false))
       den = common_multiple (pool, x, y);
     if (!den) return EXPR_UNKNOWN;
-    a = multiply (pool, numerator (pool, a), divide_exactly (pool, den, x));
-    b = multiply (pool, numerator (pool, b), divide_exactly (pool, den, y));
+    a = multiply (pool, numerator (pool, a), divide_exactly (pool, den, x, false));
+    b = multiply (pool, numerator (pool, b), divide_exactly (pool, den, y, false));
     if (!a || !b) return EXPR_UNKNOWN;
   }
   term t[2 * TERMS];
@@ -449,10 +469,12 @@ static expr_id scale (expr_pool *pool, expr_id e, int64_t sum, int64_t mean) {
   if (sum == 1 && mean == 1) return e;
   normal n;
   load (pool, e, &n);
-  for (uint32_t i = 0; i < n.n; i++)
+  for (uint32_t i = 0; i < n.n; i++) {
+    if (!pool->n_targets && n.t[i].sum > 1 && sum > 1) pool->product = true;
     if (__builtin_mul_overflow (n.t[i].sum, (uint64_t) sum, &n.t[i].sum) ||
         __builtin_mul_overflow (n.t[i].mean, (uint64_t) mean, &n.t[i].mean))
       return EXPR_UNKNOWN;
+  }
   return intern_normal (pool, n.den, n.t, n.n);
 }
 
@@ -482,7 +504,29 @@ static bool flip_sign (expr_pool *pool, const term *t, term *out) {
   return minus >= 0 && multiply_terms (pool, t, &(term){.sum = 1, .mean = 1, .product = (uint32_t) minus, .count = 1}, out);
 }
 
-/* exp (a + b) = exp (a) exp (b), exp (-a) = 1 / exp (a). */
+static void add_goals (expr_pool *pool, expr_id e);
+
+/* A monomial over something, without what stands above and below: in a/c + b/d, which became (a d + b c) / (c d), the
+   first term is a/c. Not for targets as such: exp (x) / sum (exp (x)) stays, for the two x are different elements. */
+static expr_id lowest_terms (expr_pool *pool, expr_id e) {
+  if (!e) return EXPR_UNKNOWN;
+  normal n, d;
+  load (pool, e, &n), load (pool, n.den, &d);
+  int64_t shared = n.t[0].product;
+  for (uint32_t i = 0; i < d.n && shared > 0; i++) shared = common_factor (pool, (uint32_t) shared, d.t[i].product);
+  if (shared <= 0) return e; /* none, or no memory */
+  for (uint32_t i = 0; i <= d.n; i++) {
+    term *t = i < d.n ? &d.t[i] : &n.t[0];
+    int64_t rest = divide_products (pool, t->product, (uint32_t) shared);
+    if (rest < 0) return e;
+    t->product = (uint32_t) rest;
+  }
+  expr_id den = intern_normal (pool, ONE, d.t, d.n);
+  return den ? intern_normal (pool, den, n.t, 1) : EXPR_UNKNOWN;
+}
+
+/* exp (a + b) = exp (a) exp (b), exp (-a) = 1 / exp (a). Each exponent is in lowest terms, so that exp (a/c + b/d) is
+   exp (a/c) exp (b/d). */
 static expr_id exponential (expr_pool *pool, expr_id e) {
   if (!e) return EXPR_UNKNOWN;
   normal n;
@@ -493,15 +537,15 @@ static expr_id exponential (expr_pool *pool, expr_id e) {
     bool minus = has_sign (pool, t.product);
     if (minus && !flip_sign (pool, &n.t[i], &t)) return EXPR_UNKNOWN;
     t.count = 1;
-    atom a = {.type = ATOM_EXP, .n_arg = 1, .arg = {intern_normal (pool, n.den, &t, 1)}};
+    expr_id whole = intern_normal (pool, n.den, &t, 1);
+    atom a = {.type = ATOM_EXP, .n_arg = 1, .arg = {lowest_terms (pool, whole)}};
     if (!a.arg[0]) return EXPR_UNKNOWN;
+    if (a.arg[0] != whole && !pool->n_targets) add_goals (pool, e);
     expr_id *side = minus ? &below : &above;
     *side = multiply (pool, *side, power_of_atom (pool, &a, n.t[i].count));
   }
   return quotient (pool, above, below);
 }
-
-static void add_goals (expr_pool *pool, expr_id e);
 
 /* What is left of a sum when terms that differ only in sign cancel; they need not, for they may be different elements,
    but two ways of writing one tensor leave the same. */
@@ -788,6 +832,28 @@ bool expr_loose (const mugraph *g) {
 
 /* ---- the decision ---- */
 
+/* The arguments of the atoms in a sum. Those of a product of exps also as their sum: exp (a) exp (b) = exp (a + b). Where
+   there is subtraction, exp (a) / exp (b) is one of those, and one sum for all is simplest. */
+static void add_arguments (expr_pool *pool, expr_id e) {
+  normal n;
+  load (pool, e, &n);
+  expr_id exponent = EXPR_UNKNOWN;
+  for (uint32_t i = 0; i < n.n; i++) {
+    const factor *f;
+    uint32_t nf = factors_of (pool, n.t[i].product, &f);
+    if (!pool->loose) exponent = EXPR_UNKNOWN;
+    for (uint32_t k = 0; k < nf; k++) {
+      factors_of (pool, n.t[i].product, &f); /* products may have moved */
+      uint32_t times = f[k].exponent;
+      atom a = *(const atom *) key_of (&pool->atoms, f[k].atom);
+      for (uint32_t j = 0; j < a.n_arg; j++) add_goals (pool, a.arg[j]);
+      for (; a.type == ATOM_EXP && times; times--) exponent = exponent ? add (pool, exponent, a.arg[0]) : a.arg[0];
+    }
+    if (!pool->loose && exponent) add_goals (pool, exponent);
+  }
+  if (exponent) add_goals (pool, exponent);
+}
+
 static void add_goal (expr_pool *pool, expr_id num, expr_id den) {
   for (int i = 0; i < pool->n_goals; i++)
     if (pool->goal[i].num == num && pool->goal[i].den == den) return;
@@ -796,28 +862,30 @@ static void add_goal (expr_pool *pool, expr_id num, expr_id den) {
     return;
   }
   pool->goal[pool->n_goals++] = (goal){num, den};
-  normal n;
-  load (pool, num, &n);
-  for (uint32_t i = 0; i < n.n; i++) {
-    const factor *f;
-    uint32_t nf = factors_of (pool, n.t[i].product, &f);
-    for (uint32_t k = 0; k < nf; k++) {
-      factors_of (pool, n.t[i].product, &f); /* products may have moved */
-      atom a = *(const atom *) key_of (&pool->atoms, f[k].atom);
-      for (uint32_t j = 0; j < a.n_arg; j++) add_goals (pool, a.arg[j]);
-    }
-  }
+  add_arguments (pool, num);
 }
 
+/* A quotient, its reciprocal, and the same for each of its terms alone, also in lowest terms: in a / (b / c) + d =
+   (a c + b d) / b the partial b / c is a part of neither the quotient nor its reciprocal, but of b / (a c). */
 static void add_goals (expr_pool *pool, expr_id e) {
   expr_id num = e ? numerator (pool, e) : EXPR_UNKNOWN;
   if (!num) {
     pool->open = true;
     return;
   }
-  expr_id den = normal_of (pool, e)->den;
-  add_goal (pool, num, den);
-  if (den != ONE) add_goal (pool, den, num);
+  normal n;
+  load (pool, e, &n);
+  add_goal (pool, num, n.den);
+  if (n.den == ONE) return;
+  add_goal (pool, n.den, num);
+  if (pool->loose) add_arguments (pool, multiply (pool, num, n.den));
+  for (uint32_t i = 0; i < n.n; i++) {
+    expr_id part = intern_normal (pool, n.den, &n.t[i], 1), parts[2] = {part, lowest_terms (pool, part)};
+    for (int k = 0; k < 2 && parts[k]; k++) {
+      expr_id above = numerator (pool, parts[k]), under = normal_of (pool, parts[k])->den;
+      if (above) add_goal (pool, above, under), add_goal (pool, under, above);
+    }
+  }
 }
 
 void expr_set_targets (expr_pool *pool, int n, const expr_id target[]) {
@@ -938,6 +1006,15 @@ static bool support_of (expr_pool *pool, expr_id partial, expr_id a, expr_id b) 
   return true;
 }
 
+/* Whether one may divide by den on the way to something over whole. */
+static bool below (expr_pool *pool, expr_id den, expr_id whole) {
+  expr_id rest = divide_exactly (pool, whole, den, pool->product);
+  if (!rest || pool->product) return rest;
+  const term *d = normal_of (pool, den)->t, *r = normal_of (pool, rest)->t;
+  /* S6 x y below is no S3 x times S2 y unless the targets multiply sums. */
+  return d->sum == 1 || r->sum == 1;
+}
+
 static bool decide (expr_pool *pool, expr_id e) {
   expr_id num = numerator (pool, e), den = normal_of (pool, e)->den;
   if (!num) return true;
@@ -945,9 +1022,8 @@ static bool decide (expr_pool *pool, expr_id e) {
     goal g = pool->goal[i];
     if (pool->loose ? !support_of (pool, num, g.num, g.num) : !part_of (pool, num, g.num)) continue;
     if (den == ONE || den == g.den) return true;
-    if (!pool->loose && divide_exactly (pool, g.den, den)) return true;
-    /* The den of a fraction below a fraction moved above. */
-    if ((pool->loose || pool->nested) && support_of (pool, den, g.num, g.den)) return true;
+    if (!pool->loose && below (pool, den, g.den)) return true;
+    if (pool->loose && support_of (pool, den, g.num, g.den)) return true;
   }
   return false;
 }

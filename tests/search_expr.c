@@ -133,7 +133,7 @@ static void test_attention (void **state) {
   CUT (add (x, y)), CUT (map (MUGRAPH_OP_SQUARE, x)), CUT (map (MUGRAPH_OP_EXP, x));
   CUT (map (MUGRAPH_OP_EXP, matmul (x, y, 2))); /* exp of a partial sum */
   CUT (map (MUGRAPH_OP_SQUARE, e)), CUT (add (e, e)), CUT (map (MUGRAPH_OP_EXP, e));
-  CUT (matmul (e, z, 4)), CUT (sum (e, 12)), CUT (div_ (e, sum (e, 3))), CUT (div_ (z, e)), CUT (div_ (x, y));
+  CUT (matmul (e, z, 4)), CUT (sum (e, 12)), CUT (div_ (e, sum (e, 3))), CUT (div_ (z, sum (e, 3))), CUT (div_ (z, e)), CUT (div_ (x, y));
   CUT (sum (sum (e, 6), 2)), CUT (map (MUGRAPH_OP_SQRT, e));
 }
 
@@ -148,7 +148,7 @@ static void test_rms_norm_matmul (void **state) {
   CUT (add (x, y)), CUT (map (MUGRAPH_OP_SQUARE, y)), CUT (sum (square, 8)), CUT (map (MUGRAPH_OP_SQRT, square));
   CUT (map (MUGRAPH_OP_SQRT, mean (square, 4))), CUT (rms_norm (x, 4)), CUT (rms_norm (y, 8));
   CUT (div_ (square, accum (MUGRAPH_OP_ACCUM_RMS, x, 8, 1))), CUT (mul (square, y)), CUT (matmul (x, y, 16));
-  CUT (mean (x, 8)), CUT (mean (matmul (x, y, 4), 2));
+  CUT (mean (y, 8)), CUT (mean (matmul (x, y, 4), 2));
 }
 
 static void test_residual_step (void **state) {
@@ -160,7 +160,7 @@ static void test_residual_step (void **state) {
   KEPT (map (MUGRAPH_OP_SQUARE, inner)), KEPT (accum (MUGRAPH_OP_ACCUM_RMS, inner, 4, 2)), KEPT (mul (z, y));
   KEPT (map (MUGRAPH_OP_SQUARE, y)), KEPT (accum (MUGRAPH_OP_ACCUM_RMS, y, 8, 1)), KEPT (norm);
   CUT (rms_norm (x, 8)), CUT (rms_norm (z, 8)), CUT (map (MUGRAPH_OP_EXP, x)), CUT (div_ (x, y));
-  CUT (div_ (inner, accum (MUGRAPH_OP_ACCUM_RMS, x, 8, 1))), CUT (add (add (x, x), mul (z, x)));
+  CUT (div_ (inner, accum (MUGRAPH_OP_ACCUM_RMS, x, 8, 1))), CUT (add (add (x, x), add (x, mul (z, x))));
   CUT (rms_norm (add (x, norm), 8)), CUT (mul (inner, mul (inner, inner)));
 }
 
@@ -181,10 +181,15 @@ static void test_factors_of_sums (void **state) {
   fresh (false);
   aim (map (MUGRAPH_OP_SQUARE, add (x, y)));
   KEPT (add (x, y)), KEPT (mul (x, y)), KEPT (add (mul (x, y), mul (x, y)));
-  CUT (add (add (mul (x, y), mul (x, y)), mul (x, y))), CUT (add (x, add (y, y)));
+  CUT (add (add (mul (x, y), mul (x, y)), mul (x, y))), CUT (add (add (x, x), add (y, y)));
+  fresh (false); /* the sum in an exponent */
+  aim (map (MUGRAPH_OP_EXP, add (div_ (x, y), z)));
+  KEPT (add (div_ (x, y), z)), KEPT (div_ (x, y)), KEPT (add (x, mul (y, z))), KEPT (map (MUGRAPH_OP_EXP, z));
+  KEPT (map (MUGRAPH_OP_EXP, div_ (x, y))), CUT (add (x, z)), CUT (map (MUGRAPH_OP_EXP, x)), CUT (div_ (z, x));
   fresh (false); /* a fraction below the fraction bar */
   aim (add (w, div_ (x, add (w, div_ (y, z)))));
   KEPT (div_ (y, z)), KEPT (add (w, div_ (y, z))), KEPT (div_ (x, add (w, div_ (y, z))));
+  KEPT (div_ (add (w, div_ (y, z)), x));
   CUT (div_ (x, y)), CUT (map (MUGRAPH_OP_EXP, x));
 }
 
@@ -273,6 +278,19 @@ static int grow (int depth, bool signs) {
   }
 }
 
+static bool has_quotient (int i) {
+  node n = tree[i];
+  if (n.kind == MUGRAPH_OP_INPUT) return false;
+  return n.kind == MUGRAPH_OP_DIV || has_quotient (n.a) || (mugraph_op_table[n.kind].arity > 1 && has_quotient (n.b));
+}
+
+/* a/c + b/d as one quotient: for different inputs c, d and no quotients further in, lest it multiply by what it then
+   divides by, which no normal form here undoes. */
+static bool joinable (node a, node b) {
+  return a.kind == MUGRAPH_OP_DIV && b.kind == MUGRAPH_OP_DIV && tree[a.b].kind == MUGRAPH_OP_INPUT &&
+         tree[b.b].kind == MUGRAPH_OP_INPUT && tree[a.b].a != tree[b.b].a && !has_quotient (a.a) && !has_quotient (b.a);
+}
+
 /* One rewrite at node i where its rule fits; the result replaces it. Every rule is an identity of real functions when all
    elements of an input are alike, which `value` checks. */
 static int rewrite (int i, bool signs) {
@@ -290,7 +308,7 @@ static int rewrite (int i, bool signs) {
       m = make (MUGRAPH_OP_ADD, a.b, n.b, 1, 1);
       return make (MUGRAPH_OP_ADD, a.a, m, 1, 1);
     }
-    if (a.kind == MUGRAPH_OP_DIV && b.kind == MUGRAPH_OP_DIV) { /* a/c + b/d = (a d + b c) / (c d) */
+    if (joinable (a, b)) { /* a/c + b/d = (a d + b c) / (c d) */
       int p = make (MUGRAPH_OP_MUL, a.a, b.b, 1, 1), q = make (MUGRAPH_OP_MUL, b.a, a.b, 1, 1);
       m = make (MUGRAPH_OP_ADD, p, q, 1, 1);
       return make (MUGRAPH_OP_DIV, m, make (MUGRAPH_OP_MUL, a.b, b.b, 1, 1), 1, 1);
@@ -338,7 +356,7 @@ static int rewrite (int i, bool signs) {
     }
     return i;
   case MUGRAPH_OP_MATMUL:
-    if (draw (3) == 0) { /* half of it in each of two iterations */
+    if (draw (3) == 0 && n.size % 2 == 0) { /* half of it in each of two iterations */
       m = make (MUGRAPH_OP_MATMUL, n.a, n.b, n.size / 2, 1);
       return make (MUGRAPH_OP_ACCUM, m, 0, 1, 2);
     }
@@ -358,7 +376,7 @@ static int rewrite (int i, bool signs) {
     return make (MUGRAPH_OP_SUM, m, 0, n.size, 1);
   case MUGRAPH_OP_SUM:
   case MUGRAPH_OP_MEAN:
-    if (draw (2) && n.size > 2) {
+    if (draw (2) && n.size % 2 == 0) {
       m = make (n.kind, n.a, 0, n.size / 2, 1);
       return make (n.kind == MUGRAPH_OP_MEAN ? MUGRAPH_OP_ACCUM_MEAN : MUGRAPH_OP_ACCUM, m, 0, 1, 2);
     }
@@ -450,7 +468,7 @@ static int print_tree (int i, char *out, size_t size) {
                    (int) (n.size * n.loop));
 }
 
-static int kept, kept_trees;
+static int kept, kept_trees, equal, compared;
 
 static void check_kept (int i, int root) {
   kept++;
@@ -466,7 +484,7 @@ static void check_kept (int i, int root) {
 
 static void no_rewrite_is_pruned (bool signs, int trees, bool self_check) {
   search_stats stats = {0};
-  kept = kept_trees = 0;
+  kept = kept_trees = equal = compared = 0;
   for (int t = 0; t < trees; t++) {
     fresh (signs);
     expr_configure (pool, self_check, &stats);
@@ -484,17 +502,15 @@ static void no_rewrite_is_pruned (bool signs, int trees, bool self_check) {
       double v = value (root), u = value (now);
       if (isfinite (v) && isfinite (u) && fabs (v) < 1e30) assert_true (fabs (u - v) <= 1e-6 * fabs (v) + 1e-9);
       expr_id e = express (now);
-      if (!signs && e != target) {
-        char a[900], b[900];
-        print_tree (now, a, sizeof a), print_tree (root, b, sizeof b);
-        if (e) check_kept (now, root); /* a quotient not brought to lowest terms: kept all the same */
-      }
+      equal += e == target, compared++;
       check_kept (now, root);
       last = now;
     }
     assert_int_equal (expr_disagreements (pool), 0);
   }
+  print_message ("%d partial tensors kept; %d of %d rewrites have the target's normal form\n", kept, equal, compared);
   assert_true (kept_trees > trees / 2);
+  if (!signs) assert_true (equal > 0.95 * compared);
   if (self_check) assert_true (stats.z3_queries > 100 && stats.z3_unknown == 0);
 }
 
@@ -574,21 +590,21 @@ static void test_strength (void **state) {
 
 static void test_z3_alone (void **state) {
   (void) state;
-  prune_z3 *z = prune_z3_new ();
-  assert_non_null (z);
+  prune_z3 *solver = prune_z3_new ();
+  assert_non_null (solver);
   /* variables a, b, (2-exponents of sum and mean); partial a + b, goals 2 a b s^4 + a^2 + b b */
   int32_t partial[] = {1, 0, 0, 0, 0, 1, 0, 0}, goal[] = {1, 1, 2, 0, 2, 0, 2, 0, 0, 2, 0, 0};
   uint32_t one[] = {1, 1}, counts[] = {2, 1, 1};
   prune_question q = {2, 1, 2, 3, partial, goal, one, counts};
-  assert_int_equal (prune_z3_ask (z, &q), PRUNE_YES); /* times a s^4 */
+  assert_int_equal (prune_z3_ask (solver, &q), PRUNE_YES); /* times a s^4 */
   goal[2] = 1;
-  assert_int_equal (prune_z3_ask (z, &q), PRUNE_NO); /* the two need different sums now */
+  assert_int_equal (prune_z3_ask (solver, &q), PRUNE_NO); /* the two need different sums now */
   goal[2] = 2, one[1] = 3;
-  assert_int_equal (prune_z3_ask (z, &q), PRUNE_NO); /* three times b */
+  assert_int_equal (prune_z3_ask (solver, &q), PRUNE_NO); /* three times b */
   one[1] = 1, goal[3] = goal[7] = 3;
-  assert_int_equal (prune_z3_ask (z, &q), PRUNE_NO); /* divided by more than was summed */
+  assert_int_equal (prune_z3_ask (solver, &q), PRUNE_NO); /* divided by more than was summed */
   assert_int_equal (prune_z3_ask (NULL, &q), PRUNE_UNKNOWN);
-  prune_z3_free (z);
+  prune_z3_free (solver);
 }
 
 /* What is too large to be kept in normal form, or unknown, is never pruned. */
