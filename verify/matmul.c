@@ -51,32 +51,43 @@ static void real_plain (int rows, int64_t k, const double *a, int64_t lda, const
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-/* The kernel for R rows, over vectors V of L 64-bit lanes. */
-#define MOD_ROWS(R, V, L, ZERO, LOAD, SET1, ADD64, MUL32, SHIFT, AND)                                                   \
+/* The accumulators must stay in registers: the loops over rows and vectors disappear. */
+#if defined(__clang__)
+#define UNROLL _Pragma ("unroll")
+#else
+#define UNROLL _Pragma ("GCC unroll 8")
+#endif
+
+/* The kernel for R rows, over vectors V of L 64-bit lanes. A multiplication reads the low halves of its lanes only, so a
+   vector of 2 L residues serves twice, the second time shifted: its even columns, then its odd ones. */
+#define MOD_ROWS(R, V, L, ZERO, LOAD, SET1, MASK, ADD64, MUL32, SHIFT, AND)                                             \
   {                                                                                                                     \
-    V low[R][PANEL / L], high[R][PANEL / L], mask = SET1 (UINT32_MAX);                                                  \
-    for (int r = 0; r < R; r++)                                                                                         \
-      for (int v = 0; v < PANEL / L; v++) low[r][v] = high[r][v] = ZERO;                                                \
+    V low[R][PANEL / L], high[R][PANEL / L], mask = MASK;                                                               \
+    UNROLL for (int r = 0; r < R; r++)                                                                                  \
+      UNROLL for (int v = 0; v < PANEL / L; v++) low[r][v] = high[r][v] = ZERO;                                         \
     for (int64_t i = 0; i < k; i += every) {                                                                            \
       int64_t end = i + every < k ? i + every : k;                                                                      \
       for (int64_t j = i; j < end; j++)                                                                                 \
-        for (int v = 0; v < PANEL / L; v++) {                                                                           \
-          V b = LOAD (panel + j * PANEL + v * L);                                                                       \
-          for (int r = 0; r < R; r++)                                                                                   \
-            low[r][v] = ADD64 (low[r][v], MUL32 (SET1 ((int64_t) a[r * lda + j]), b));                                  \
+        UNROLL for (int v = 0; v < PANEL / L; v += 2) {                                                                 \
+          V even = LOAD ((const void *) (panel + j * PANEL + v * L)), odd = SHIFT (even, 32);                           \
+          UNROLL for (int r = 0; r < R; r++) {                                                                          \
+            V x = SET1 ((int) a[r * lda + j]);                                                                          \
+            low[r][v] = ADD64 (low[r][v], MUL32 (x, even));                                                             \
+            low[r][v + 1] = ADD64 (low[r][v + 1], MUL32 (x, odd));                                                      \
+          }                                                                                                             \
         }                                                                                                               \
-      for (int r = 0; r < R; r++)                                                                                       \
-        for (int v = 0; v < PANEL / L; v++) {                                                                           \
+      UNROLL for (int r = 0; r < R; r++)                                                                                \
+        UNROLL for (int v = 0; v < PANEL / L; v++) {                                                                    \
           high[r][v] = ADD64 (high[r][v], SHIFT (low[r][v], 32));                                                       \
           low[r][v] = AND (low[r][v], mask);                                                                            \
         }                                                                                                               \
     }                                                                                                                   \
-    for (int r = 0; r < R; r++)                                                                                         \
-      for (int v = 0; v < PANEL / L; v++) {                                                                             \
+    UNROLL for (int r = 0; r < R; r++)                                                                                  \
+      UNROLL for (int v = 0; v < PANEL / L; v++) {                                                                      \
         uint64_t h[L], l[L];                                                                                            \
         memcpy (h, &high[r][v], sizeof h);                                                                              \
         memcpy (l, &low[r][v], sizeof l);                                                                               \
-        for (int c = 0; c < L; c++) out[r * PANEL + v * L + c] = reduce (modulus, h[c], l[c]);                          \
+        for (int c = 0; c < L; c++) out[r * PANEL + v / 2 * 2 * L + 2 * c + v % 2] = reduce (modulus, h[c], l[c]);      \
       }                                                                                                                 \
   }
 
@@ -92,25 +103,23 @@ static void real_plain (int rows, int64_t k, const double *a, int64_t lda, const
     }                                                                                                                   \
   }
 
-#define LOAD_512(p) _mm512_cvtepu32_epi64 (_mm256_loadu_si256 ((const __m256i *) (p)))
-#define LOAD_256(p) _mm256_cvtepu32_epi64 (_mm_loadu_si128 ((const __m128i *) (p)))
-MOD_KERNEL (mod_avx512, "avx512f", __m512i, 8, _mm512_setzero_si512 (), LOAD_512, _mm512_set1_epi64, _mm512_add_epi64,
-            _mm512_mul_epu32, _mm512_srli_epi64, _mm512_and_si512)
-MOD_KERNEL (mod_avx2, "avx2", __m256i, 4, _mm256_setzero_si256 (), LOAD_256, _mm256_set1_epi64x, _mm256_add_epi64,
-            _mm256_mul_epu32, _mm256_srli_epi64, _mm256_and_si256)
+MOD_KERNEL (mod_avx512, "avx512f", __m512i, 8, _mm512_setzero_si512 (), _mm512_loadu_si512, _mm512_set1_epi32,
+            _mm512_set1_epi64 (UINT32_MAX), _mm512_add_epi64, _mm512_mul_epu32, _mm512_srli_epi64, _mm512_and_si512)
+MOD_KERNEL (mod_avx2, "avx2", __m256i, 4, _mm256_setzero_si256 (), _mm256_loadu_si256, _mm256_set1_epi32,
+            _mm256_set1_epi64x (UINT32_MAX), _mm256_add_epi64, _mm256_mul_epu32, _mm256_srli_epi64, _mm256_and_si256)
 
 #define REAL_ROWS(R, V, L, ZERO, LOAD, SET1, FMA, STORE)                                                                \
   {                                                                                                                     \
     V sum[R][PANEL / L];                                                                                                \
-    for (int r = 0; r < R; r++)                                                                                         \
-      for (int v = 0; v < PANEL / L; v++) sum[r][v] = ZERO;                                                             \
+    UNROLL for (int r = 0; r < R; r++)                                                                                  \
+      UNROLL for (int v = 0; v < PANEL / L; v++) sum[r][v] = ZERO;                                                      \
     for (int64_t j = 0; j < k; j++)                                                                                     \
-      for (int v = 0; v < PANEL / L; v++) {                                                                             \
+      UNROLL for (int v = 0; v < PANEL / L; v++) {                                                                      \
         V b = LOAD (panel + j * PANEL + v * L);                                                                         \
-        for (int r = 0; r < R; r++) sum[r][v] = FMA (SET1 (a[r * lda + j]), b, sum[r][v]);                              \
+        UNROLL for (int r = 0; r < R; r++) sum[r][v] = FMA (SET1 (a[r * lda + j]), b, sum[r][v]);                       \
       }                                                                                                                 \
-    for (int r = 0; r < R; r++)                                                                                         \
-      for (int v = 0; v < PANEL / L; v++) STORE (out + r * PANEL + v * L, sum[r][v]);                                   \
+    UNROLL for (int r = 0; r < R; r++)                                                                                  \
+      UNROLL for (int v = 0; v < PANEL / L; v++) STORE (out + r * PANEL + v * L, sum[r][v]);                            \
   }
 
 #define REAL_KERNEL(name, features, ...)                                                                                \
