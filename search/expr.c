@@ -60,13 +60,13 @@ static int64_t intern (table *t, const void *key, uint32_t size, bool *fresh) {
   *fresh = false;
   for (; t->slot[s]; s = (s + 1) & (t->slots - 1)) {
     const entry *e = &t->entry[t->slot[s] - 1];
-    if (e->hash == hash && e->size == size && !memcmp (t->bytes + e->offset, key, size)) return t->slot[s] - 1;
+    if (e->hash == hash && e->size == size && (!size || !memcmp (t->bytes + e->offset, key, size))) return t->slot[s] - 1;
   }
   uint32_t padded = (size + 7) & ~7u;
   if (!reserve ((void **) &t->bytes, &t->capacity, (uint64_t) t->used + padded, 1) ||
       !reserve ((void **) &t->entry, &t->n_entries, (uint64_t) t->n + 1, sizeof *t->entry))
     return NONE;
-  memcpy (t->bytes + t->used, key, size);
+  if (size) memcpy (t->bytes + t->used, key, size);
   t->entry[t->n] = (entry){.hash = hash, .offset = t->used, .size = size};
   t->used += padded;
   t->slot[s] = t->n + 1;
@@ -428,19 +428,20 @@ static bool split_content (expr_pool *pool, expr_id e, uint32_t *content, expr_i
   return shared >= 0 && (*rest = intern_normal (pool, ONE, n.t, n.n));
 }
 
-/* The least common multiple of two dens as far as it is easily seen; never less than a common multiple. Sums over as many
-   elements that share an atom are taken for the same sum times something, others for different ones. */
+/* The least common multiple of two dens as far as it is easily seen; never less than a common multiple. What both have in
+   common is looked for in products that all terms share and, when they are equal, in what is left. */
 static expr_id common_multiple (expr_pool *pool, expr_id a, expr_id b) {
   uint32_t x, y;
   expr_id rest, same;
   if (!split_content (pool, a, &x, &rest) || !split_content (pool, b, &y, &same)) return EXPR_UNKNOWN;
   int64_t product = common_factor (pool, x, y);
   if (product < 0) return EXPR_UNKNOWN;
-  if (rest == same && (product != EMPTY || normal_of (pool, rest)->n > 1)) {
-    term shared = {.sum = 1, .mean = 1, .product = (uint32_t) product, .count = 1};
-    b = divide_exactly (pool, b, multiply (pool, rest, intern_normal (pool, ONE, &shared, 1)), false);
-  }
-  return multiply (pool, a, b);
+  term t = {.sum = 1, .mean = 1, .product = (uint32_t) product, .count = 1};
+  expr_id shared = intern_normal (pool, ONE, &t, 1);
+  if (rest == same) shared = multiply (pool, shared, rest);
+  /* a sum without its atoms is no factor; then the plain product */
+  expr_id less = divide_exactly (pool, a, shared, false) ? divide_exactly (pool, b, shared, false) : EXPR_UNKNOWN;
+  return multiply (pool, a, less ? less : b);
 }
 
 static expr_id add (expr_pool *pool, expr_id a, expr_id b) {
