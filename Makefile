@@ -1,11 +1,14 @@
 # msearch. `make list` names the targets.
+VERSION := 0.1.0
 BUILD   ?= build
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes
 OPT     ?= -O2 -g
-CFLAGS  += -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) -fopenmp -I.
-LDFLAGS += $(SANITIZE) -fopenmp
-CFLAGS  += $(SANITIZE)
+OPENMP  ?= -fopenmp
+CFLAGS  += -std=c17 -D_GNU_SOURCE -DMSEARCH_VERSION='"$(VERSION)"' $(WARN) $(OPT) -fopenmp -I. $(SANITIZE)
+LDFLAGS += $(SANITIZE) $(OPENMP)
 LDLIBS  := -lz3 -lcjson -lxxhash -ldl -lm -lpthread
 
 # A room is a folder and a static library; it may use the rooms to its right only.
@@ -26,6 +29,26 @@ msearch: $(BUILD)/msearch
 
 $(BUILD)/msearch: $(call objects,tools) $(foreach r,$(ROOMS),$(call archive,$(r)))
 	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+# More targets with as many jobs as there are cores, unless the caller says otherwise.
+JOBS := $(shell nproc 2>/dev/null || echo 2)
+parallel = $(MAKE) $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(JOBS))
+
+## demo: install what is missing, build, and search for a kernel of RMSNorm + linear
+demo:
+	tools/setup.sh demo
+	$(parallel) msearch
+	./msearch rmsnorm -b 1 --fresh
+
+## check: install what is missing, build, and run all tests
+check:
+	tools/setup.sh check
+	$(parallel) msearch tests
+	tools/run-tests.sh $(TESTS)
+
+## test: build and run the tests (TESTS="build/tests/mugraph_json ..." for some)
+test: msearch tests
+	tools/run-tests.sh $(TESTS)
 
 define room
 $(call archive,$(1)): $(call objects,$(1))
@@ -63,8 +86,8 @@ $(eval $(call test_of,mugraph,mugraph))
 $(eval $(call test_of,verify,verify))
 $(eval $(call test_of,search,search))
 $(eval $(call test_of,cuda_templates,cuda))
-$(BUILD)/tests/cli_%: $(BUILD)/tests/cli_%.o $(foreach r,$(ROOMS),$(call archive,$(r))) | msearch
-	$(CC) $(LDFLAGS) $(filter-out msearch,$^) -lcmocka $(LDLIBS) -o $@
+$(BUILD)/tests/cli_%: $(BUILD)/tests/cli_%.o $(foreach r,$(ROOMS),$(call archive,$(r))) | $(BUILD)/msearch
+	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 $(BUILD)/tests/all_%: $(BUILD)/tests/all_%.o $(foreach r,$(ROOMS),$(call archive,$(r)))
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 .PRECIOUS: $(BUILD)/tests/%.o $(BUILD)/%.o
@@ -72,13 +95,80 @@ $(BUILD)/tests/all_%: $(BUILD)/tests/all_%.o $(foreach r,$(ROOMS),$(call archive
 ## tests: build every test program
 tests: $(TESTS)
 
+## bench-verify: time real-shape verification and witness fingerprints (ARGS="threads batch")
+bench-verify: $(BUILD)/bench/verify
+	$< $(ARGS)
+$(BUILD)/bench/verify: $(BUILD)/bench/verify.o $(call archive,verify) $(call archive,mugraph)
+	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+# Variants are builds of their own in build-<variant>/, of the same rules.
+variant = $(parallel) --no-print-directory BUILD=build-$(1)
+
+## asan: all tests under the address and undefined behaviour sanitizers
+asan:
+	$(call variant,asan) OPT="-O1 -g" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" build-asan/msearch tests
+	TEST_SECONDS=1800 MSEARCH=build-asan/msearch tools/run-tests.sh $(TESTS:$(BUILD)/%=build-asan/%)
+
+# tests/tsan/gomp.c stands in for libgomp, whose synchronisation the thread sanitizer does not see.
+TSAN := -fsanitize=thread
+## tsan: parallel searches under the thread sanitizer
+tsan: build-tsan/gomp.o
+	$(call variant,tsan) OPT="-O1 -g" SANITIZE=$(TSAN) OPENMP=$< build-tsan/msearch
+	tools/tsan.sh build-tsan/msearch
+build-tsan/gomp.o: tests/tsan/gomp.c
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O1 -g $(TSAN) -c $< -o $@
+
+## clang: everything compiles with clang, warnings being errors
+clang:
+	$(call variant,clang) CC=clang build-clang/msearch tests
+
+SOURCES := $(wildcard $(ROOMS:%=%/*.c) tools/*.c bench/*.c tests/*.c tests/*/*.c)
+HEADERS := $(wildcard $(ROOMS:%=%/*.h) tools/*.h bench/*.h tests/*.h)
+
+## tidy: clang-tidy with .clang-tidy (SOURCES="a.c ..." for some)
+tidy:
+	printf '%s\n' $(SOURCES) | xargs -P $(JOBS) -n 1 sh -c 'clang-tidy --quiet "$$0" -- -std=c17 -D_GNU_SOURCE -DMSEARCH_VERSION=\"0\" -fopenmp -I. 2>/dev/null'
+
+## cppcheck: cppcheck with .cppcheck-suppressions
+cppcheck:
+	@mkdir -p build-cppcheck
+	cppcheck --quiet -j $(JOBS) --std=c11 -D_GNU_SOURCE -I. --enable=warning,performance,portability --inline-suppr --suppressions-list=.cppcheck-suppressions \
+	  --cppcheck-build-dir=build-cppcheck --error-exitcode=1 $(SOURCES)
+
+## format: clang-format on the files of FILES (default: those that git calls changed)
+FILES ?= $(shell git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h')
+format:
+	$(if $(FILES),clang-format -i $(FILES))
+
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 30
+## fuzz: every libFuzzer target for FUZZ_SECONDS (30) from its seeds; FUZZERS="fuzz_json" for some
+fuzz:
+	$(call variant,fuzz) CC=clang OPT="-O1 -g" SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" $(FUZZERS:%=build-fuzz/%)
+	@set -e; for f in $(FUZZERS); do \
+	  echo "== $$f, $(FUZZ_SECONDS) s"; mkdir -p build-fuzz/corpus/$$f build-fuzz/found; seeds=tests/fuzz/corpus/$${f#fuzz_}; [ -d $$seeds ] || seeds=; \
+	  build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=4096 -artifact_prefix=build-fuzz/found/$$f- -verbosity=0 -print_final_stats=1 \
+	    build-fuzz/corpus/$$f $$seeds; done
+$(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/fuzz/%.o $(foreach r,$(ROOMS),$(call archive,$(r)))
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+
+## dist: dist/msearch-VERSION-x86_64-linux.tar.gz, which runs from any folder with the libraries it needs inside
+dist:
+	$(call variant,dist) LDFLAGS='-Wl,--disable-new-dtags,-rpath,$$$$ORIGIN/lib' build-dist/msearch
+	tools/dist.sh build-dist/msearch $(VERSION)
+
+## gpu-check: on a machine with a GPU, run and compare all workloads at b = 1, 8, 16, and sanitize every kernel
+gpu-check: msearch
+	tools/gpu-check.sh
+
 ## clean: remove what was built
 clean:
-	rm -rf build msearch
+	rm -rf build build-asan build-tsan build-clang build-fuzz build-cppcheck build-dist dist msearch
 
 ## list: name the targets
 list:
-	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all tests clean list
+.PHONY: all demo check test tests bench-verify asan tsan clang tidy cppcheck format fuzz dist gpu-check clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
