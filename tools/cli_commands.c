@@ -1,0 +1,504 @@
+/* list, show, verify, emit, import; and what all commands share. */
+#include "cli.h"
+
+#include "../mugraph/print.h"
+#include <dirent.h>
+#include <errno.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+FILE *cli_text (const cli *c) {
+  bool taken = (c->json && !strcmp (c->json, "-")) || (c->out && !strcmp (c->out, "-"));
+  return c->quiet ? NULL : taken ? stderr : stdout;
+}
+
+bool cli_write (const char *path, const char *text, size_t size, mugraph_error *e) {
+  if (path && strcmp (path, "-")) return mugraph_write_text (path, text, size, e);
+  return (fwrite (text, 1, size, stdout) == size && !fflush (stdout)) || mugraph_fail (e, "stdout cannot be written");
+}
+
+bool cli_write_json (const cli *c, cJSON *o, mugraph_error *e) {
+  char *text = c->json && o ? cJSON_Print (o) : NULL;
+  cJSON_Delete (o);
+  if (!c->json) return true;
+  if (!text) return mugraph_fail (e, "--json %s: out of memory", c->json);
+  size_t n = strlen (text);
+  text[n] = '\n'; /* in place of the final 0 */
+  bool ok = cli_write (c->json, text, n + 1, e);
+  free (text);
+  return ok;
+}
+
+void cli_probe (const cli *c, cuda_facts *f) {
+  cuda_probe (f);
+  if (!c->no_gpu || !f->gpu) return;
+  f->gpu = false;
+  snprintf (f->line, sizeof f->line, f->nvrtc ? "compiles (NVRTC %d.%d); its GPU is left alone (--no-gpu)" : "writes CUDA source; its GPU is left alone (--no-gpu)",
+            f->nvrtc_version / 1000, f->nvrtc_version % 1000 / 10);
+}
+
+bool cli_device (const cli *c, const cuda_facts *f, mugraph_device *out, mugraph_error *e) {
+  const mugraph_device *d = NULL;
+  bool here = f && f->gpu;
+  int arch = c->arch ? c->arch : here ? f->arch : 90;
+  for (int i = 0; c->device && i < mugraph_n_devices; i++)
+    if (!strcmp (c->device, mugraph_devices[i].name)) d = &mugraph_devices[i];
+  if (c->device && !d) {
+    char names[200] = "";
+    for (int i = 0; i < mugraph_n_devices; i++) {
+      strcat (names, i ? ", " : "");
+      strcat (names, mugraph_devices[i].name);
+    }
+    return mugraph_fail (e, "unknown device '%.100s' (there are %s)", c->device, names);
+  }
+  if (!d && here) d = mugraph_device_find (f->device);
+  if (d && !c->device && c->arch && d->arch != c->arch) d = NULL;
+  /* Else the first of the table's that has this compute capability, or the nearest below. */
+  for (int i = 0; !c->device && i < mugraph_n_devices && !(d && d->arch == arch); i++)
+    if (mugraph_devices[i].arch <= arch && (!d || mugraph_devices[i].arch > d->arch)) d = &mugraph_devices[i];
+  if (!c->device && !c->arch && !here) d = mugraph_device_find ("h100");
+  *out = *d;
+  if (c->arch || (here && !c->device)) out->arch = arch;
+  return true;
+}
+
+bool cli_file_program (const cli *c, const char *path, const mugraph_file *f, mugraph_program *p, mugraph_error *e) {
+  if (c->program) {
+    mugraph_shape in[MUGRAPH_INPUTS];
+    const mugraph *g = &f->saved[0].graph;
+    for (int t = 0; t < g->n_inputs; t++) in[t] = g->tensor[t].shape;
+    return mugraph_program_fit (c->program, &c->shape, g->n_inputs, in, p, e);
+  }
+  if (!f->has_program)
+    return mugraph_fail (e, "%s: does not say which program its µGraphs are for: --program=WORKLOAD or --program=FILE.mg", path);
+  if (c->shape.n_overrides) return mugraph_fail (e, "--shape needs --program: the shapes of a file's own program are fixed");
+  if (c->batch && f->batch && c->batch != f->batch)
+    return mugraph_fail (e, "%s: is for b = %d, not for -b %d", path, f->batch, c->batch);
+  memset (p, 0, sizeof *p);
+  p->graph = f->program;
+  snprintf (p->name, sizeof p->name, "%.*s", (int) sizeof p->name - 1, *f->name ? f->name : path);
+  snprintf (p->stem, sizeof p->stem, "%s", f->stem);
+  p->batch = f->batch ? f->batch : 1;
+  return true;
+}
+
+/* ---- list ---- */
+
+static int is_saved (const struct dirent *d) {
+  size_t n = strlen (d->d_name);
+  return d->d_name[0] != '.' && n > 5 && !strcmp (d->d_name + n - 5, ".json");
+}
+
+static double best_measured (const mugraph_file *f, const char **device) {
+  double best = -1;
+  for (int i = 0; i < f->n; i++)
+    for (const cJSON *m = f->saved[i].measured ? f->saved[i].measured->child : NULL; m; m = m->next) {
+      double us = mugraph_record_number (m, "best_us", mugraph_record_number (m, "cold_us", -1));
+      if (us >= 0 && (best < 0 || us < best)) best = us, *device = m->string;
+    }
+  return best;
+}
+
+int cli_list (const cli *c, mugraph_error *e) {
+  FILE *out = cli_text (c);
+  cJSON *root = cJSON_CreateObject (), *workloads, *saved;
+  struct dirent **entry = NULL;
+  char title[200], line[512];
+  cJSON_AddStringToObject (root, "schema", "msearch.list/1");
+  workloads = cJSON_AddArrayToObject (root, "workloads");
+  saved = cJSON_AddArrayToObject (root, "saved");
+  mugraph_program *p = malloc (sizeof *p);
+  for (int i = 0; p && i < mugraph_n_workloads; i++) {
+    const mugraph_workload *w = &mugraph_workloads[i];
+    mugraph_program_options o = {.batch = c->batch}; /* of --shape only what this workload has */
+    for (int k = 0; k < c->shape.n_overrides; k++) o.override[o.n_overrides++] = c->shape.override[k];
+    if (!mugraph_program_workload (w->name, &o, p, o.n_overrides ? NULL : e)) {
+      if (!o.n_overrides) break;
+      continue;
+    }
+    mugraph_workload_title (w, title, sizeof title);
+    cli_signature (&p->graph, line, sizeof line);
+    if (out) fprintf (out, "%-10s %s\n%-10s b = %d: %s\n", w->name, title, "", p->batch, line);
+    if (out && w->alias) fprintf (out, "%-10s also called %s\n", "", w->alias);
+    cJSON *item = cJSON_CreateObject ();
+    cJSON_AddStringToObject (item, "name", w->name);
+    cJSON_AddStringToObject (item, "title", title);
+    cJSON_AddStringToObject (item, "stem", w->stem);
+    cJSON_AddItemToArray (workloads, item);
+  }
+  int n = scandir (CLI_FOLDER, &entry, is_saved, versionsort);
+  if (out && n > 0) fprintf (out, "\nin " CLI_FOLDER "/:\n");
+  for (int i = 0; i < n; i++) {
+    char path[600];
+    mugraph_file f;
+    mugraph_error why;
+    const char *device = "";
+    snprintf (path, sizeof path, CLI_FOLDER "/%s", entry[i]->d_name);
+    bool ok = mugraph_file_load_any (path, &f, &why);
+    double us = ok ? best_measured (&f, &device) : -1;
+    if (out && !ok)
+      fprintf (out, "  %-28s not readable: %s\n", entry[i]->d_name, why.text);
+    else if (out && us >= 0)
+      fprintf (out, "  %-28s %4d µGraphs, %8.2f us on %s\n", entry[i]->d_name, f.n, us, device);
+    else if (out && f.n && f.saved[0].cost_us >= 0)
+      fprintf (out, "  %-28s %4d µGraphs, %8.2f us by the cost model\n", entry[i]->d_name, f.n, f.saved[0].cost_us);
+    else if (out)
+      fprintf (out, "  %-28s %4d µGraphs\n", entry[i]->d_name, f.n);
+    if (ok) {
+      cJSON *item = cJSON_CreateObject ();
+      cJSON_AddStringToObject (item, "file", path);
+      cJSON_AddStringToObject (item, "name", f.name);
+      cJSON_AddNumberToObject (item, "batch", f.batch);
+      cJSON_AddNumberToObject (item, "mugraphs", f.n);
+      cJSON_AddItemToArray (saved, item);
+      mugraph_file_free (&f);
+    }
+    free (entry[i]);
+  }
+  free (entry);
+  free (p);
+  return cli_write_json (c, root, e) ? CLI_DONE : CLI_BAD;
+}
+
+/* ---- show ---- */
+
+/* Runs Graphviz from a temporary file to memory. Owned by the caller; NULL with the reason. */
+static char *draw (const char *dot, size_t size, size_t *drawn, mugraph_error *e) {
+  FILE *in = tmpfile (), *out = tmpfile ();
+  char *const argv[] = {"dot", "-Tsvg", NULL};
+  char *svg = NULL;
+  posix_spawn_file_actions_t actions;
+  pid_t pid;
+  int status = -1, failed = 0;
+  if (in && out && fwrite (dot, 1, size, in) == size && !fflush (in)) {
+    rewind (in);
+    posix_spawn_file_actions_init (&actions);
+    posix_spawn_file_actions_adddup2 (&actions, fileno (in), STDIN_FILENO);
+    posix_spawn_file_actions_adddup2 (&actions, fileno (out), STDOUT_FILENO);
+    failed = posix_spawnp (&pid, "dot", &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy (&actions);
+    if (failed)
+      mugraph_fail (e, "Graphviz's `dot` cannot be run: %s (apt-get install graphviz; --dot needs no Graphviz)", strerror (failed));
+    else
+      while (waitpid (pid, &status, 0) < 0 && errno == EINTR) continue;
+  } else
+    mugraph_fail (e, "no temporary file: %s", strerror (errno)), failed = 1;
+  long n = !failed && WIFEXITED (status) && !WEXITSTATUS (status) && !fseek (out, 0, SEEK_END) ? ftell (out) : -1;
+  if (!failed && n <= 0) mugraph_fail (e, "Graphviz's `dot` failed (--dot writes what it was given)");
+  if (n > 0 && (svg = malloc ((size_t) n))) {
+    rewind (out);
+    *drawn = fread (svg, 1, (size_t) n, out);
+  }
+  if (in) fclose (in);
+  if (out) fclose (out);
+  return svg;
+}
+
+static void print_tiles (FILE *out, const mugraph *g, const mugraph_device *d) {
+  static const char *const homes[] = {
+    [MUGRAPH_HOME_NONE] = "-", [MUGRAPH_HOME_REGISTERS] = "registers", [MUGRAPH_HOME_SHARED] = "shared", [MUGRAPH_HOME_DEVICE] = "device"};
+  mugraph_plan *p = malloc (sizeof *p);
+  for (int k = 0; p && k < g->n_ops; k++) {
+    mugraph_error e;
+    char dims[100];
+    if (g->op[k].kind == MUGRAPH_OP_CONST) continue;
+    fprintf (out, "kernel %d: %s", k, mugraph_op_table[g->op[k].kind].text);
+    if (g->op[k].kind != MUGRAPH_OP_CUSTOM) {
+      fputs (", pre-defined\n", out);
+      continue;
+    }
+    const mugraph_block *b = &g->block[g->op[k].block];
+    if (!mugraph_plan_kernel (g, k, d, p, &e)) {
+      fprintf (out, ", no plan for %s: %s\n", d->name, e.text);
+      continue;
+    }
+    fprintf (out, ", %s generator\n", mugraph_backend_text (p->backend));
+    fprintf (out, "  grid %dx%dx%d, %lld blocks of %d threads, cluster %d, %d iterations, %lld bytes of shared memory, %lld of workspace a block, about %d registers a thread\n",
+             b->grid[0], b->grid[1], b->grid[2], (long long) p->blocks, p->threads, p->cluster, p->iterations, (long long) p->smem, (long long) p->workspace, p->regs);
+    fputs ("  schedule", out);
+#define SCHED(name, def, low, high, help) fprintf (out, " %s=%d", #name, p->sched.name);
+#include "../mugraph/sched.def"
+#undef SCHED
+    fprintf (out, "\n  moves %.3g MB from device memory (%.3g MB from L2), %.3g MB to it; %.3g mma, %.3g fp32, %.3g special operations\n",
+             p->dram_read / 1e6, p->l2_read / 1e6, p->dram_write / 1e6, p->mma_flops, p->fp32_flops, p->sfu_ops);
+    for (int i = 0; i < b->n_ops; i++) {
+      const mugraph_tile_plan *t = &p->tile[i];
+      fprintf (out, "  %3d %-12s %-16s %-9s", i, mugraph_op_table[b->op[i].kind].text, mugraph_dims_text (&b->op[i].shape, dims, sizeof dims),
+               t->fused ? "fused" : (size_t) t->home < sizeof homes / sizeof *homes ? homes[t->home] : "?");
+      if (!t->fused && t->home != MUGRAPH_HOME_NONE) fprintf (out, " %lld bytes at %lld", (long long) t->bytes, (long long) t->offset);
+      fprintf (out, "%s\n", b->op[i].after_loop ? ", after the loop" : "");
+    }
+  }
+  free (p);
+}
+
+static void print_records (FILE *out, const mugraph_file *f) {
+  const cJSON *records[] = {f->search, f->verify};
+  const char *const names[] = {"search", "verified"};
+  for (int k = 0; k < 2; k++) {
+    if (!records[k]) continue;
+    cli_label (out, names[k]);
+    const char *separator = "";
+    for (const cJSON *m = records[k]->child; m; m = m->next) {
+      char *text = cJSON_PrintUnformatted (m);
+      fprintf (out, "%s%s %s", separator, m->string, text ? text : "?");
+      separator = ", ";
+      free (text);
+    }
+    fputc ('\n', out);
+  }
+}
+
+static void print_file (FILE *out, const mugraph_file *f, const cli *c) {
+  char line[512];
+  if (f->has_program) {
+    cli_label (out, "program");
+    fprintf (out, "%s, b = %d: %s\n", *f->name ? f->name : "?", f->batch, cli_signature (&f->program, line, sizeof line));
+  }
+  print_records (out, f);
+  for (int i = 0; i < f->n; i++) {
+    const mugraph_saved *m = &f->saved[i];
+    fprintf (out, "%3d ", i);
+    if (m->cost_us >= 0) fprintf (out, "%8.2f us by the model, ", m->cost_us);
+    for (const cJSON *d = m->measured ? m->measured->child : NULL; d; d = d->next) {
+      double us = mugraph_record_number (d, "best_us", mugraph_record_number (d, "cold_us", -1));
+      if (us >= 0) fprintf (out, "%8.2f us on %s, ", us, d->string);
+    }
+    fprintf (out, "%s\n", mugraph_summary (&m->graph, line, sizeof line));
+  }
+  if (f->n) {
+    fprintf (out, "\nµGraph %d:\n", c->index);
+    mugraph_print (out, &f->saved[c->index].graph, 2);
+  }
+}
+
+/* Loads a file of either format and checks --index. */
+static bool load_indexed (const cli *c, mugraph_file *f, mugraph_error *e) {
+  if (!mugraph_file_load_any (c->subject, f, e)) return false;
+  if (c->index < f->n || (!f->n && !c->index)) return true;
+  mugraph_fail (e, "%s: has %d µGraphs, no number %d", c->subject, f->n, c->index);
+  mugraph_file_free (f);
+  return false;
+}
+
+static bool is_program (const char *subject) {
+  size_t n = strlen (subject);
+  return mugraph_workload_find (subject) || (n > 3 && !strcmp (subject + n - 3, ".mg"));
+}
+
+static bool show_graph (FILE *out, const mugraph *g, const char *title, const cli *c, mugraph_error *e) {
+  if (c->tiles) {
+    cuda_facts facts;
+    mugraph_device device;
+    cli_probe (c, &facts);
+    if (!cli_device (c, &facts, &device, e)) return false;
+    print_tiles (out, g, &device);
+  } else
+    mugraph_print_dot (out, g, title);
+  return true;
+}
+
+int cli_show (const cli *c, mugraph_error *e) {
+  mugraph_file f;
+  mugraph_program *p = malloc (sizeof *p);
+  char *text = NULL, *svg = NULL;
+  size_t size = 0, drawn = 0;
+  bool program = is_program (c->subject), picture = c->dot || c->svg || c->tiles;
+  mugraph_file_init (&f);
+  FILE *out = p ? open_memstream (&text, &size) : NULL;
+  bool ok = out || mugraph_fail (e, "out of memory");
+  /* A word that is no file and looks like no path is a workload misspelt. */
+  if (ok && !program && !strpbrk (c->subject, "/.") && access (c->subject, F_OK)) ok = mugraph_program_open (c->subject, &c->shape, p, e);
+  if (ok) ok = program ? mugraph_program_open (c->subject, &c->shape, p, e) : load_indexed (c, &f, e);
+  if (ok && picture && !program && !f.n) ok = mugraph_fail (e, "%s: holds no µGraph", c->subject);
+  if (ok && picture)
+    ok = show_graph (out, program ? &p->graph : &f.saved[c->index].graph, program ? p->name : *f.name ? f.name : c->subject, c, e);
+  else if (ok && program) {
+    const mugraph_workload *w = mugraph_workload_find (c->subject);
+    if (w && !c->batch && !c->shape.n_overrides)
+      fputs (mugraph_workload_text (w), out);
+    else { /* with its sizes worked out */
+      char *printed = mugraph_program_print (&p->graph);
+      fprintf (out, "# %s, b = %d\n%s", p->name, p->batch, printed ? printed : "");
+      free (printed);
+    }
+  } else if (ok)
+    print_file (out, &f, c);
+  if (out) fclose (out);
+  if (ok && c->svg) ok = (svg = draw (text, size, &drawn, e)) != NULL;
+  if (ok && !c->quiet) ok = cli_write (c->out, svg ? svg : text, svg ? drawn : size, e);
+  free (svg);
+  free (text);
+  free (p);
+  mugraph_file_free (&f);
+  return ok ? CLI_DONE : CLI_BAD;
+}
+
+/* ---- verify ---- */
+
+static const char *const verdicts[] = {[VERIFY_EQUIVALENT] = "equivalent",
+                                       [VERIFY_DIFFERENT] = "different",
+                                       [VERIFY_UNSUPPORTED] = "unsupported",
+                                       [VERIFY_UNKNOWN] = "unknown"};
+
+int cli_verify (const cli *c, mugraph_error *e) {
+  enum { DRAWS = 4 };
+  const double tolerance = 1e-2;
+  mugraph_file f;
+  FILE *out = cli_text (c);
+  mugraph_program *p = malloc (sizeof *p);
+  int status = CLI_DONE, equivalent = 0;
+  if (!p) return mugraph_fail (e, "out of memory"), CLI_BAD;
+  if (!mugraph_file_load_any (c->subject, &f, e)) {
+    free (p);
+    return CLI_BAD;
+  }
+  if (!f.n) mugraph_fail (e, "%s: holds no µGraph", c->subject);
+  if (!f.n || !cli_file_program (c, c->subject, &f, p, e)) {
+    mugraph_file_free (&f);
+    free (p);
+    return CLI_BAD;
+  }
+  char line[512];
+  verify_options o;
+  verify_options_default (&o);
+  o.seed = (uint64_t) c->search.seed;
+  o.trials = c->search.trials;
+  o.threads = c->search.threads;
+  cJSON *root = cJSON_CreateObject ();
+  cJSON_AddStringToObject (root, "schema", "msearch.verify/1");
+  cJSON_AddStringToObject (root, "file", c->subject);
+  cJSON_AddStringToObject (root, "program", p->name);
+  cJSON_AddNumberToObject (root, "batch", p->batch);
+  cJSON *graphs = cJSON_AddArrayToObject (root, "graphs");
+  if (out) fprintf (out, "program    %s, b = %d: %s\n", p->name, p->batch, cli_signature (&p->graph, line, sizeof line));
+  for (int i = 0; i < f.n; i++) {
+    verify_report r;
+    char reason[600], example[256] = "";
+    const mugraph *g = &f.saved[i].graph;
+    verify_equivalent (&p->graph, g, &o, &r);
+    double error = r.verdict == VERIFY_DIFFERENT
+                     ? verify_counterexample (&p->graph, g, (uint64_t) c->search.seed, DRAWS, tolerance, example)
+                     : 0;
+    snprintf (reason, sizeof reason, "%s%s%s", r.reason, error > 0 ? "; float64: " : "", error > 0 ? example : "");
+    equivalent += r.verdict == VERIFY_EQUIVALENT;
+    if (r.verdict != VERIFY_EQUIVALENT) status = CLI_WRONG;
+    if (out) {
+      fprintf (out, "%3d  %-11s  %s\n", i, verdicts[r.verdict], mugraph_summary (g, line, sizeof line));
+      if (reason[0]) fprintf (out, "     %s\n", reason);
+      if (c->verbose) fprintf (out, "     %d trials over Z_%u and Z_%u, wrong with probability < %.1e, %.2f s\n", r.trials, r.p, r.q, r.error_bound, r.seconds);
+      fflush (out);
+    }
+    cJSON *item = cJSON_CreateObject ();
+    cJSON_AddNumberToObject (item, "index", i);
+    cJSON_AddBoolToObject (item, "equivalent", r.verdict == VERIFY_EQUIVALENT);
+    cJSON_AddStringToObject (item, "reason", reason);
+    cJSON_AddStringToObject (item, "verdict", verdicts[r.verdict]);
+    if (error > 0) cJSON_AddNumberToObject (item, "float64_error", error < 1e300 ? error : 1e300);
+    cJSON_AddNumberToObject (item, "trials", r.trials);
+    cJSON_AddNumberToObject (item, "error_bound", r.error_bound);
+    cJSON_AddNumberToObject (item, "seconds", r.seconds);
+    cJSON_AddItemToArray (graphs, item);
+  }
+  if (out) fprintf (out, "%d of %d equivalent\n", equivalent, f.n);
+  mugraph_file_free (&f);
+  free (p);
+  return cli_write_json (c, root, e) ? status : CLI_BAD;
+}
+
+/* ---- emit ---- */
+
+static bool write_cubin (const cli *c, const mugraph *g, const mugraph_device *d, bool pdl, mugraph_error *e) {
+  cuda_program *p = calloc (1, sizeof *p);
+  char *cubin = NULL, *log = NULL;
+  size_t size = 0;
+  bool ok = p ? cuda_emit (g, d, pdl, p, e) : mugraph_fail (e, "out of memory");
+  if (ok) {
+    ok = cuda_compile (p->source, d->arch, &cubin, &size, &log, e) && cli_write (c->out, cubin, size, e);
+    cuda_program_free (p);
+  }
+  if (log && *log && c->verbose) fputs (log, stderr);
+  free (log);
+  free (cubin);
+  free (p);
+  return ok;
+}
+
+static void describe (const cli *c, const mugraph_file *f, const mugraph_device *d, bool pdl, char *text, size_t size) {
+  const mugraph_saved *m = &f->saved[c->index];
+  char line[512];
+  size_t n = (size_t) snprintf (text, size, "%s, b = %d: %s\nmsearch %s for %s (sm_%d)%s", *f->name ? f->name : c->subject, f->batch,
+                                cli_signature (&m->graph, line, sizeof line), MSEARCH_VERSION, d->name, d->arch, pdl ? ", programmatic dependent launch" : "");
+  if (m->cost_us >= 0 && n < size) n += (size_t) snprintf (text + n, size - n, "; %.2f us by the cost model", m->cost_us);
+  for (const cJSON *r = m->measured ? m->measured->child : NULL; r && n < size; r = r->next)
+    n += (size_t) snprintf (text + n, size - n, "\nmeasured on %s: %.2f us warm, %.2f us cold", r->string,
+                            mugraph_record_number (r, pdl ? "warm_pdl_us" : "warm_us", 0), mugraph_record_number (r, pdl ? "cold_pdl_us" : "cold_us", 0));
+}
+
+int cli_emit (const cli *c, mugraph_error *e) {
+  mugraph_file f;
+  mugraph_device d;
+  cuda_facts facts;
+  char comment[2048];
+  if (!load_indexed (c, &f, e)) return CLI_BAD;
+  cli_probe (c, &facts);
+  bool ok = (f.n || mugraph_fail (e, "%s: holds no µGraph", c->subject)) && cli_device (c, &facts, &d, e);
+  if (ok) {
+    const mugraph_saved *m = &f.saved[c->index];
+    bool pdl = false;
+    for (const cJSON *r = m->measured ? m->measured->child : NULL; r; r = r->next)
+      pdl |= mugraph_record_number (r, "cold_pdl_us", 1e300) < mugraph_record_number (r, "cold_us", 1e300);
+    size_t n = c->out ? strlen (c->out) : 0;
+    if (n > 6 && !strcmp (c->out + n - 6, ".cubin"))
+      ok = write_cubin (c, &m->graph, &d, pdl, e);
+    else {
+      describe (c, &f, &d, pdl, comment, sizeof comment);
+      char *text = cuda_emit_file (&m->graph, &d, pdl, comment, e);
+      ok = text && cli_write (c->out, text, strlen (text), e);
+      free (text);
+    }
+  }
+  if (ok && c->out && strcmp (c->out, "-") && !c->quiet) printf ("%s: µGraph %d of %s for sm_%d\n", c->out, c->index, c->subject, d.arch);
+  mugraph_file_free (&f);
+  return ok ? CLI_DONE : CLI_BAD;
+}
+
+/* ---- import ---- */
+
+int cli_import (const cli *c, mugraph_error *e) {
+  mugraph_file f;
+  mugraph_program *p = malloc (sizeof *p);
+  if (!p) return mugraph_fail (e, "out of memory"), CLI_BAD;
+  if (!mugraph_file_load_any (c->subject, &f, e)) {
+    free (p);
+    return CLI_BAD;
+  }
+  bool ok = f.n || mugraph_fail (e, "%s: holds no µGraph", c->subject);
+  if (ok && c->program && (ok = cli_file_program (c, c->subject, &f, p, e))) {
+    f.has_program = true;
+    f.program = p->graph;
+    f.batch = p->batch;
+    f.key = 0;
+    snprintf (f.name, sizeof f.name, "%s", p->name);
+    snprintf (f.stem, sizeof f.stem, "%s", p->stem);
+  }
+  if (ok && (c->device || c->arch)) { /* what they would cost */
+    mugraph_device d;
+    ok = cli_device (c, NULL, &d, e);
+    for (int i = 0; ok && i < f.n; i++) f.saved[i].cost_us = search_cost (&f.saved[i].graph, &d);
+  }
+  char *text = ok ? mugraph_file_print (&f) : NULL;
+  if (ok && !text) ok = mugraph_fail (e, "out of memory");
+  ok = ok && cli_write (c->out, text, strlen (text), e);
+  FILE *out = cli_text (c);
+  if (ok && out) fprintf (out, "%s: %d µGraph%s%s%s\n", c->out, f.n, f.n == 1 ? "" : "s", f.has_program ? " for " : "", f.has_program ? f.name : "");
+  free (text);
+  free (p);
+  mugraph_file_free (&f);
+  return ok ? CLI_DONE : CLI_BAD;
+}

@@ -1,0 +1,51 @@
+/* msearch: the command line. Parses, dispatches, and is the only place that ends the process. */
+#include "cli.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+volatile int cli_stop;
+
+static void stop (int number) { cli_stop = number; }
+
+/* The first signal asks the search to stop and keep what it has; the second has its usual effect. */
+static void catch_signals (void) {
+  struct sigaction a = {.sa_handler = stop, .sa_flags = (int) SA_RESETHAND};
+  sigemptyset (&a.sa_mask);
+  sigaction (SIGINT, &a, NULL);
+  sigaction (SIGTERM, &a, NULL);
+}
+
+static int run (const cli *c, mugraph_error *e) {
+  switch (c->command) {
+  case 'l': return cli_list (c, e);
+  case 'h': return cli_show (c, e);
+  case 'v': return cli_verify (c, e);
+  case 'e': return cli_emit (c, e);
+  case 'i': return cli_import (c, e);
+  default: catch_signals (); return cli_search (c, e);
+  }
+}
+
+int main (int argc, char **argv) {
+  static cli c;
+  mugraph_error e = {""};
+  int status = CLI_BAD;
+  if (cli_parse (argc, argv, &c, &e)) {
+    if (c.help || c.version) {
+      if (c.help)
+        cli_help (stdout, c.help > 1);
+      else
+        cli_version (stdout);
+      status = CLI_DONE;
+    } else
+      status = run (&c, &e);
+  }
+  if ((fflush (stdout) || ferror (stdout)) && status != CLI_BAD) {
+    mugraph_fail (&e, "stdout cannot be written");
+    status = CLI_BAD;
+  }
+  if (status == CLI_BAD) fprintf (stderr, "msearch: error: %s\n", e.text);
+  return status;
+}
