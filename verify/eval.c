@@ -948,8 +948,10 @@ static bool run_kernel (context *c, int index, const operand tensors[], eval_val
     n++;
   }
   int64_t blocks = (int64_t) b->grid[0] * b->grid[1] * b->grid[2];
+  double work = 0; /* elements touched, roughly: few are not worth a team of threads */
+  for (int i = 0; i < b->n_ops; i++) work += (double) mugraph_volume (&b->op[i].shape) * (double) blocks * (k.looped[i] ? b->loop : 1);
   bool ok = true;
-  if (c->threads > 1 && blocks > 1) {
+  if (c->threads > 1 && blocks > 1 && work > 1 << 16) {
     eval_status status = EVAL_DONE;
 #pragma omp parallel num_threads(c->threads)
     {
