@@ -1,0 +1,331 @@
+/* The space of one graph-defined kernel. */
+#include "space.h"
+
+#include <stdlib.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum { CHUNK = 1 << 14, TABLE = 2 * SPACE_NODES, POLL = 512 };
+
+static residue *allocate (enumeration *e, space *s, size_t n) {
+  if (!s->chunks || s->chunks->used + n > s->chunks->size) {
+    size_t size = n > CHUNK ? n : CHUNK;
+    if (!space_account (e, (double) (size * sizeof (residue)))) return NULL;
+    chunk *c = malloc (sizeof *c + size * sizeof (residue));
+    if (!c) return NULL;
+    *c = (chunk){.next = s->chunks, .size = size};
+    s->chunks = c;
+  }
+  residue *v = s->chunks->v + s->chunks->used;
+  s->chunks->used += n;
+  return v;
+}
+
+/* Gives the latest allocation back. */
+static void release (space *s, residue *v, size_t n) {
+  if (s->chunks && v + n == s->chunks->v + s->chunks->used) s->chunks->used -= n;
+}
+
+void space_drop_values (enumeration *e, space *s) {
+  for (chunk *c = s->chunks, *next; c; c = next) {
+    next = c->next;
+    space_account (e, -(double) (c->size * sizeof (residue)));
+    free (c);
+  }
+  s->chunks = NULL;
+  for (int i = 0; i < s->n_nodes; i++) s->node[i].value = NULL;
+}
+
+void space_free (enumeration *e, space *s) {
+  if (!s) return;
+  space_drop_values (e, s);
+  space_account (e, -(double) (s->node_capacity * sizeof (node) + s->derivation_capacity * sizeof (derivation)));
+  free (s->node), free (s->derivation);
+  free (s);
+}
+
+static bool grow (enumeration *e, void *array, int *capacity, int n, size_t size) {
+  if (n < *capacity) return true;
+  int more = *capacity ? 2 * *capacity : 64;
+  void *moved = space_account (e, (double) ((size_t) (more - *capacity) * size)) ? realloc (*(void **) array, (size_t) more * size) : NULL;
+  if (!moved) return false;
+  *(void **) array = moved;
+  *capacity = more;
+  return true;
+}
+
+static bool is_leaf (const node *n) { return n->tensor >= 0 || n->constant >= 0; }
+
+static uint64_t hash_type (const tile_type *t) {
+  struct {
+    uint16_t label[MUGRAPH_DIMS];
+    uint8_t n, after, loops, part_loop, part_axes, zero[3];
+  } key = {.n = t->shape.n_dims, .after = t->after, .loops = t->loops, .part_loop = t->part_loop, .part_axes = t->part_axes};
+  memcpy (key.label, t->label, sizeof key.label);
+  return XXH3_64bits (&key, sizeof key);
+}
+
+static int64_t tile_volume (const tile_type *t) { return mugraph_volume (&t->shape) * (t->loops ? WITNESS_EXTENT : 1); }
+
+/* The node with these values, or the slot where it belongs. */
+static int find (const worker *w, const space *s, uint64_t hash, uint32_t *slot) {
+  uint32_t i = (uint32_t) hash & (TABLE - 1);
+  for (; w->table[i]; i = (i + 1) & (TABLE - 1))
+    if (s->node[w->table[i] - 1].hash == hash) return (int) w->table[i] - 1;
+  *slot = i;
+  return -1;
+}
+
+static int add_node (enumeration *e, worker *w, space *s, const node *n, uint32_t slot) {
+  if (s->n_nodes >= SPACE_NODES) return space_cut (e), -1;
+  if (!grow (e, &s->node, &s->node_capacity, s->n_nodes, sizeof (node))) return -1;
+  s->node[s->n_nodes] = *n;
+  w->table[slot] = (uint32_t) s->n_nodes + 1;
+  return s->n_nodes++;
+}
+
+static void add_derivation (enumeration *e, space *s, int i, derivation d) {
+  if (!grow (e, &s->derivation, &s->derivation_capacity, s->n_derivations, sizeof d)) return;
+  node *n = &s->node[i];
+  d.next = -1;
+  s->derivation[s->n_derivations] = d;
+  if (n->first < 0) n->first = s->n_derivations;
+  else s->derivation[n->last].next = s->n_derivations;
+  n->last = s->n_derivations++;
+}
+
+/* Values of one operator at all iterations of its result. */
+static void evaluate (enumeration *e, const mugraph_op *op, const tile_type *const type[], const residue *const in[],
+                      const tile_type *out_type, residue *out) {
+  const mugraph_shape *shape[2] = {&type[0]->shape, op->n_in > 1 ? &type[1]->shape : NULL};
+  if (mugraph_op_table[op->kind].klass == MUGRAPH_ACCUM) {
+    value_accumulate (op, e->seed, WITNESS_EXTENT, shape[0], in[0], &out_type->shape, out);
+    return;
+  }
+  int64_t step = mugraph_volume (&out_type->shape);
+  for (int l = 0; l < (out_type->loops ? WITNESS_EXTENT : 1); l++) {
+    const residue *at[2];
+    for (int k = 0; k < op->n_in; k++) at[k] = in[k] + (type[k]->loops ? l * mugraph_volume (shape[k]) : 0);
+    value_of_op (op, e->seed, shape, at, &out_type->shape, out + l * step);
+  }
+}
+
+/* Tries one operator on nodes a and b (-1: unary). */
+static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, int b) {
+  const letter *x = &e->alphabet[l];
+  mugraph_op op = x->op;
+  op.dim = (int8_t) dim;
+  const tile_type *type[2] = {&s->node[a].type, b >= 0 ? &s->node[b].type : NULL};
+  node n = {.tensor = -1, .constant = -1, .saved = -1, .first = -1, .last = -1};
+  uint8_t width_class;
+  if (x->parts_only && dim >= 0 && !(type[0]->label[dim] & TILE_PARTS)) return;
+  if (!tile_of_op (&e->w, &op, type, &n.type, &width_class)) return;
+  w->stats.states++;
+  n.least_ops = s->node[a].least_ops;
+  if (b >= 0 && s->node[b].least_ops > n.least_ops) n.least_ops = s->node[b].least_ops;
+  n.least_ops++;
+  expr_id exprs[2] = {s->node[a].expr, b >= 0 ? s->node[b].expr : EXPR_UNKNOWN};
+  const mugraph_shape *shapes[2] = {&type[0]->shape, b >= 0 ? &type[1]->shape : NULL};
+  expr_attr attr = expr_attr_of (&op, shapes, s->config.loop ? WITNESS_EXTENT : 1, type[0]->loops);
+  n.expr = expr_of_op (w->pool, op.kind, op.n_in, exprs, &attr);
+  if (e->opt.prune && !expr_may_contribute (w->pool, n.expr)) {
+    w->stats.pruned++;
+    return;
+  }
+  int64_t volume = tile_volume (&n.type);
+  n.value = allocate (e, s, (size_t) volume);
+  if (!n.value) return;
+  const residue *in[2] = {s->node[a].value, b >= 0 ? s->node[b].value : NULL};
+  evaluate (e, &op, type, in, &n.type, n.value);
+  n.hash = value_hash (n.value, volume) ^ hash_type (&n.type);
+  n.expr_hash = expr_hash (w->pool, n.expr);
+  uint32_t slot = 0;
+  int i = find (w, s, n.hash, &slot);
+  if (i >= 0) {
+    w->stats.duplicates++;
+    release (s, n.value, (size_t) volume);
+  } else if ((i = add_node (e, w, s, &n, slot)) < 0)
+    return;
+  if (i != a && i != b && !is_leaf (&s->node[i]))
+    add_derivation (e, s, i, (derivation){(uint8_t) l, (int8_t) dim, width_class, {(uint16_t) a, (uint16_t) (b >= 0 ? b : 0)}, -1});
+}
+
+/* Where the box of a tile starts in its tensor: block at[], iteration l. */
+static void box_start (const tile_type *t, const int at[TILE_AXES], int l, const mugraph_shape *whole, int32_t first[MUGRAPH_DIMS]) {
+  for (int d = 0; d < t->shape.n_dims; d++) {
+    int a = ((t->label[d] & TILE_AXIS) >> TILE_AXIS_SHIFT) - 1;
+    first[d] = a >= 0 ? at[a] * (whole->dim[d] / WITNESS_EXTENT) : 0;
+    if (t->label[d] & TILE_LOOP) first[d] += l * t->shape.dim[d];
+  }
+}
+
+static void load_tile (enumeration *e, const node *n, const int at[TILE_AXES], residue *out) {
+  tensor *t = &e->tensor[n->tensor];
+  int64_t step = mugraph_volume (&n->type.shape);
+  for (int l = 0; l < (n->type.loops ? WITNESS_EXTENT : 1); l++) {
+    int32_t first[MUGRAPH_DIMS];
+    box_start (&n->type, at, l, &t->shape, first);
+    value_box (&t->shape, first, &n->type.shape, t->value, out + l * step, false);
+  }
+}
+
+static void add_leaf (enumeration *e, worker *w, space *s, node *n) {
+  static const int origin[TILE_AXES] = {0};
+  n->saved = -1, n->first = n->last = -1;
+  n->value = allocate (e, s, (size_t) tile_volume (&n->type));
+  if (!n->value) return;
+  if (n->tensor >= 0) {
+    load_tile (e, n, origin, n->value);
+    n->expr = space_tensor_expr (e, w, n->tensor);
+  } else {
+    mugraph_op op = {.kind = MUGRAPH_OP_CONST, .c = {e->constant[n->constant]}};
+    value_of_op (&op, e->seed, NULL, NULL, &n->type.shape, n->value);
+    n->expr = expr_constant (w->pool, e->constant[n->constant]);
+  }
+  n->expr_hash = expr_hash (w->pool, n->expr);
+  n->hash = value_hash (n->value, tile_volume (&n->type)) ^ hash_type (&n->type);
+  uint32_t slot = 0;
+  if (find (w, s, n->hash, &slot) < 0) add_node (e, w, s, n, slot);
+}
+
+static void add_leaves (enumeration *e, worker *w, space *s) {
+  for (int t = 0; t < e->n_tensors; t++) {
+    const tensor *x = &e->tensor[t];
+    if (x->stage >= s->stage || x->constant >= 0 || x->graphs >= e->opt.graphs) continue;
+    unsigned paired = 0;
+    for (int d = 0; d < x->shape.n_dims; d++)
+      if (e->w.paired[x->label[d] & TILE_CLASS]) paired |= 1u << d;
+    for (unsigned whole = 0; whole < 1u << MUGRAPH_DIMS; whole++) {
+      if (whole & ~paired) continue;
+      node n = {.tensor = (int16_t) t, .constant = -1};
+      if (tile_of_tensor (&s->config, &x->shape, x->label, whole, &n.type)) add_leaf (e, w, s, &n);
+    }
+  }
+  for (int i = 0; i < e->n_constants; i++) {
+    node n = {.tensor = -1, .constant = (int16_t) i};
+    n.type.shape = mugraph_shape_of (MUGRAPH_F32, 1, (int32_t[]){1});
+    add_leaf (e, w, s, &n);
+  }
+}
+
+/* Which known tensor saving this node makes, judged by its block at the origin; -1: none. */
+static int saved_tensor (enumeration *e, const space *s, const node *n, bool last) {
+  mugraph_shape shape;
+  uint16_t label[MUGRAPH_DIMS];
+  int8_t omap[TILE_AXES];
+  if (!tile_saved (&e->w, &s->config, &n->type, &shape, label, omap)) return -1;
+  int64_t volume = mugraph_volume (&n->type.shape);
+  residue *box = NULL;
+  for (int t = 0; t < e->n_tensors; t++) {
+    const tensor *x = &e->tensor[t];
+    if ((last && !x->output) || x->input >= 0 || x->constant >= 0 || !mugraph_same_shape (&x->shape, &shape) ||
+        memcmp (x->label, label, sizeof label))
+      continue;
+    int32_t first[MUGRAPH_DIMS] = {0};
+    if (!box && !(box = malloc ((size_t) volume * sizeof *box))) return -1;
+    value_box (&x->shape, first, &n->type.shape, x->value, box, false);
+    if (!memcmp (box, n->value, (size_t) volume * sizeof *box)) {
+      free (box);
+      return t;
+    }
+  }
+  free (box);
+  return -1;
+}
+
+space *space_close (enumeration *e, int me, const tile_config *config, int stage, bool last) {
+  worker *w = &e->worker[me];
+  space *s = calloc (1, sizeof *s);
+  if (!s) return NULL;
+  s->config = *config;
+  s->stage = (uint8_t) stage;
+  memset (w->table, 0, TABLE * sizeof *w->table);
+  add_leaves (e, w, s);
+  uint64_t polled = w->stats.states;
+  for (int i = 0; i < s->n_nodes; i++) {
+    if (s->node[i].least_ops >= e->opt.block_ops) break; /* least_ops never falls along the array */
+    for (int l = 0; l < e->n_letters; l++) {
+      int kind = e->alphabet[l].op.kind;
+      mugraph_class klass = mugraph_op_table[kind].klass;
+      if (e->alphabet[l].op.n_in == 1) {
+        int dims = klass == MUGRAPH_REDUCE ? s->node[i].type.shape.n_dims : 1;
+        for (int d = 0; d < dims; d++) try_op (e, w, s, l, klass == MUGRAPH_REDUCE ? d : -1, i, -1);
+        continue;
+      }
+      bool symmetric = kind == MUGRAPH_OP_ADD || kind == MUGRAPH_OP_MUL;
+      int dims = kind == MUGRAPH_OP_CONCAT ? s->node[i].type.shape.n_dims : 1;
+      for (int j = 0; j <= i; j++)
+        for (int d = 0; d < dims; d++) {
+          int dim = kind == MUGRAPH_OP_CONCAT ? d : -1;
+          try_op (e, w, s, l, dim, j, i);
+          if (!symmetric && i != j) try_op (e, w, s, l, dim, i, j);
+        }
+    }
+    if (w->stats.states - polled >= POLL) {
+      polled = w->stats.states;
+      if (space_poll (e, me)) break;
+    }
+  }
+  for (int i = 0; i < s->n_nodes; i++)
+    if (s->node[i].first >= 0) s->node[i].saved = (int16_t) saved_tensor (e, s, &s->node[i], last);
+  return s;
+}
+
+bool space_evaluate (enumeration *e, worker *w, const space *s, int i, const mugraph_shape *shape, residue *out) {
+  bool *needed = calloc ((size_t) i + 1, sizeof *needed);
+  residue **value = calloc ((size_t) i + 1, sizeof *value);
+  size_t total = 0;
+  bool ok = needed && value;
+  if (ok) {
+    needed[i] = true;
+    for (int k = i; k >= 0; k--) {
+      if (!needed[k]) continue;
+      total += (size_t) tile_volume (&s->node[k].type);
+      if (s->node[k].first < 0) continue;
+      const derivation *d = &s->derivation[s->node[k].first];
+      for (int j = 0; j < e->alphabet[d->letter].op.n_in; j++) needed[d->in[j]] = true;
+    }
+    if (total > w->scratch_size) {
+      free (w->scratch);
+      w->scratch = malloc (total * sizeof *w->scratch);
+      w->scratch_size = w->scratch ? total : 0;
+    }
+    ok = w->scratch != NULL;
+  }
+  int blocks = 1 << s->config.n_axes;
+  for (int b = 0; ok && b < blocks; b++) {
+    int at[TILE_AXES] = {b & 1, b >> 1 & 1, b >> 2 & 1};
+    residue *free_at = w->scratch;
+    for (int k = 0; k <= i; k++) {
+      const node *n = &s->node[k];
+      if (!needed[k]) continue;
+      value[k] = free_at;
+      free_at += tile_volume (&n->type);
+      if (n->tensor >= 0) {
+        load_tile (e, n, at, value[k]);
+      } else if (n->constant >= 0) {
+        mugraph_op op = {.kind = MUGRAPH_OP_CONST, .c = {e->constant[n->constant]}};
+        value_of_op (&op, e->seed, NULL, NULL, &n->type.shape, value[k]);
+      } else {
+        const derivation *d = &s->derivation[n->first];
+        mugraph_op op = e->alphabet[d->letter].op;
+        op.dim = d->dim;
+        op.width = d->width_class ? e->w.size[d->width_class] : 0;
+        const tile_type *type[2] = {&s->node[d->in[0]].type, &s->node[d->in[1]].type};
+        const residue *in[2] = {value[d->in[0]], value[d->in[1]]};
+        evaluate (e, &op, type, in, &n->type, value[k]);
+      }
+    }
+    const tile_type *t = &s->node[i].type;
+    mugraph_shape saved;
+    uint16_t label[MUGRAPH_DIMS];
+    int8_t omap[TILE_AXES];
+    int32_t first[MUGRAPH_DIMS] = {0};
+    ok = tile_saved (&e->w, &s->config, t, &saved, label, omap);
+    for (int a = 0; ok && a < s->config.n_axes; a++) first[omap[a]] = at[a] * t->shape.dim[omap[a]];
+    if (ok) value_box (shape, first, &t->shape, out, value[i], true);
+  }
+  free (needed), free (value);
+  return ok;
+}
