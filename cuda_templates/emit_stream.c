@@ -1,6 +1,526 @@
-#include "emit.h"
+/* Kernels of the stream generator: mugraph/plan_stream.h says what they compute, stream.cuh has the pieces.
 
-bool cuda_emit_stream (cuda_emitter *e, int k, const mugraph_plan *p, mugraph_error *error) {
-  (void) e, (void) p;
-  return mugraph_fail (error, "kernel operator %d: the stream backend emits nothing", k);
+   Outline of a kernel
+     stages of weights and rows of X into registers (program inputs before the wait on the previous launch)
+     for each step of 16 k: left and right expressions on the registers, matrix units, row statistics; next stage
+     chained matmuls on the partial sums
+     partial sums of the warps, then of the blocks of the cluster, meet in shared memory
+     each block finishes its share of the elements and stores them                                                       */
+#include "emit.h"
+#include "../mugraph/plan_stream.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+  cuda_emitter *e;
+  const mugraph_block *b;
+  const mugraph_op *kernel;
+  mugraph_stream s;
+  int groups;       /* of 8 rows */
+  uint64_t done;    /* walk */
+  char row[24], col[24]; /* of the current element, within the block: post; within the piece: left, right */
+} printer;
+
+#define P(...) cuda_print (&p->e->body, __VA_ARGS__)
+
+static int32_t rows_of (const mugraph_shape *s) { return s->n_dims < 2 ? 1 : s->dim[s->n_dims - 2]; }
+static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
+static int32_t ceil_div (int32_t a, int32_t b) { return (a + b - 1) / b; }
+
+static const mugraph_op *op_of (const printer *p, int i) { return &p->b->op[i]; }
+static int tensor_of (const printer *p, int i) { return p->kernel->in[op_of (p, i)->in[0]]; }
+static const cuda_tensor *data_of (const printer *p, int i) { return &p->e->tensor[tensor_of (p, i)]; }
+static const char *type_of (const printer *p, int i) { return cuda_type (data_of (p, i)->dtype); }
+static bool is_input (const printer *p, int i) { return op_of (p, i)->kind == MUGRAPH_OP_INPUT; }
+static bool has (const printer *p, int i, int role) { return p->s.role[i] & role; }
+
+/* Written by an earlier launch: read only after the wait. */
+static bool is_late (const printer *p, int i) { return tensor_of (p, i) >= p->e->g->n_inputs; }
+
+/* Read again in every step of the loop over k. */
+static bool is_streamed (const printer *p, int i) {
+  const mugraph_shape *t = &op_of (p, i)->shape;
+  return is_input (p, i) && ((has (p, i, MUGRAPH_STREAM_LEFT) && cols_of (t) > 1) || (has (p, i, MUGRAPH_STREAM_RIGHT) && rows_of (t) > 1));
+}
+/* A left or right tile that every step sees alike. */
+static bool is_invariant (const printer *p, int i) {
+  return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT) && !is_streamed (p, i);
+}
+
+static int64_t stride_of (const mugraph_shape *s, int d) {
+  int64_t n = 1;
+  for (int i = d + 1; i < s->n_dims; i++) n *= s->dim[i];
+  return n;
+}
+
+/* Where the block's part of a tensor begins, as " + (long long) bx * 64" terms. chunk: of the block, a grid dimension. */
+static void print_begin (printer *p, const mugraph_op *o, const mugraph_shape *data) {
+  for (int g = 0; g < 3; g++) {
+    int d = o->map[g];
+    if (d < 0 || p->b->grid[g] == 1) continue;
+    int64_t chunk = o->kind == MUGRAPH_OP_INPUT ? ceil_div (data->dim[d], p->b->grid[g]) : o->shape.dim[d];
+    P (" + (long long) b%c * %lld", "xyz"[g], (long long) (chunk * stride_of (data, d)));
+  }
+}
+
+/* Elements between rows of a tile in its tensor; 0 for a single row. */
+static long long row_stride (const printer *p, int i) { return rows_of (&op_of (p, i)->shape) == 1 ? 0 : (long long) cols_of (&data_of (p, i)->shape); }
+
+static int piece_of (const printer *p, int i) { return has (p, i, MUGRAPH_STREAM_SOURCE) ? p->s.piece_inner : p->s.piece; }
+static int pieces_of (const printer *p, int i) { return has (p, i, MUGRAPH_STREAM_SOURCE) ? p->s.pieces_inner : p->s.pieces; }
+
+/* "limit" of a dimension: valid positions of the block. */
+static void print_limit (printer *p, const char *name, const mugraph_stream_extent *x) {
+  if (x->axis < 0 || x->full % x->chunk == 0)
+    P ("  constexpr int %s = %d;\n", name, x->chunk);
+  else
+    P ("  const int %s = min (%d, %d - (int) b%c * %d);\n", name, x->chunk, x->full, "xyz"[x->axis], x->chunk);
+}
+
+static void print_geometry (printer *p) {
+  const mugraph_stream *s = &p->s;
+  P ("  // %d x %d of the result, k %d: %d x %d warps x %d blocks, %d steps of 16 k, %d of them in flight\n", s->m.chunk, s->n.chunk, s->k.chunk,
+     s->n_warps, s->k_warps, s->split, s->steps, s->stages);
+  P ("  typedef %s T;\n", cuda_type (s->type));
+  P ("  constexpr int M = %d, Q = %d, N = %d, STEPS = %d, STAGES = %d;\n", p->groups, s->pieces, s->piece, s->steps, s->stages);
+  P ("  const int lane = threadIdx.x %% 32, warp = threadIdx.x / 32, g = lane / 4, t = lane %% 4;\n");
+  P ("  const int wn = warp %% %d, wk = warp / %d, rank = blockIdx.x %% %d;\n", s->n_warps, s->n_warps, s->split);
+  P ("  unsigned block = blockIdx.x / %d;\n", s->split);
+  const int32_t *grid = p->b->grid;
+  if (grid[0] > 1) P ("  const unsigned bx = block %% %d;\n", grid[0]);
+  if (grid[1] > 1) P ("  const unsigned by = block / %d %% %d;\n", grid[0], grid[1]);
+  if (grid[2] > 1) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
+  P ("  (void) block;\n");
+  print_limit (p, "rows", &s->m);
+  print_limit (p, "columns", &s->n);
+  print_limit (p, "depth", &s->k);
+  P ("  const int n0 = wn * %d + g * N, n1 = min (columns, wn * %d + %d); // columns n0 .. n1 of this lane\n", s->columns, s->columns, s->columns);
+  P ("  const int k0 = (rank * (STEPS * %d) + wk) * 16 + 4 * t;            // its first k\n", s->k_warps);
+  P ("  (void) n0, (void) n1, (void) k0, (void) depth, (void) rows;\n");
+}
+
+static void print_pointers (printer *p) {
+  const mugraph_stream *s = &p->s;
+  for (int i = 0; i < p->b->n_ops; i++) {
+    const mugraph_op *o = op_of (p, i);
+    if (is_input (p, i) && p->s.role[i]) {
+      const char *type = type_of (p, i);
+      P ("  const %s *const p%d = in%d", type, i, o->in[0]);
+      print_begin (p, o, &data_of (p, i)->shape);
+      P (";\n");
+      bool source = has (p, i, MUGRAPH_STREAM_SOURCE);
+      if (is_streamed (p, i) && has (p, i, MUGRAPH_STREAM_RIGHT)) {
+        P ("  const %s *const w%d = p%d + (long long) k0 * %lld", type, i, i, row_stride (p, i));
+        if (cols_of (&o->shape) > 1) P (source ? " + g * %d" : " + n0", s->piece_inner);
+        P (";\n");
+      } else if (is_streamed (p, i))
+        P ("  const %s *const x%d = p%d + (long long) g * %lld + k0;\n", type, i, i, row_stride (p, i));
+    } else if (o->kind == MUGRAPH_OP_OUTPUT) {
+      int saver = 0;
+      for (int j = 0; j < i; j++) saver += op_of (p, j)->kind == MUGRAPH_OP_OUTPUT;
+      const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
+      P ("  %s *const o%d = out%d", cuda_type (out->dtype), i, saver);
+      print_begin (p, o, &out->shape);
+      P (";\n");
+    }
+  }
+}
+
+static const char *how (bool whole, bool even) { return !whole ? "STREAM_GATHER" : even ? "STREAM_ALWAYS" : "STREAM_GUARDED"; }
+
+/* Valid elements of a right tile's piece q in the row k + r. */
+static void print_weight_valid (printer *p, bool inner) {
+  const mugraph_stream *s = &p->s;
+  if (!s->even_k) P ("k + r >= depth ? 0 : ");
+  if (inner) P ("%d - g * %d - q * %d", s->inner, s->piece_inner, 8 * s->piece_inner);
+  else P ("n1 - n0 - q * 8 * N");
+}
+
+static bool even_inner (const mugraph_stream *s) { return s->inner == 8 * s->piece_inner * s->pieces_inner; }
+
+/* One stage: declared, loaded. */
+static void print_stage (printer *p) {
+  const mugraph_stream *s = &p->s;
+  P ("  struct {\n");
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!is_streamed (p, i)) continue;
+    const mugraph_shape *t = &op_of (p, i)->shape;
+    if (has (p, i, MUGRAPH_STREAM_LEFT)) P ("    stream_piece<%s, 4> x%d[%s];\n", type_of (p, i), i, rows_of (t) > 1 ? "M" : "1");
+    if (has (p, i, MUGRAPH_STREAM_RIGHT)) {
+      if (cols_of (t) > 1) P ("    stream_piece<%s, %d> w%d[%d][4];\n", type_of (p, i), piece_of (p, i), i, pieces_of (p, i));
+      else P ("    float w%d[4];\n", i);
+    }
+  }
+  P ("  } stage[STAGES];\n");
+  for (int late = 0; late < 2; late++) {
+    bool any = false;
+    for (int i = 0; i < p->b->n_ops; i++) any |= is_streamed (p, i) && is_late (p, i) == late;
+    if (!any) continue;
+    P ("  const auto load%s = [&] (int i, int at) {\n    auto &s = stage[at];\n    const int k = k0 + i * %d;\n    (void) k;\n", late ? "_late" : "",
+       16 * s->k_warps);
+    for (int i = 0; i < p->b->n_ops; i++) {
+      if (!is_streamed (p, i) || is_late (p, i) != late || !has (p, i, MUGRAPH_STREAM_LEFT)) continue;
+      bool full = rows_of (&op_of (p, i)->shape) > 1;
+      P ("#pragma unroll\n    for (int m = 0; m < %s; m++)\n", full ? "M" : "1");
+      bool even = s->even_k && (!full || (s->m.chunk % 8 == 0 && (s->m.axis < 0 || s->m.full % s->m.chunk == 0)));
+      P ("      stream_load<%s, false> (s.x%d[m], x%d + m * %lldLL + i * %d, ", how (s->whole_k, even), i, i, 8 * row_stride (p, i), 16 * s->k_warps);
+      if (full) P ("m * 8 + g >= rows ? 0 : ");
+      P (s->even_k ? "4);\n" : "depth - k);\n");
+    }
+    for (int i = 0; i < p->b->n_ops; i++) {
+      if (!is_streamed (p, i) || is_late (p, i) != late || !has (p, i, MUGRAPH_STREAM_RIGHT)) continue;
+      bool inner = has (p, i, MUGRAPH_STREAM_SOURCE);
+      long long stride = row_stride (p, i);
+      if (cols_of (&op_of (p, i)->shape) == 1) {
+        P ("#pragma unroll\n    for (int r = 0; r < 4; r++) s.w%d[r] = %sms_load (w%d + (i * %d + r) * %lldLL);\n", i,
+           s->even_k ? "" : "k + r >= depth ? 0.0f : ", i, 16 * s->k_warps, stride);
+        continue;
+      }
+      P ("#pragma unroll\n    for (int r = 0; r < 4; r++)\n#pragma unroll\n      for (int q = 0; q < %d; q++)\n", pieces_of (p, i));
+      bool even = s->even_k && (inner ? even_inner (s) : s->even_n);
+      P ("        stream_load<%s, true> (s.w%d[q][r], w%d + (i * %d + r) * %lldLL + q * %d, ", how (inner ? s->whole_inner : s->whole, even), i, i,
+         16 * s->k_warps, stride, 8 * piece_of (p, i));
+      print_weight_valid (p, inner);
+      P (");\n");
+    }
+    P ("  };\n");
+  }
+}
+
+/* Tiles of the walk that exist on the left and right sides: what the stage or a loop invariant holds. */
+static bool side_value (void *user, int i, cuda_text *t) {
+  const printer *p = user;
+  if (!is_input (p, i)) return false;
+  const mugraph_shape *shape = &op_of (p, i)->shape;
+  bool left = p->row[0] == 'm';
+  if (left) {
+    if (is_streamed (p, i)) cuda_print (t, "stream_at (s.x%d[%s], %s)", i, rows_of (shape) > 1 ? p->row : "0", p->col);
+    else cuda_print (t, "c%d[%s]", i, rows_of (shape) > 1 ? p->row : "0");
+  } else if (!is_streamed (p, i))
+    cuda_print (t, cols_of (shape) > 1 ? "c%d[q][%s]" : "c%d[0][0]", i, p->col);
+  else if (cols_of (shape) > 1)
+    cuda_print (t, "stream_at (s.w%d[q][r], %s)", i, p->col);
+  else
+    cuda_print (t, "s.w%d[r]", i);
+  return true;
+}
+
+static void print_side (printer *p, int i, const char *row, const char *col, const char *result) {
+  cuda_walk w = {.block = p->b, .prefix = "e", .materialised = side_value, .user = p};
+  snprintf (p->row, sizeof p->row, "%s", row);
+  snprintf (p->col, sizeof p->col, "%s", col);
+  uint64_t done = 0;
+  cuda_print_walk (&p->e->body, &w, i, &done);
+  P ("%s%s%d;\n", result, w.prefix, i);
+}
+
+/* Left operands as registers l<i>[M][2], right ones that are computed as pieces r<i>[..][4]. */
+static void print_operand (printer *p, int i, bool left) {
+  const mugraph_stream *s = &p->s;
+  const char *side = left ? "l" : "r";
+  bool plain = is_streamed (p, i) && (left ? data_of (p, i)->dtype == s->type && (rows_of (&op_of (p, i)->shape) > 1 || p->groups == 1)
+                                           : cols_of (&op_of (p, i)->shape) > 1);
+  if (!left && plain) {
+    P ("    auto &r%d = s.w%d;\n", i, i);
+    return;
+  }
+  if (left && plain) {
+    P ("    unsigned l%d[M][2];\n#pragma unroll\n    for (int m = 0; m < M; m++) l%d[m][0] = s.x%d[m].r[0], l%d[m][1] = s.x%d[m].r[1];\n", i, i, i, i, i);
+    return;
+  }
+  if (left) {
+    P ("    unsigned %s%d[M][2];\n#pragma unroll\n    for (int m = 0; m < M; m++) {\n      float v[4];\n", side, i);
+    P ("#pragma unroll\n      for (int j = 0; j < 4; j++) {\n");
+    print_side (p, i, "m", "j", "v[j] = ");
+    if (!s->even_k) P ("if (k + j >= depth) v[j] = 0.0f;\n");
+    P ("      }\n      %s%d[m][0] = ms_pack<T> (v[0], v[1]), %s%d[m][1] = ms_pack<T> (v[2], v[3]);\n    }\n", side, i, side, i);
+    return;
+  }
+  int piece = piece_of (p, i), pieces = pieces_of (p, i);
+  P ("    stream_piece<T, %d> r%d[%d][4];\n", piece, i, pieces);
+  P ("#pragma unroll\n    for (int q = 0; q < %d; q++)\n#pragma unroll\n      for (int r = 0; r < 4; r++)\n#pragma unroll\n        for (int j = 0; j < %d; j += 2) {\n",
+     pieces, piece);
+  P ("          float v[2];\n#pragma unroll\n          for (int h = 0; h < 2; h++) {\n");
+  print_side (p, i, "r", "j + h", "v[h] = ");
+  if (!s->even_k) P ("if (k + r >= depth) v[h] = 0.0f;\n");
+  P ("          }\n          r%d[q][r].r[j / 2] = ms_pack<T> (v[0], v[1]);\n        }\n", i);
+}
+
+static void print_invariants (printer *p) {
+  const mugraph_stream *s = &p->s;
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!is_invariant (p, i)) continue;
+    const mugraph_shape *t = &op_of (p, i)->shape;
+    if (has (p, i, MUGRAPH_STREAM_LEFT) && rows_of (t) > 1) {
+      P ("  float c%d[M];\n#pragma unroll\n  for (int m = 0; m < M; m++) c%d[m] = m * 8 + g < rows ? ms_load (p%d + (m * 8 + g) * %lldLL) : 0.0f;\n", i, i, i,
+         row_stride (p, i));
+    } else if (has (p, i, MUGRAPH_STREAM_LEFT))
+      P ("  const float c%d[1] = {ms_load (p%d)};\n", i, i);
+    else if (cols_of (t) > 1) {
+      bool inner = has (p, i, MUGRAPH_STREAM_SOURCE);
+      int piece = piece_of (p, i), pieces = pieces_of (p, i);
+      P ("  float c%d[%d][%d];\n#pragma unroll\n  for (int q = 0; q < %d; q++)\n#pragma unroll\n    for (int v = 0; v < %d; v++) {\n", i, pieces, piece, pieces, piece);
+      if (inner) P ("      const int n = g * %d + q * %d + v;\n      c%d[q][v] = n < %d", piece, 8 * piece, i, s->inner);
+      else P ("      const int n = n0 + q * %d + v;\n      c%d[q][v] = n < n1", 8 * piece, i);
+      P (" ? ms_load (p%d + n) : 0.0f;\n    }\n", i);
+    } else
+      P ("  const float c%d[1][1] = {{ms_load (p%d)}};\n", i, i);
+  }
+}
+
+/* Weights of chained matmuls: r rows, once. Early, unless they would crowd the registers of the loop. */
+static void print_chained_weights (printer *p) {
+  const mugraph_stream *s = &p->s;
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!has (p, i, MUGRAPH_STREAM_CHAIN)) continue;
+    P ("  stream_piece<T, N> b%d[%d][%d][Q][4];\n", i, s->pieces_inner, s->piece_inner / 2);
+    P ("#pragma unroll\n  for (int qi = 0; qi < %d; qi++)\n#pragma unroll\n    for (int vi = 0; vi < %d; vi++)\n#pragma unroll\n      for (int r = 0; r < 4; r++) {\n", s->pieces_inner,
+       s->piece_inner / 2);
+    P ("        const int inner = stream_inner<%d> (qi, vi, t, r);\n", s->piece_inner);
+    P ("#pragma unroll\n        for (int q = 0; q < Q; q++)\n          stream_load<%s, false> (b%d[qi][vi][q][r], p%d + inner * %lldLL + n0 + q * 8 * N, ",
+       how (s->whole, s->even_n && even_inner (s)), i, i, row_stride (p, i));
+    if (!even_inner (s)) P ("inner >= %d ? 0 : ", s->inner);
+    P ("n1 - n0 - q * 8 * N);\n      }\n");
+  }
+}
+
+static void print_accumulators (printer *p) {
+  const mugraph_stream *s = &p->s;
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (has (p, i, MUGRAPH_STREAM_PRODUCT)) {
+      if (has (p, i, MUGRAPH_STREAM_SOURCE)) P ("  float f%d[(M + 1) / 2][%d][%d][2][4] = {};\n", i, s->pieces_inner, s->piece_inner / 2);
+      else P ("  float f%d[Q][N / 2][M][4] = {};\n", i);
+    }
+    if (has (p, i, MUGRAPH_STREAM_ROW)) P ("  float y%d[M] = {};\n", i);
+  }
+}
+
+static int row_source (const printer *p, int i) {
+  const mugraph_op *o = op_of (p, i);
+  return o->kind == MUGRAPH_OP_ACCUM ? op_of (p, o->in[0])->in[0] : o->in[0];
+}
+
+static void print_use (printer *p) {
+  const mugraph_stream *s = &p->s;
+  P ("  const auto use = [&] (int i, int at) {\n    auto &s = stage[at];\n    const int k = k0 + i * %d;\n    (void) k;\n", 16 * s->k_warps);
+  bool left[MUGRAPH_BLOCK_OPS] = {false}, right[MUGRAPH_BLOCK_OPS] = {false};
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!has (p, i, MUGRAPH_STREAM_PRODUCT)) continue;
+    int a = op_of (p, i)->in[0], b = op_of (p, i)->in[1];
+    if (!left[a]) print_operand (p, a, true);
+    if (!right[b]) print_operand (p, b, false);
+    left[a] = right[b] = true;
+    P (has (p, i, MUGRAPH_STREAM_SOURCE) ? "    stream_source<T, %d, %d, M> (f%d, r%d, l%d);\n" : "    stream_product<T, %d, %d, M> (f%d, r%d, l%d);\n",
+       has (p, i, MUGRAPH_STREAM_SOURCE) ? s->pieces_inner : s->pieces, has (p, i, MUGRAPH_STREAM_SOURCE) ? s->piece_inner : s->piece, i, b, a);
+  }
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!has (p, i, MUGRAPH_STREAM_ROW)) continue;
+    P ("#pragma unroll\n    for (int m = 0; m < M; m++)\n#pragma unroll\n      for (int j = 0; j < 4; j++) {\n");
+    print_side (p, row_source (p, i), "m", "j", "const float v = ");
+    if (!s->even_k) P ("        if (k + j < depth)\n");
+    P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "        y%d[m] += v * v;\n      }\n" : "        y%d[m] += v;\n      }\n", i);
+  }
+  P ("  };\n");
+}
+
+static void print_loop (printer *p) {
+  const mugraph_stream *s = &p->s;
+  bool early = false, late = false, other = false;
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (is_streamed (p, i)) *(is_late (p, i) ? &late : &early) = true;
+    else if (is_input (p, i) && p->s.role[i]) other |= is_late (p, i);
+  }
+  const char *names[2] = {early ? "load" : NULL, late ? "load_late" : NULL};
+  int chained = s->inner ? 2 * s->pieces * s->piece * s->pieces_inner * s->piece_inner / 2 : 0;
+  bool wait = late || other;
+  for (int l = 0; l < 2; l++) {
+    if (l && wait) P ("  ms_wait_inputs ();\n");
+    if (names[l]) P ("#pragma unroll\n  for (int i = 0; i < STAGES; i++) %s (i, i);\n", names[l]);
+  }
+  print_invariants (p);
+  if (chained && chained <= 32) print_chained_weights (p);
+  print_accumulators (p);
+  print_use (p);
+  if (s->steps == s->stages)
+    P ("#pragma unroll\n  for (int i = 0; i < STEPS; i++) use (i, i);\n");
+  else {
+    bool even = s->steps % s->stages == 0;
+    P ("#pragma unroll 1\n  for (int i = 0; i < STEPS; i += STAGES)\n#pragma unroll\n    for (int at = 0; at < STAGES; at++) {\n");
+    if (!even) P ("      if (i + at >= STEPS) break;\n");
+    P ("      use (i + at, at);\n      if (i + at + STAGES < STEPS) {\n");
+    for (int l = 0; l < 2; l++)
+      if (names[l]) P ("        %s (i + at + STAGES, at);\n", names[l]);
+    P ("      }\n    }\n");
+  }
+  if (chained > 32) print_chained_weights (p);
+  if (!wait) P ("  ms_wait_inputs ();\n"); /* nothing before this reads or writes what earlier launches do */
+}
+
+/* Linear tiles over partial sums: another name where nothing is computed. */
+static void print_linear (printer *p) {
+  const mugraph_stream *s = &p->s;
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!has (p, i, MUGRAPH_STREAM_LINEAR)) continue;
+    const mugraph_op *o = op_of (p, i);
+    int a = o->in[0];
+    bool source = has (p, i, MUGRAPH_STREAM_SOURCE);
+    if (o->kind == MUGRAPH_OP_ACCUM) {
+      P ("  auto &f%d = f%d;\n", i, a);
+      continue;
+    }
+    if (source) P ("  float f%d[(M + 1) / 2][%d][%d][2][4] = {};\n", i, s->pieces_inner, s->piece_inner / 2);
+    else P ("  float f%d[Q][N / 2][M][4] = {};\n", i);
+    if (o->kind == MUGRAPH_OP_MATMUL) {
+      P ("  stream_chain<T, Q, N, M, %d, %d> (f%d, f%d, b%d);\n", s->pieces_inner, s->piece_inner, i, a, o->in[1]);
+      continue;
+    }
+    P ("#pragma unroll\n  for (int i = 0; i < (int) (sizeof f%d / 4); i++) ((float *) f%d)[i] = ", i, i);
+    if (o->kind == MUGRAPH_OP_NEG) P ("-((float *) f%d)[i];\n", a);
+    else P ("((float *) f%d)[i] %c ((float *) f%d)[i];\n", a, o->kind == MUGRAPH_OP_ADD ? '+' : '-', o->in[1]);
+  }
+}
+
+/* Index of operator i among those of a role. */
+static int rank_of (const printer *p, int i, int role) {
+  int n = 0;
+  for (int j = 0; j < i; j++) n += has (p, j, role);
+  return n;
+}
+
+static void print_combine (printer *p) {
+  const mugraph_stream *s = &p->s;
+  int share = ceil_div (s->slots, s->split), rows = p->groups * 8;
+  P ("  constexpr int SLOTS = %d, SHARE = %d, ROOTS = %d; // groups of four sums: of a block, of one that finishes them\n", s->slots, share, s->n_roots);
+  P ("  extern __shared__ float4 stream_sums[];\n  float4 *const sums = stream_sums; // [k warps][ROOTS][SLOTS]\n");
+  if (s->split > 1) P ("  float4 *const parts = sums + %d * ROOTS * SLOTS; // [ROOTS][rank][SHARE]\n", s->reduced);
+  if (s->n_rows) {
+    P ("  float *const stats = (float *) (sums + (%d * SLOTS + %d * SHARE) * ROOTS); // [row tile][k warp][row]\n", s->reduced, s->split > 1 ? s->split : 0);
+    if (s->split > 1) P ("  float *const stat_parts = stats + %d; // [row tile][rank][row]\n", s->n_rows * s->k_warps * rows);
+  }
+  P ("  float4 *const mine = sums + wk * ROOTS * SLOTS + wn * (SLOTS / %d);\n", s->n_warps);
+  for (int half = s->k_warps / 2; half >= s->reduced; half /= 2) { /* too many for shared memory: the upper half gives its sums to the lower */
+    P ("  if (wk >= %d && wk < %d) {\n", half, 2 * half);
+    for (int i = 0; i < p->b->n_ops; i++)
+      if (has (p, i, MUGRAPH_STREAM_ROOT)) P ("    stream_put (mine + (%d * SLOTS - %d * ROOTS * SLOTS), f%d);\n", rank_of (p, i, MUGRAPH_STREAM_ROOT), half, i);
+    P ("  }\n  __syncthreads ();\n  if (wk < %d) {\n", half);
+    for (int i = 0; i < p->b->n_ops; i++)
+      if (has (p, i, MUGRAPH_STREAM_ROOT)) P ("    stream_add (f%d, mine + %d * SLOTS);\n", i, rank_of (p, i, MUGRAPH_STREAM_ROOT));
+    P ("  }\n  __syncthreads ();\n");
+  }
+  if (s->reduced < s->k_warps) P ("  if (wk < %d) {\n", s->reduced);
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (has (p, i, MUGRAPH_STREAM_ROOT)) P ("  stream_put (mine + %d * SLOTS, f%d);\n", rank_of (p, i, MUGRAPH_STREAM_ROOT), i);
+  if (s->reduced < s->k_warps) P ("  }\n");
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (has (p, i, MUGRAPH_STREAM_ROW))
+      P ("#pragma unroll\n  for (int m = 0; m < M; m++) {\n    const float v = stream_row_sum (y%d[m]);\n    if (t == 0 && wn == 0) stats[(%d + wk) * %d + m * 8 + g] = v;\n  }\n", i,
+         rank_of (p, i, MUGRAPH_STREAM_ROW) * s->k_warps, rows);
+  P ("  __syncthreads ();\n");
+  if (s->split == 1) return;
+  P ("  stream_wait (); // the others' shared memory is theirs\n");
+  P ("#pragma unroll\n  for (int root = 0; root < ROOTS; root++)\n    for (int i = threadIdx.x; i < SLOTS; i += blockDim.x)\n");
+  P ("      stream_push (parts + (root * %d + rank) * SHARE + i %% SHARE, i / SHARE, stream_sum<%d> (sums + root * SLOTS + i, ROOTS * SLOTS));\n", s->split,
+     s->reduced);
+  if (s->n_rows) {
+    P ("  for (int i = threadIdx.x; i < %d; i += blockDim.x) {\n", s->n_rows * rows * s->split);
+    P ("    const int to = i / %d, stat = i / %d %% %d, row = i %% %d;\n", s->n_rows * rows, rows, s->n_rows, rows);
+    P ("    stream_push (stat_parts + (stat * %d + rank) * %d + row, to, stream_sum<%d> (stats + stat * %d + row, %d));\n  }\n", s->split, rows, s->k_warps,
+       s->k_warps * rows, rows);
+  }
+  P ("  stream_arrive ();\n  stream_wait ();\n");
+}
+
+static bool post_value (void *user, int i, cuda_text *t) {
+  const printer *p = user;
+  if (has (p, i, MUGRAPH_STREAM_ROOT)) cuda_print (t, "a%d[h + 2 * c]", i);
+  else if (has (p, i, MUGRAPH_STREAM_ROW)) cuda_print (t, "z%d", i);
+  else if (is_input (p, i)) {
+    const mugraph_shape *s = &op_of (p, i)->shape;
+    cuda_print (t, "ms_load (p%d", i);
+    if (rows_of (s) > 1) cuda_print (t, " + row * %lldLL", row_stride (p, i));
+    if (cols_of (s) > 1) cuda_print (t, " + (column + c)");
+    cuda_print (t, ")");
+  } else
+    return false;
+  return true;
+}
+
+static void print_finish (printer *p) {
+  const mugraph_stream *s = &p->s;
+  int rows = p->groups * 8;
+  cuda_walk w = {.block = p->b, .prefix = "e", .materialised = post_value, .user = p};
+  P ("  for (int i = threadIdx.x; i < SHARE; i += blockDim.x) {\n");
+  P (s->split > 1 ? "    const int slot = rank * SHARE + i;\n    if (slot >= SLOTS) break;\n" : "    const int slot = i;\n");
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!has (p, i, MUGRAPH_STREAM_ROOT)) continue;
+    int root = rank_of (p, i, MUGRAPH_STREAM_ROOT);
+    if (s->split > 1) P ("    const float4 s%d = stream_sum<%d> (parts + %d * SHARE + i, SHARE);\n", i, s->split, root * s->split);
+    else P ("    const float4 s%d = stream_sum<%d> (sums + %d * SLOTS + slot, ROOTS * SLOTS);\n", i, s->reduced, root);
+    P ("    const float a%d[4] = {s%d.x, s%d.y, s%d.z, s%d.w};\n", i, i, i, i, i);
+  }
+  P ("    const int m = slot / 32 %% M, v = slot / (32 * M) %% (N / 2), q = slot / (32 * M * (N / 2)) %% Q, from = slot / (32 * M * (N / 2) * Q);\n");
+  P ("    const int first = q * 8 * N + slot %% 32 / 4 * N + 2 * v, column = from * %d + first, inside = min (columns - column, %d - first);\n", s->columns, s->columns);
+  P ("    if (inside <= 0) continue;\n#pragma unroll\n    for (int h = 0; h < 2; h++) {\n      const int row = m * 8 + slot %% 4 * 2 + h;\n      if (row >= rows) break;\n");
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!has (p, i, MUGRAPH_STREAM_ROW)) continue;
+    int stat = rank_of (p, i, MUGRAPH_STREAM_ROW);
+    if (s->split > 1) P ("      float z%d = stream_sum<%d> (stat_parts + %d + row, %d);\n", i, s->split, stat * s->split * rows, rows);
+    else P ("      float z%d = stream_sum<%d> (stats + %d + row, %d);\n", i, s->k_warps, stat * s->k_warps * rows, rows);
+    const mugraph_op *o = op_of (p, i);
+    if (o->kind == MUGRAPH_OP_ACCUM_MEAN || o->kind == MUGRAPH_OP_MEAN) P ("      z%d = z%d / (float) depth;\n", i, i);
+    if (o->kind == MUGRAPH_OP_ACCUM_RMS) {
+      P ("      z%d = sqrtf (z%d / (float) depth + ", i, i);
+      cuda_print_number (&p->e->body, o->c[0]);
+      P (");\n");
+    }
+  }
+  int savers = 0;
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (op_of (p, i)->kind == MUGRAPH_OP_OUTPUT) P ("      float v%d[2];\n", savers++);
+  bool even = s->even_n && s->n.chunk % 2 == 0;
+  P ("#pragma unroll\n      for (int c = 0; c < 2; c++) {\n");
+  if (!even) P ("        if (c >= inside) break;\n");
+  p->done = 0;
+  for (int i = 0, n = 0; i < p->b->n_ops; i++) {
+    if (op_of (p, i)->kind != MUGRAPH_OP_OUTPUT) continue;
+    cuda_print_walk (&p->e->body, &w, op_of (p, i)->in[0], &p->done);
+    P ("        v%d[c] = e%d;\n", n++, op_of (p, i)->in[0]);
+  }
+  P ("      }\n");
+  for (int i = 0, n = 0; i < p->b->n_ops; i++) {
+    if (op_of (p, i)->kind != MUGRAPH_OP_OUTPUT) continue;
+    const cuda_tensor *out = &p->e->tensor[p->kernel->out[n]];
+    int width = cols_of (&out->shape);
+    bool pair = width % 2 == 0 && s->columns % 2 == 0 && s->n.chunk % 2 == 0;
+    P ("      stream_store<%s> (o%d + row * %dLL + column, v%d[0], v%d[1], inside);\n", pair ? "true" : "false", i, width, n, n);
+    n++;
+  }
+  P ("    }\n  }\n}\n");
+}
+
+bool cuda_emit_stream (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_error *error) {
+  printer state = {.e = e, .b = &e->g->block[e->g->op[k].block], .kernel = &e->g->op[k]}, *p = &state;
+  if (!mugraph_stream_match (e->g, k, e->device, &p->s, error)) return false;
+  p->groups = ceil_div (p->s.m.chunk, 8);
+  cuda_use_template (e, "stream.cuh");
+  int l = cuda_add_launch (e, plan->blocks, plan->threads, plan->smem, "k%d_stream", k);
+  e->program->launch[l].cluster[0] = plan->cluster;
+  for (int i = 0; i < p->kernel->n_in; i++) {
+    int tensor = p->kernel->in[i];
+    if (tensor < e->g->n_inputs) cuda_add_tensor (e, l, tensor, false, "in%d", i);
+    else cuda_add_pointer (e, l, e->tensor[tensor].buffer, "const %s *in%d", cuda_type (e->tensor[tensor].dtype), i); /* no read before the wait */
+  }
+  for (int i = 0; i < p->kernel->n_out; i++) cuda_add_tensor (e, l, p->kernel->out[i], true, "out%d", i);
+  cuda_open_kernel (e, l);
+  P ("  ms_launch_dependents ();\n");
+  if (p->s.split > 1) P ("  stream_arrive ();\n");
+  print_geometry (p);
+  print_pointers (p);
+  print_stage (p);
+  print_loop (p);
+  print_linear (p);
+  print_combine (p);
+  print_finish (p);
+  return true;
 }

@@ -1,6 +1,405 @@
-#include "plan.h"
+/* Plan of the stream generator: see plan_stream.h for the class and the roles.
+
+   Parameters that it honours
+   - grid: the extent of the axis that splits n gives the columns of a block, best a multiple of 8 and of the number of warp
+     columns; pays: 16 to 256, and a number of blocks (times split) just below a multiple of the SMs, or well above.
+     Axes may also split rows, leading dimensions (tiles of size 1) and k.
+   - loop: its range changes nothing (k is walked 16 rows a warp and step): one value is enough.
+   - split 1, 2, 4, 8, 16: blocks of a cluster that share k. Clusters above 2 leave SMs of a GPC over: see fitting_blocks.
+   - warps (power of two): default 16 where k is long, else one for each 16 k.
+   - tile_n: columns of one warp; default all columns of the block up to 64. warps / (columns / tile_n) warps share k.
+   - stages 1 to 8: steps of weights in flight; default 2. Bytes in flight in an SM: warps * stages * 32 * tile_n * weights; 48 to 96
+     KB are best, more slows device memory down.
+   - swap: 0 or 2. tile_m: 0. */
+#include "plan_stream.h"
+
+#include <string.h>
+
+typedef struct {
+  const mugraph *g;
+  const mugraph_op *kernel;
+  const mugraph_block *b;
+  mugraph_stream *s;
+  mugraph_error *e;
+} matcher;
+
+#define TEXT(i) (mugraph_op_table[c->b->op[i].kind].text)
+#define FAIL(...) mugraph_fail (c->e, "stream: " __VA_ARGS__)
+
+static int32_t ceil_div (int32_t a, int32_t b) { return (int32_t) (((int64_t) a + b - 1) / b); }
+
+static int32_t rows_of (const mugraph_shape *s) { return s->n_dims < 2 ? 1 : s->dim[s->n_dims - 2]; }
+static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
+
+static bool is_elementwise (const mugraph_op *o) {
+  mugraph_class k = mugraph_op_table[o->kind].klass;
+  return k == MUGRAPH_UNARY || k == MUGRAPH_BINARY;
+}
+
+static bool is_flat (const mugraph_shape *s) { return mugraph_volume (s) == (int64_t) rows_of (s) * cols_of (s); }
+
+/* Dimension d (from the end: 1 columns, 2 rows) of tile i as data, chunk and axis. */
+static mugraph_stream_extent extent_of (const matcher *c, int i, int d) {
+  const mugraph_op *o = &c->b->op[i];
+  int at = o->shape.n_dims - d;
+  if (at < 0) return (mugraph_stream_extent){1, 1, -1};
+  const mugraph_split *s = &o->split[at];
+  if (!s->full) return (mugraph_stream_extent){o->shape.dim[at], o->shape.dim[at], -1};
+  return (mugraph_stream_extent){s->full, s->axis >= 0 ? ceil_div (s->full, c->b->grid[s->axis]) : s->full, s->axis};
+}
+
+static bool is_walked (const matcher *c, int i, int d) {
+  const mugraph_op *o = &c->b->op[i];
+  int at = o->shape.n_dims - d;
+  return at >= 0 && o->split[at].full && o->split[at].loop;
+}
+
+/* Whether dimension d of tile i is `want`; a single element that nothing splits broadcasts. Walked: the loop has to walk it. */
+static bool agrees (const matcher *c, int i, int d, const mugraph_stream_extent *want, bool walked) {
+  mugraph_stream_extent x = extent_of (c, i, d);
+  if (x.full == 1 && x.axis < 0) return true;
+  return x.full == want->full && x.chunk == want->chunk && (x.axis == want->axis || want->chunk == want->full) &&
+         is_walked (c, i, d) == (walked && c->b->loop > 1);
+}
+
+/* An elementwise tree over iterators, all of one side. */
+static bool match_side (matcher *c, int i, int role) {
+  mugraph_stream *s = c->s;
+  const mugraph_op *o = &c->b->op[i];
+  if (o->kind == MUGRAPH_OP_CONST) return true;
+  const char *side = role == MUGRAPH_STREAM_LEFT ? "left" : "right";
+  int known = s->role[i] & (role | (role == MUGRAPH_STREAM_LEFT ? 0 : MUGRAPH_STREAM_RIGHT | MUGRAPH_STREAM_SOURCE));
+  if (known == role) return true;
+  if (known) return FAIL ("operator %d is a right operand of two widths", i);
+  s->role[i] |= (uint16_t) role;
+  if (!is_flat (&o->shape)) return FAIL ("operator %d has leading dimensions", i);
+  if (o->kind == MUGRAPH_OP_INPUT) {
+    const mugraph_stream_extent inner = {s->inner, s->inner, -1};
+    bool fits = role == MUGRAPH_STREAM_LEFT ? agrees (c, i, 2, &s->m, false) && agrees (c, i, 1, &s->k, true)
+                : agrees (c, i, 2, &s->k, true) && agrees (c, i, 1, role & MUGRAPH_STREAM_SOURCE ? &inner : &s->n, false);
+    if (!fits) return FAIL ("iterator %d is split differently from the other %s operands", i, side);
+    return true;
+  }
+  if (!is_elementwise (o)) return FAIL ("%s within a %s operand", TEXT (i), side);
+  for (int k = 0; k < o->n_in; k++)
+    if (!match_side (c, o->in[k], role)) return false;
+  return true;
+}
+
+/* True for tiles that are linear in the partial sums over k. */
+static bool is_linear (const matcher *c, int i) {
+  const mugraph_op *o = &c->b->op[i];
+  switch (o->kind) {
+  case MUGRAPH_OP_MATMUL: return true;
+  case MUGRAPH_OP_ACCUM:
+  case MUGRAPH_OP_NEG: return is_linear (c, o->in[0]);
+  case MUGRAPH_OP_ADD:
+  case MUGRAPH_OP_SUB:
+    return is_linear (c, o->in[0]) && is_linear (c, o->in[1]) &&
+           mugraph_same_shape (&c->b->op[o->in[0]].shape, &c->b->op[o->in[1]].shape);
+  default: return false;
+  }
+}
+
+/* Finds the dimensions in the first product below tile i: the leftmost matmul. */
+static int first_product (const matcher *c, int i) {
+  const mugraph_op *o = &c->b->op[i];
+  if (o->kind == MUGRAPH_OP_MATMUL && !is_linear (c, o->in[0])) return i;
+  for (int k = 0; k < o->n_in; k++) {
+    int found = first_product (c, o->in[k]);
+    if (found >= 0) return found;
+  }
+  return -1;
+}
+
+static bool match_linear (matcher *c, int i, bool source) {
+  mugraph_stream *s = c->s;
+  const mugraph_op *o = &c->b->op[i];
+  bool product = o->kind == MUGRAPH_OP_MATMUL && !is_linear (c, o->in[0]);
+  uint16_t role = (uint16_t) ((product ? MUGRAPH_STREAM_PRODUCT : MUGRAPH_STREAM_LINEAR) | (source ? MUGRAPH_STREAM_SOURCE : 0));
+  if (s->role[i] & (MUGRAPH_STREAM_PRODUCT | MUGRAPH_STREAM_LINEAR)) {
+    if (!!(s->role[i] & MUGRAPH_STREAM_SOURCE) != source) return FAIL ("operator %d is used both as a result and as an operand", i);
+    return true;
+  }
+  s->role[i] = role;
+  if (!is_flat (&o->shape) || rows_of (&o->shape) != s->m.chunk) return FAIL ("operator %d has other rows", i);
+  if (product) {
+    int a = o->in[0], b = o->in[1];
+    const mugraph_stream_extent n = extent_of (c, b, 1);
+    if (source) {
+      if (n.axis >= 0 || n.full > 64) return FAIL ("the inner dimension of chained matmuls is split or above 64");
+      if (s->inner && s->inner != n.full) return FAIL ("chained matmuls have different inner dimensions");
+      s->inner = n.full;
+    } else if (!agrees (c, b, 1, &s->n, false) || n.full != s->n.full)
+      return FAIL ("operator %d has other columns", i);
+    if (!agrees (c, a, 1, &s->k, true) || !agrees (c, b, 2, &s->k, true) || extent_of (c, a, 1).full != s->k.full)
+      return FAIL ("operator %d contracts another dimension", i);
+    return match_side (c, a, MUGRAPH_STREAM_LEFT) && match_side (c, b, MUGRAPH_STREAM_RIGHT | (source ? MUGRAPH_STREAM_SOURCE : 0));
+  }
+  if (o->kind == MUGRAPH_OP_MATMUL) {
+    int b = o->in[1];
+    if (source) return FAIL ("three chained matmuls");
+    if (c->b->op[b].kind != MUGRAPH_OP_INPUT || !is_flat (&c->b->op[b].shape) || is_walked (c, b, 1) || is_walked (c, b, 2) ||
+        extent_of (c, b, 2).axis >= 0 || !agrees (c, b, 1, &s->n, false) || extent_of (c, b, 1).full != s->n.full)
+      return FAIL ("operand %d of a chained matmul is no invariant tile of the same columns", b);
+    s->role[b] |= MUGRAPH_STREAM_CHAIN;
+    return match_linear (c, o->in[0], true);
+  }
+  for (int k = 0; k < o->n_in; k++)
+    if (!match_linear (c, o->in[k], source)) return false;
+  return true;
+}
+
+/* Row statistics of a left tile. At loop range 1 reductions stand for accumulators. */
+static bool is_row (const matcher *c, int i) {
+  const mugraph_op *o = &c->b->op[i];
+  switch (o->kind) {
+  case MUGRAPH_OP_ACCUM_SUM:
+  case MUGRAPH_OP_ACCUM_MEAN:
+  case MUGRAPH_OP_ACCUM_RMS: return true;
+  case MUGRAPH_OP_ACCUM: return c->b->op[o->in[0]].kind == MUGRAPH_OP_SUM && is_row (c, o->in[0]);
+  case MUGRAPH_OP_SUM: return o->dim == c->b->op[o->in[0]].shape.n_dims - 1;
+  case MUGRAPH_OP_MEAN: return c->b->loop == 1 && o->dim == c->b->op[o->in[0]].shape.n_dims - 1;
+  default: return false;
+  }
+}
+
+static bool match_post (matcher *c, int i) {
+  mugraph_stream *s = c->s;
+  const mugraph_op *o = &c->b->op[i];
+  if (o->kind == MUGRAPH_OP_CONST) return true;
+  if (is_linear (c, i)) {
+    if (!match_linear (c, i, false)) return false;
+    if (!(s->role[i] & MUGRAPH_STREAM_ROOT)) s->n_roots++;
+    s->role[i] |= MUGRAPH_STREAM_ROOT;
+    return true;
+  }
+  if (is_row (c, i)) {
+    int x = o->in[0];
+    if (o->kind == MUGRAPH_OP_ACCUM) x = c->b->op[x].in[0];
+    if (!(s->role[i] & MUGRAPH_STREAM_ROW)) s->n_rows++;
+    s->role[i] |= MUGRAPH_STREAM_ROW;
+    if (!agrees (c, x, 2, &s->m, false) || rows_of (&c->b->op[x].shape) != s->m.chunk || extent_of (c, x, 1).full != s->k.full ||
+        !agrees (c, x, 1, &s->k, true))
+      return FAIL ("%s reduces another dimension than the matmuls", TEXT (i));
+    return match_side (c, x, MUGRAPH_STREAM_LEFT);
+  }
+  if (s->role[i] & MUGRAPH_STREAM_POST) return true;
+  s->role[i] |= MUGRAPH_STREAM_POST;
+  if (!is_flat (&o->shape)) return FAIL ("operator %d has leading dimensions", i);
+  if (o->kind == MUGRAPH_OP_INPUT) {
+    if (!agrees (c, i, 2, &s->m, false) || !agrees (c, i, 1, &s->n, false))
+      return FAIL ("iterator %d is split differently from the result", i);
+    return true;
+  }
+  if (!is_elementwise (o)) return FAIL ("%s after the matmuls", TEXT (i));
+  for (int k = 0; k < o->n_in; k++)
+    if (!match_post (c, o->in[k])) return false;
+  return true;
+}
+
+static bool match_savers (matcher *c) {
+  mugraph_stream *s = c->s;
+  int product = -1;
+  for (int i = 0; i < c->b->n_ops && product < 0; i++)
+    if (c->b->op[i].kind == MUGRAPH_OP_OUTPUT) product = first_product (c, i);
+  if (product < 0) return FAIL ("no matmul reads iterators only");
+  const mugraph_op *p = &c->b->op[product];
+  s->m = extent_of (c, p->in[0], 2);
+  s->k = extent_of (c, p->in[0], 1);
+  s->n = (mugraph_stream_extent){0, 0, -1};
+  for (int i = 0; i < c->b->n_ops; i++) {
+    const mugraph_op *o = &c->b->op[i];
+    if (o->kind != MUGRAPH_OP_OUTPUT) continue;
+    const mugraph_stream_extent n = extent_of (c, o->in[0], 1);
+    if (!s->n.full) s->n = n;
+    if (rows_of (&o->shape) != s->m.chunk || cols_of (&o->shape) != s->n.chunk || n.full != s->n.full)
+      return FAIL ("savers have different tiles");
+  }
+  if (s->k.chunk < 2 || s->n.chunk < 2) return FAIL ("tiles of one column or one k");
+  if (is_walked (c, p->in[0], 1) != (c->b->loop > 1)) return FAIL ("the loop does not walk the contracted dimension");
+  if (c->b->op[p->in[0]].shape.dim[c->b->op[p->in[0]].shape.n_dims - 1] < 2) return FAIL ("the loop walks single columns");
+  for (int i = 0; i < c->b->n_ops; i++)
+    if (c->b->op[i].kind == MUGRAPH_OP_OUTPUT && !match_post (c, c->b->op[i].in[0])) return false;
+  return s->n_roots ? true : FAIL ("the result does not depend on a matmul");
+}
+
+/* How tiles that the loop reads anew are stored. */
+static bool match_types (matcher *c) {
+  mugraph_stream *s = c->s;
+  bool typed = false;
+  for (int i = 0; i < c->b->n_ops; i++) {
+    const mugraph_op *o = &c->b->op[i];
+    if (o->kind != MUGRAPH_OP_INPUT || !(s->role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT | MUGRAPH_STREAM_CHAIN))) continue;
+    mugraph_dtype t = mugraph_plan_storage (c->g, c->kernel->in[o->in[0]]);
+    int32_t rows = rows_of (&o->shape), cols = cols_of (&o->shape);
+    bool weight = s->role[i] & MUGRAPH_STREAM_CHAIN || (s->role[i] & MUGRAPH_STREAM_RIGHT && rows > 1 && cols > 1);
+    if (!weight) {
+      s->n_streams += s->role[i] & MUGRAPH_STREAM_LEFT && cols > 1;
+      if (t == MUGRAPH_F32 && s->role[i] & MUGRAPH_STREAM_LEFT && cols > 1 && rows > 1)
+        return FAIL ("iterator %d holds f32, the matrix units take 16 bits", i);
+      continue;
+    }
+    if (t == MUGRAPH_F32) return FAIL ("weights of iterator %d are f32, the matrix units take 16 bits", i);
+    if (typed && t != s->type) return FAIL ("weights of different types");
+    typed = true;
+    s->type = t;
+    if (!(s->role[i] & MUGRAPH_STREAM_RIGHT)) continue;
+    s->n_weights++;
+    s->n_weights_inner += !!(s->role[i] & MUGRAPH_STREAM_SOURCE);
+  }
+  return typed ? true : FAIL ("no weights");
+}
+
+/* The widest piece, then the fewest idle lanes: columns that one warp covers with `pieces` loads of 8 lanes. */
+static void choose_piece (int32_t columns, int32_t alignment, int *piece, int *pieces, bool *whole) {
+  *piece = 0;
+  for (int v = 8; v >= 2; v /= 2) {
+    if (alignment % v) continue;
+    int n = ceil_div (columns, 8 * v), waste = n * 8 * v - columns;
+    if (v > 2 && 3 * waste > columns) continue;
+    *piece = v, *pieces = n, *whole = true;
+    return;
+  }
+  *piece = 2, *pieces = ceil_div (columns, 16), *whole = alignment % 2 == 0;
+}
+
+static bool is_power_of_two (int x) { return x > 0 && !(x & (x - 1)); }
+
+/* Registers a thread: accumulators, pieces in flight, X in flight, and what addressing takes. */
+static int registers (const mugraph_stream *s) {
+  int groups = ceil_div (s->m.chunk, 8), roots = 0, sources = 0;
+  for (int i = 0; i < MUGRAPH_BLOCK_OPS; i++)
+    if (s->role[i] & MUGRAPH_STREAM_PRODUCT) (s->role[i] & MUGRAPH_STREAM_SOURCE ? sources++ : roots++);
+  int held = roots * s->pieces * s->piece * groups * 2 + sources * s->pieces_inner * s->piece_inner * 4 * ceil_div (groups, 2);
+  int stage = 2 * ((s->n_weights - s->n_weights_inner) * s->pieces * s->piece + s->n_weights_inner * s->pieces_inner * s->piece_inner) +
+              2 * s->n_streams * groups;
+  int chained = s->inner ? s->pieces * s->piece * s->piece_inner * s->pieces_inner : 0;
+  return held + s->stages * stage + (chained > 32 ? 0 : chained) + s->n_rows * groups + 20;
+}
+
+static bool schedule (matcher *c, const mugraph_device *d) {
+  mugraph_stream *s = c->s;
+  const mugraph_sched *w = &c->b->sched;
+  s->split = w->split;
+  if (w->swap == 1) return FAIL ("rows of the tile along m are not supported: swap 0 or 2");
+  if (w->tile_m) return FAIL ("tile_m %d is not supported: 0", w->tile_m);
+  if (!is_power_of_two (s->split)) return FAIL ("split %d is no power of two", s->split);
+  if (s->split > 1 && d->arch < 90) return FAIL ("split %d needs clusters (sm_90)", s->split);
+  if (s->m.chunk > 64) return FAIL ("%d rows of a block, 64 are supported", s->m.chunk);
+  int32_t nt = s->n.chunk, alignment = (int32_t) (s->n.axis < 0 ? s->n.full : (s->n.full | nt));
+  s->n_warps = ceil_div (nt, w->tile_n ? w->tile_n : 64);
+  if (w->tile_n && !is_power_of_two (s->n_warps)) return FAIL ("tile_n %d: columns for %d warps, no power of two", w->tile_n, s->n_warps);
+  while (!is_power_of_two (s->n_warps)) s->n_warps++;
+  s->columns = w->tile_n ? w->tile_n : ceil_div (ceil_div (nt, s->n_warps), 8) * 8;
+  if (s->columns % 2) return FAIL ("tile_n %d is odd", s->columns);
+  choose_piece (s->columns, alignment | s->columns, &s->piece, &s->pieces, &s->whole);
+  if (s->inner) choose_piece (s->inner, s->inner, &s->piece_inner, &s->pieces_inner, &s->whole_inner);
+  int32_t steps = ceil_div (s->k.chunk, 16);
+  s->warps = w->warps;
+  if (!s->warps)
+    for (s->warps = s->n_warps; s->warps < 16 && 2 * s->warps / s->n_warps * s->split <= steps;) s->warps *= 2;
+  for (;; s->warps /= 2) {
+    s->k_warps = s->warps / s->n_warps;
+    if (!s->k_warps || s->k_warps * s->n_warps != s->warps || !is_power_of_two (s->k_warps))
+      return FAIL ("%d warps do not share %d groups of columns", s->warps, s->n_warps);
+    s->steps = ceil_div (steps, s->split * s->k_warps);
+    s->stages = w->stages ? w->stages : 2;
+    if (s->stages > s->steps) s->stages = s->steps;
+    int room = d->regs_sm / (32 * s->warps);
+    if (room > 255) room = 255;
+    while (registers (s) > room && s->stages > 1 && !w->stages) s->stages--;
+    if (registers (s) <= room) break;
+    if (w->warps || s->k_warps == 1) return FAIL ("about %d registers a thread, %d warps leave %d", registers (s), s->warps, room);
+  }
+  s->even_k = s->steps * s->split * s->k_warps * 16 == s->k.chunk && (s->k.axis < 0 || s->k.full % s->k.chunk == 0);
+  s->even_n = s->pieces * 8 * s->piece == s->columns && s->n_warps * s->columns == nt && (s->n.axis < 0 || s->n.full % nt == 0);
+  s->whole_k = s->k.full % 4 == 0 && s->k.chunk % 4 == 0;
+  int groups = ceil_div (s->m.chunk, 8);
+  s->slots = s->n_warps * s->pieces * (s->piece / 2) * groups * 32;
+  return true;
+}
+
+static int64_t shared_bytes (const mugraph_stream *s) {
+  int64_t groups = ceil_div (s->m.chunk, 8);
+  int64_t sums = 16ll * s->n_roots * s->slots, share = 16ll * s->n_roots * ceil_div (s->slots, s->split);
+  return s->reduced * sums + (s->split > 1 ? s->split * share : 0) + 4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
+}
+
+bool mugraph_stream_match (const mugraph *g, int k, const mugraph_device *d, mugraph_stream *s, mugraph_error *e) {
+  memset (s, 0, sizeof *s);
+  matcher match = {g, &g->op[k], &g->block[g->op[k].block], s, e}, *c = &match;
+  mugraph_stable stable;
+  mugraph_analyse_stable (g, &stable);
+  for (int i = 0; i < c->b->n_ops; i++)
+    if (stable.block_exp[g->op[k].block][i]) return FAIL ("operator %d is an exponential with a running maximum", i);
+  for (int i = 0; i < c->kernel->n_in; i++)
+    if (stable.tensor_degree[c->kernel->in[i]]) return FAIL ("input %d travels with row maxima", i);
+  for (int i = 0; i < c->kernel->n_out; i++)
+    if (stable.tensor_degree[c->kernel->out[i]]) return FAIL ("output %d travels with row maxima", i);
+  if (!match_savers (c) || !match_types (c) || !schedule (c, d)) return false;
+  for (s->reduced = s->k_warps; shared_bytes (s) > d->smem_block && s->reduced > 1;) s->reduced /= 2;
+  if (shared_bytes (s) > d->smem_block)
+    return FAIL ("%lld bytes of shared memory, a block has %d", (long long) shared_bytes (s), d->smem_block);
+  return true;
+}
 
 bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugraph_plan *p, mugraph_error *e) {
-  (void) g, (void) d, (void) p;
-  return mugraph_fail (e, "kernel operator %d: the stream backend does not take it", k);
+  mugraph_stream s;
+  if (!mugraph_stream_match (g, k, d, &s, e)) return false;
+  const mugraph_op *kernel = &g->op[k];
+  const mugraph_block *b = &g->block[kernel->block];
+  p->sched = b->sched;
+  p->sched.warps = (int16_t) s.warps;
+  p->sched.stages = (int16_t) s.stages;
+  p->sched.split = (int16_t) s.split;
+  p->sched.swap = 2;
+  p->sched.tile_n = (int16_t) s.columns;
+  p->threads = 32 * s.warps;
+  p->cluster = s.split;
+  int64_t grid = (int64_t) b->grid[0] * b->grid[1] * b->grid[2];
+  p->blocks = grid * s.split;
+  p->smem = shared_bytes (&s);
+  p->regs = registers (&s);
+  p->iterations = s.steps;
+  double rows = 8.0 * ceil_div (s.m.chunk, 8), columns = (double) s.n_warps * s.pieces * 8 * s.piece;
+  double depth = 16.0 * s.steps * s.split * s.k_warps;
+  bool seen[MUGRAPH_FANIN] = {false};
+  for (int i = 0; i < b->n_ops; i++) {
+    const mugraph_op *o = &b->op[i];
+    mugraph_tile_plan *t = &p->tile[i];
+    t->bytes = mugraph_volume (&o->shape) * 4;
+    t->home = MUGRAPH_HOME_REGISTERS;
+    if (o->kind == MUGRAPH_OP_OUTPUT) {
+      t->home = MUGRAPH_HOME_DEVICE;
+      continue;
+    }
+    t->fused = !(s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) && o->kind != MUGRAPH_OP_INPUT;
+    if (s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) t->home = MUGRAPH_HOME_SHARED; /* partial sums meet there */
+    if (s.role[i] & MUGRAPH_STREAM_PRODUCT) {
+      bool source = s.role[i] & MUGRAPH_STREAM_SOURCE;
+      double wide = source ? 8.0 * s.piece_inner * s.pieces_inner * s.n_warps : columns;
+      p->mma_flops += 2 * (double) grid * (source ? 16.0 * ceil_div (s.m.chunk, 16) : rows) * wide * depth;
+    } else if (o->kind == MUGRAPH_OP_MATMUL)
+      p->mma_flops += 2 * (double) grid * rows * columns * 8 * s.piece_inner * s.pieces_inner * s.k_warps * s.split;
+    if (o->kind == MUGRAPH_OP_INPUT) {
+      const mugraph_shape *data = &g->tensor[kernel->in[o->in[0]]].shape;
+      double element = mugraph_dtype_bytes (mugraph_plan_storage (g, kernel->in[o->in[0]]));
+      double tiles = (double) mugraph_volume (&o->shape) * element * (double) grid;
+      double again = s.role[i] & MUGRAPH_STREAM_CHAIN                             ? (double) s.k_warps * s.split
+                     : s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_SOURCE) ? s.n_warps
+                                                                                 : 1;
+      p->l2_read += tiles * (o->fmap >= 0 ? b->loop : 1) * again;
+      if (!seen[o->in[0]]) p->dram_read += (double) mugraph_volume (data) * element;
+      seen[o->in[0]] = true;
+    } else if (s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT | MUGRAPH_STREAM_POST) && is_elementwise (o)) {
+      double times = (double) mugraph_volume (&o->shape) * (double) grid * (o->after_loop ? 1 : b->loop);
+      p->fp32_flops += times;
+      bool special = mugraph_op_table[o->kind].klass == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG && o->kind != MUGRAPH_OP_SQUARE && o->kind != MUGRAPH_OP_RELU;
+      if (special || o->kind == MUGRAPH_OP_DIV) p->sfu_ops += times;
+    }
+  }
+  for (int i = 0; i < kernel->n_out; i++)
+    p->dram_write += (double) mugraph_volume (&g->tensor[kernel->out[i]].shape) * mugraph_dtype_bytes (mugraph_plan_storage (g, kernel->out[i]));
+  return true;
 }

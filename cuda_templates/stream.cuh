@@ -1,0 +1,202 @@
+// Streamed matmuls: D[rows, columns] = X[rows, k] W[k, columns], few rows, weights straight from device memory into registers.
+// A warp takes 16 k in a step. Lane l = 4 g + t holds k 4 t .. 4 t + 3 of them and, of each piece of 8 N columns,
+// the columns g N .. g N + N - 1. W^T is the m16 operand of the matrix units, 8 rows of X are the n8 operand.
+
+// Elements N of a row that one lane loads at once.
+template <class T, int N> struct stream_piece { unsigned r[(N + 1) / 2]; };
+template <int N> struct stream_piece<float, N> { unsigned r[N]; };
+
+template <class T, int N> MS_DEVICE float stream_at (const stream_piece<T, N> &p, int i) {
+  T x;
+  x.bits = (unsigned short) (p.r[i / 2] >> i % 2 * 16);
+  return ms_float (x);
+}
+template <int N> MS_DEVICE float stream_at (const stream_piece<float, N> &p, int i) { return __uint_as_float (p.r[i]); }
+
+// How a lane may load: element by element, as a piece where it is valid (else zeros), as a piece always.
+enum { STREAM_GATHER, STREAM_GUARDED, STREAM_ALWAYS };
+
+// Loads are volatile: they stay in the order in which they are written, far ahead of their use, and behind ms_wait_inputs.
+#define STREAM_READ(name, cache)                                                                                             \
+  MS_DEVICE void name (unsigned (&r)[1], const void *p) { asm volatile ("ld.global" cache ".u32 %0, [%1];" : "=r"(r[0]) : "l"(p)); } \
+  MS_DEVICE void name (unsigned (&r)[2], const void *p) {                                                                    \
+    asm volatile ("ld.global" cache ".v2.u32 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "l"(p));                               \
+  }                                                                                                                          \
+  MS_DEVICE void name (unsigned (&r)[4], const void *p) {                                                                    \
+    asm volatile ("ld.global" cache ".v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "l"(p)); \
+  }
+#ifndef STREAM_HINT
+#define STREAM_HINT ".L2::256B"
+#endif
+STREAM_READ (stream_read_once, ".nc.L1::no_allocate" STREAM_HINT) // weights pass once and leave the first cache to the others
+STREAM_READ (stream_read_again, "")
+
+MS_DEVICE unsigned stream_read_half (const void *p) {
+  unsigned short x;
+  asm volatile ("ld.global.u16 %0, [%1];" : "=h"(x) : "l"(p));
+  return x;
+}
+
+// The first `valid` of N elements of a row; nothing else is touched.
+template <int how, bool once, class T, int N> MS_DEVICE void stream_load (stream_piece<T, N> &p, const T *from, int valid) {
+  if (how == STREAM_GATHER) {
+#pragma unroll
+    for (int i = 0; i < (int) (sizeof p / 4); i++)
+      if (sizeof (T) == 4) {
+        p.r[i] = 0;
+        if (i < valid) asm volatile ("ld.global.u32 %0, [%1];" : "=r"(p.r[i]) : "l"(from + i));
+      } else {
+        const unsigned low = 2 * i < valid ? stream_read_half (from + 2 * i) : 0, high = 2 * i + 1 < valid ? stream_read_half (from + 2 * i + 1) : 0;
+        p.r[i] = low | high << 16;
+      }
+  } else if (how == STREAM_ALWAYS || valid > 0) {
+    if (once) stream_read_once (p.r, from);
+    else stream_read_again (p.r, from);
+  } else {
+#pragma unroll
+    for (int i = 0; i < (int) (sizeof p / 4); i++) p.r[i] = 0;
+  }
+}
+
+// Four k of one column pair become the m16 x k16 operand: columns 2 v, 2 v + 1 of each lane's piece.
+template <class T, int N> MS_DEVICE void stream_columns (unsigned (&a)[4], const stream_piece<T, N> (&w)[4], int v) {
+  a[0] = __byte_perm (w[0].r[v], w[1].r[v], 0x5410);
+  a[1] = __byte_perm (w[0].r[v], w[1].r[v], 0x7632);
+  a[2] = __byte_perm (w[2].r[v], w[3].r[v], 0x5410);
+  a[3] = __byte_perm (w[2].r[v], w[3].r[v], 0x7632);
+}
+
+// d[q][v][m] = columns (q, g, 2 v) and (q, g, 2 v + 1) by rows 8 m + 2 t and 8 m + 2 t + 1: {c0 r0, c0 r1, c1 r0, c1 r1}.
+template <class T, int Q, int N, int M>
+MS_DEVICE void stream_product (float (&d)[Q][N / 2][M][4], const stream_piece<T, N> (&w)[Q][4], const unsigned (&x)[M][2]) {
+#pragma unroll
+  for (int q = 0; q < Q; q++)
+#pragma unroll
+    for (int v = 0; v < N / 2; v++) {
+      unsigned a[4];
+      stream_columns (a, w[q], v);
+#pragma unroll
+      for (int m = 0; m < M; m++) ms_mma<T> (d[q][v][m], a, x[m]);
+    }
+}
+
+// The same with X as the m16 operand, for results that are themselves a left operand: d[m][q][v][c] = rows 16 m + g and 16 m + g + 8
+// by columns 8 q N + 2 t N + 2 v + c and N later: {r0 c0, r0 c0 + N, r1 c0, r1 c0 + N}.
+template <class T, int Q, int N, int M>
+MS_DEVICE void stream_source (float (&d)[(M + 1) / 2][Q][N / 2][2][4], const stream_piece<T, N> (&w)[Q][4], const unsigned (&x)[M][2]) {
+#pragma unroll
+  for (int q = 0; q < Q; q++)
+#pragma unroll
+    for (int v = 0; v < N / 2; v++) {
+      unsigned b[4];
+      stream_columns (b, w[q], v);
+      const unsigned even[2] = {b[0], b[2]}, odd[2] = {b[1], b[3]};
+#pragma unroll
+      for (int m = 0; m < (M + 1) / 2; m++) {
+        const int other = 2 * m + 1 < M ? 2 * m + 1 : 2 * m;
+        const unsigned a[4] = {x[2 * m][0], x[other][0], x[2 * m][1], x[other][1]};
+        ms_mma<T> (d[m][q][v][0], a, even);
+        ms_mma<T> (d[m][q][v][1], a, odd);
+      }
+    }
+}
+
+// Row of the chained operand that lane t holds as its e-th of step (q, v): what stream_source left in that lane.
+template <int N> MS_DEVICE int stream_inner (int q, int v, int t, int e) { return 8 * q * N + (2 * t + e / 2) * N + 2 * v + e % 2; }
+
+// d += source times b, both over this warp's partial sums.
+template <class T, int Q, int N, int M, int QI, int NI>
+MS_DEVICE void stream_chain (float (&d)[Q][N / 2][M][4], const float (&s)[(M + 1) / 2][QI][NI / 2][2][4],
+                             const stream_piece<T, N> (&b)[QI][NI / 2][Q][4]) {
+#pragma unroll
+  for (int qi = 0; qi < QI; qi++)
+#pragma unroll
+    for (int vi = 0; vi < NI / 2; vi++) {
+      unsigned x[M][2];
+#pragma unroll
+      for (int m = 0; m < M; m++) {
+        const float (&even)[4] = s[m / 2][qi][vi][0], (&odd)[4] = s[m / 2][qi][vi][1];
+        x[m][0] = ms_pack<T> (even[m % 2 * 2], odd[m % 2 * 2]);
+        x[m][1] = ms_pack<T> (even[m % 2 * 2 + 1], odd[m % 2 * 2 + 1]);
+      }
+      stream_product<T, Q, N, M> (d, b[qi][vi], x);
+    }
+}
+
+// ---- where partial sums meet ----
+
+template <int Q, int V, int M> MS_DEVICE void stream_put (float4 *to, const float (&d)[Q][V][M][4]) {
+#pragma unroll
+  for (int q = 0; q < Q; q++)
+#pragma unroll
+    for (int v = 0; v < V; v++)
+#pragma unroll
+      for (int m = 0; m < M; m++)
+        to[((q * V + v) * M + m) * 32 + threadIdx.x % 32] = make_float4 (d[q][v][m][0], d[q][v][m][1], d[q][v][m][2], d[q][v][m][3]);
+}
+template <int Q, int V, int M> MS_DEVICE void stream_add (float (&d)[Q][V][M][4], const float4 *from) {
+#pragma unroll
+  for (int q = 0; q < Q; q++)
+#pragma unroll
+    for (int v = 0; v < V; v++)
+#pragma unroll
+      for (int m = 0; m < M; m++) {
+        const float4 x = from[((q * V + v) * M + m) * 32 + threadIdx.x % 32];
+        d[q][v][m][0] += x.x, d[q][v][m][1] += x.y, d[q][v][m][2] += x.z, d[q][v][m][3] += x.w;
+      }
+}
+
+// Sum of n groups of partial sums, `stride` apart.
+template <int n> MS_DEVICE float4 stream_sum (const float4 *p, int stride) {
+  float4 s = p[0];
+#pragma unroll
+  for (int i = 1; i < n; i++) {
+    const float4 x = p[i * stride];
+    s.x += x.x, s.y += x.y, s.z += x.z, s.w += x.w;
+  }
+  return s;
+}
+template <int n> MS_DEVICE float stream_sum (const float *p, int stride) {
+  float s = p[0];
+#pragma unroll
+  for (int i = 1; i < n; i++) s += p[i * stride];
+  return s;
+}
+
+// The four lanes of one group hold partial sums of the same row.
+MS_DEVICE float stream_row_sum (float x) {
+  x += __shfl_xor_sync (0xffffffffu, x, 1);
+  return x + __shfl_xor_sync (0xffffffffu, x, 2);
+}
+
+#if __CUDA_ARCH__ >= 900
+MS_DEVICE void stream_arrive () { asm volatile ("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+MS_DEVICE void stream_wait () { asm volatile ("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+MS_DEVICE unsigned stream_remote (const void *p, int rank) {
+  unsigned y;
+  asm ("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(y) : "r"(ms_shared_address (p)), "r"(rank));
+  return y;
+}
+MS_DEVICE void stream_push (float4 *to, int rank, float4 x) {
+  asm volatile ("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};"
+                :: "r"(stream_remote (to, rank)), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w) : "memory");
+}
+MS_DEVICE void stream_push (float *to, int rank, float x) {
+  asm volatile ("st.shared::cluster.f32 [%0], %1;" :: "r"(stream_remote (to, rank)), "f"(x) : "memory");
+}
+#endif
+
+// Two neighbouring columns; n of them are inside.
+template <bool pair, class T> MS_DEVICE void stream_store (T *to, float a, float b, int n) {
+  if (n <= 0) return;
+  if (pair && sizeof (T) == 2)
+    *(unsigned *) to = ms_pack<T> (a, b);
+  else {
+    ms_store (to, a);
+    if (n > 1) ms_store (to + 1, b);
+  }
+}
+template <bool pair> MS_DEVICE void stream_store (float *to, float a, float b, int n) {
+  if (n > 0) to[0] = a;
+  if (n > 1) to[1] = b;
+}

@@ -1,0 +1,65 @@
+/* The class of block graphs that the stream generator takes, taken apart: plan_stream.c fills it for the plan, and
+   cuda_templates/emit_stream.c prints the kernel from it.
+
+   Matmuls of few rows X [m, k] against weights W [k, n]. Weights go from device memory into registers in pieces of up to 16
+   bytes and become the m16 operand of the matrix units (W^T), rows of X the n8 operand: padding is to 8 rows. Nothing
+   passes through shared memory before the loop has ended, so warps never wait for each other in it. The loop over k is
+   shared by `k_warps` warps of a block and `split` blocks of a cluster; their partial sums meet once, at the end.
+
+   Every tile has one of these roles:
+     left     elementwise over tiles [m or 1, k or 1]: computed on X's operand registers
+     right    elementwise over tiles [k or 1, n or 1]: computed on W's operand registers
+     product  left times right, summed over k: partial sums in accumulator registers
+     linear   sums and differences of products, and products times an invariant tile [r, n] ("chained"): they too are linear in the
+              partial sums, so they are computed on them, before these meet
+     row      sum, mean or root mean square along k of a left tile: accumulated beside the products from the same registers
+     post     elementwise over linear tiles, rows and invariant tiles [m or 1, n or 1], at each element of the result  */
+#ifndef MUGRAPH_PLAN_STREAM_H
+#define MUGRAPH_PLAN_STREAM_H
+
+#include "plan.h"
+
+/* One of the three dimensions: data extent, the part of it that a block has, the grid dimension that splits it (-1: none). */
+typedef struct {
+  int32_t full, chunk;
+  int8_t axis;
+} mugraph_stream_extent;
+
+enum {
+  MUGRAPH_STREAM_LEFT = 1,
+  MUGRAPH_STREAM_RIGHT = 2,
+  MUGRAPH_STREAM_PRODUCT = 4,
+  MUGRAPH_STREAM_LINEAR = 8,  /* not a product itself: accumulator, sum, difference, negation, chained matmul */
+  MUGRAPH_STREAM_SOURCE = 16, /* beside PRODUCT or LINEAR: left operand of a chained matmul, kept row major; beside RIGHT: has its columns */
+  MUGRAPH_STREAM_ROOT = 32,   /* beside PRODUCT or LINEAR: its partial sums are combined */
+  MUGRAPH_STREAM_ROW = 64,
+  MUGRAPH_STREAM_POST = 128,
+  MUGRAPH_STREAM_CHAIN = 256  /* right operand of a chained matmul: read once */
+};
+
+typedef struct {
+  mugraph_stream_extent m, n, k;
+  uint16_t role[MUGRAPH_BLOCK_OPS]; /* MUGRAPH_STREAM_ bits; 0: nothing needs it */
+  mugraph_dtype type;              /* of the operands of the matrix units: f16 or bf16 */
+  int32_t inner;                   /* r of chained matmuls; 0: there is none */
+  int n_roots, n_rows, n_weights;  /* weights: right tiles read anew in every step */
+  int n_weights_inner;             /* those of them that have r columns */
+  int n_streams;                   /* left tiles read anew in every step */
+  /* the schedule */
+  int split, warps, k_warps, n_warps, stages;
+  int columns;                     /* of a warp */
+  int piece, pieces;               /* columns of one load, loads along the columns of a warp: 8 lanes cover 8 piece pieces */
+  int piece_inner, pieces_inner;   /* the same over r */
+  bool whole;                      /* columns are loaded as pieces; else one by one */
+  bool whole_inner;
+  bool whole_k;                    /* four k of X are loaded at once */
+  int steps;                       /* of 16 k, of one warp */
+  bool even_k, even_n;             /* no warp meets the end of a dimension */
+  int reduced;                     /* k warps that leave partial sums in shared memory at the same time */
+  int slots;                       /* 16-byte groups of partial sums of one root */
+} mugraph_stream;
+
+/* False with the reason when operator k's block graph is not of this class, or does not fit with its schedule. */
+bool mugraph_stream_match (const mugraph *, int k, const mugraph_device *, mugraph_stream *, mugraph_error *e);
+
+#endif
