@@ -128,7 +128,7 @@ HEADERS := $(wildcard $(ROOMS:%=%/*.h) tools/*.h bench/*.h tests/*.h)
 
 ## tidy: clang-tidy with .clang-tidy (SOURCES="a.c ..." for some)
 tidy:
-	printf '%s\n' $(SOURCES) | xargs -P $(JOBS) -n 1 sh -c 'clang-tidy --quiet "$$0" -- -std=c17 -D_GNU_SOURCE -DMSEARCH_VERSION=\"0\" -fopenmp -I. 2>/dev/null'
+	printf '%s\n' $(SOURCES) | xargs -P $(JOBS) -n 1 sh -c 'clang-tidy --quiet "$$0" -- -std=c17 -D_GNU_SOURCE -fopenmp -I. 2>/dev/null'
 
 ## cppcheck: cppcheck with .cppcheck-suppressions
 cppcheck:
