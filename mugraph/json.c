@@ -329,10 +329,12 @@ static bool read_kernel_op (const cJSON *o, const mugraph_place *at, bool define
       !mugraph_read_object (o, at, op->kind == MUGRAPH_OP_CUSTOM ? custom : plain, e) ||
       !read_inputs (o, at, MUGRAPH_TENSORS, op, e))
     return false;
-  for (int k = 0; k < op->n_in; k++)
+  const mugraph_place in_at = {at, "in", 0}, out_at = {at, "out", 0};
+  for (int k = 0; k < op->n_in; k++) {
+    const mugraph_place tensor_at = {&in_at, NULL, k};
     if (!defined[op->in[k]])
-      return mugraph_fail_at (&(mugraph_place){&(mugraph_place){at, "in", 0}, NULL, k}, e,
-                              "tensor %d is computed by nothing before this operator", op->in[k]);
+      return mugraph_fail_at (&tensor_at, e, "tensor %d is computed by nothing before this operator", op->in[k]);
+  }
   int64_t out[MUGRAPH_FANOUT];
   int n;
   const int most = op->kind == MUGRAPH_OP_CUSTOM ? MUGRAPH_FANOUT : 1;
@@ -343,9 +345,8 @@ static bool read_kernel_op (const cJSON *o, const mugraph_place *at, bool define
   if (names && !mugraph_read_array (names, &list, n, n, e)) return false;
   const cJSON *name = names ? names->child : NULL;
   for (int k = 0; k < n; k++) {
-    if (defined[out[k]])
-      return mugraph_fail_at (&(mugraph_place){&(mugraph_place){at, "out", 0}, NULL, k}, e,
-                              "tensor %d is computed twice", (int) out[k]);
+    const mugraph_place tensor_at = {&out_at, NULL, k};
+    if (defined[out[k]]) return mugraph_fail_at (&tensor_at, e, "tensor %d is computed twice", (int) out[k]);
     defined[out[k]] = true;
     op->out[k] = (uint8_t) out[k];
     if (g->n_tensors <= out[k]) g->n_tensors = (uint8_t) (out[k] + 1);

@@ -284,7 +284,7 @@ static void dot_block_node (FILE *out, const mugraph_block *b, int i, int j, con
 }
 
 static void dot_block (FILE *out, const mugraph_block *b, int i) {
-  int root[MUGRAPH_BLOCK_OPS]; /* the last operator of the thread graph that an operator belongs to */
+  int root[MUGRAPH_BLOCK_OPS] = {0}; /* the last operator of the thread graph that an operator belongs to */
   for (int j = b->n_ops - 1; j >= 0; j--) root[j] = mugraph_block_fuses (b, j) ? root[only_reader (b, j)] : j;
   fprintf (out, "  subgraph cluster_%d {\n    label=\"grid %d x %d x %d, loop %d\";\n    style=rounded;\n", i, b->grid[0],
            b->grid[1], b->grid[2], b->loop);
