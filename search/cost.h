@@ -1,0 +1,39 @@
+/* The roofline cost model (design point 6): what one call of a µGraph takes on a device.
+
+   A kernel's time is its launch, the latency until its first bytes arrive, the slowest of its resources, and what does
+   not overlap with them. Device memory is limited by bandwidth and by the bytes in flight (Little's law); matrix units,
+   special functions and f32 by the busiest SM, so that ragged waves cost what they cost. The work itself (bytes, flops
+   with padding, threads, shared memory) comes from mugraph_plan_kernel, the rates from device.def. */
+#ifndef SEARCH_COST_H
+#define SEARCH_COST_H
+
+#include "../mugraph/plan.h"
+
+/* Seconds. total is not their sum: what overlaps is not added. */
+typedef struct {
+  double launch;   /* an empty kernel */
+  double dram, l2; /* moving bytes */
+  double mma, sfu, fp32;
+  double latency;  /* dependent steps that nothing hides: first bytes, barriers, unpipelined iterations, combines */
+  double total;
+  int occupancy;   /* blocks of one SM at a time */
+  double waves;    /* blocks over what the device holds at a time; the last one may be partial */
+} cost_parts;
+
+/* Which tensors of the kernel graph are in L2 when a kernel starts: those just written, and inputs read before. */
+typedef struct {
+  bool warm[MUGRAPH_TENSORS];
+} cost_caches;
+
+/* The time of graph-defined kernel k given its plan; infinity where no block fits an SM. */
+double cost_planned (const mugraph *, int k, const mugraph_plan *, const mugraph_device *, const cost_caches *,
+                     cost_parts *);
+
+/* What kernel operator k leaves in L2. */
+void cost_leave (const mugraph *, int k, const mugraph_device *, cost_caches *);
+
+/* Any kernel operator: plans graph-defined ones, with the roofline of the operation itself for pre-defined ones. Updates
+   the caches with what the kernel leaves in L2. Infinity when it cannot be planned. */
+double cost_kernel (const mugraph *, int k, const mugraph_device *, cost_caches *, cost_parts *);
+
+#endif
