@@ -95,11 +95,18 @@ $(BUILD)/tests/all_%: $(BUILD)/tests/all_%.o $(foreach r,$(ROOMS),$(call archive
 ## tests: build every test program
 tests: $(TESTS)
 
+# bench/<name>.c is a program that links everything.
+BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(foreach r,$(ROOMS),$(call archive,$(r)))
+	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
 ## bench-verify: time real-shape verification and witness fingerprints (ARGS="threads batch")
 bench-verify: $(BUILD)/bench/verify
 	$< $(ARGS)
-$(BUILD)/bench/verify: $(BUILD)/bench/verify.o $(call archive,verify) $(call archive,mugraph)
-	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+## bench-kernels: on a machine with a GPU, time every saved µGraph (ARGS: options)
+bench-kernels: $(BUILD)/bench/kernels
+	$< $(ARGS) $(wildcard saved_mugraphs/*.json)
 
 # Variants are builds of their own in build-<variant>/, of the same rules.
 variant = $(parallel) --no-print-directory BUILD=build-$(1)
@@ -155,7 +162,7 @@ $(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/fuzz/%.o $(foreach r,$(ROOMS
 
 ## dist: dist/msearch-VERSION-x86_64-linux.tar.gz, which runs from any folder with the libraries it needs inside
 dist:
-	$(call variant,dist) LDFLAGS='-Wl,--disable-new-dtags,-rpath,$$$$ORIGIN/lib' build-dist/msearch
+	$(call variant,dist) LDFLAGS='-Wl,--disable-new-dtags,-rpath,$$$$ORIGIN/lib:$$$$ORIGIN/../lib' build-dist/msearch build-dist/bench/kernels
 	tools/dist.sh build-dist/msearch $(VERSION)
 
 ## gpu-check: on a machine with a GPU, run and compare all workloads at b = 1, 8, 16, and sanitize every kernel
@@ -170,5 +177,5 @@ clean:
 list:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all demo check test tests bench-verify asan tsan clang tidy cppcheck format fuzz dist gpu-check clean list
+.PHONY: all demo check test tests bench-verify bench-kernels asan tsan clang tidy cppcheck format fuzz dist gpu-check clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -12,10 +12,10 @@ cp "$msearch" "$root/msearch"
 strip "$root/msearch"
 cp -r saved_mugraphs LICENSE README.md "$root/"
 cp tools/gpu-check.sh "$root/tools/"
-for f in bench/*; do case $f in *.o) ;; *) cp -r "$f" "$root/bench/" ;; esac; done
-for program in build-dist/bench/*; do
-  if [ -f "$program" ] && [ -x "$program" ]; then cp "$program" "$root/bench/"; fi
-done
+cp -r bench/* "$root/bench/"
+rm -f "$root"/bench/*.c
+cp "${msearch%/*}/bench/kernels" "$root/bench/"
+strip "$root/bench/kernels"
 
 ldd "$msearch" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | while read -r lib; do
   case ${lib##*/} in
