@@ -1,6 +1,265 @@
-#include "emit.h"
+/* Kernels of the rows generator: mugraph/plan_rows.h says what they compute, rows.cuh has the pieces.
 
-bool cuda_emit_rows (cuda_emitter *e, int k, const mugraph_plan *p, mugraph_error *error) {
-  (void) e, (void) p;
-  return mugraph_fail (error, "kernel operator %d: the rows backend emits nothing", k);
+   A thread has `pieces` pieces of `piece` neighbouring elements of one row. All its loads are issued first; each level of
+   reductions is one pass over its elements and one exchange; values between passes are recomputed or kept, as the compiler likes. */
+#include "emit.h"
+#include "../mugraph/plan_rows.h"
+
+#include <stdio.h>
+
+typedef struct {
+  cuda_emitter *e;
+  const mugraph_block *b;
+  const mugraph_op *kernel;
+  const bool *stable; /* exponentials that subtract the row's maximum */
+  mugraph_rows s;
+} printer;
+
+#define P(...) cuda_print (&p->e->body, __VA_ARGS__)
+
+static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
+static int64_t rows_of (const mugraph_shape *s) { return mugraph_volume (s) / cols_of (s); }
+static int32_t ceil_div (int32_t a, int32_t b) { return (a + b - 1) / b; }
+
+static int64_t stride_of (const mugraph_shape *s, int d) {
+  int64_t n = 1;
+  for (int i = d + 1; i < s->n_dims; i++) n *= s->dim[i];
+  return n;
+}
+
+static const cuda_tensor *input_of (const printer *p, int i) { return &p->e->tensor[p->kernel->in[p->b->op[i].in[0]]]; }
+static bool is_input (const printer *p, int i) { return p->s.needed[i] && p->b->op[i].kind == MUGRAPH_OP_INPUT; }
+
+/* Start of the block's part of a tensor, then of a row of it: rows are numbered over the leading dimensions of the widest tile. */
+static void print_begin (printer *p, const mugraph_op *o, const mugraph_shape *data) {
+  for (int g = 0; g < 3; g++) {
+    int d = o->map[g];
+    if (d < 0 || p->b->grid[g] == 1) continue;
+    int64_t chunk = o->kind == MUGRAPH_OP_INPUT ? ceil_div (data->dim[d], p->b->grid[g]) : o->shape.dim[d];
+    P (" + (long long) b%c * %lld", "xyz"[g], (long long) (chunk * stride_of (data, d)));
+  }
+}
+static void print_row (printer *p, const mugraph_op *o, const mugraph_shape *data) {
+  if (rows_of (&o->shape) == 1) return;
+  for (int d = 0; d + 1 < o->shape.n_dims; d++)
+    if (o->shape.dim[d] > 1) P (" + row%d * %lldLL", o->shape.n_dims - d, (long long) stride_of (data, d));
+}
+
+static void print_geometry (printer *p) {
+  const mugraph_rows *s = &p->s;
+  const int32_t *grid = p->b->grid;
+  P ("  // %d rows of %d: %d at a time, %d warps x %d blocks each, %d x %d elements a thread\n", s->rows, s->n, s->groups, s->row_warps, s->split, s->pieces,
+     s->piece);
+  P ("  constexpr int PIECES = %d, PIECE = %d, STRIDE = %d;\n", s->pieces, s->piece, s->piece * 32 * s->row_warps * s->split);
+  P ("  const int lane = threadIdx.x %% 32, warp = threadIdx.x / 32 %% %d, group = threadIdx.x / %d, rank = blockIdx.x %% %d;\n", s->row_warps,
+     32 * s->row_warps, s->split);
+  P ("  const unsigned block = blockIdx.x / %d;\n  (void) block;\n", s->split);
+  if (grid[0] > 1) P ("  const unsigned bx = block %% %d;\n", grid[0]);
+  if (grid[1] > 1) P ("  const unsigned by = block / %d %% %d;\n", grid[0], grid[1]);
+  if (grid[2] > 1) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
+  P ("  const int first = ((rank * %d + warp) * 32 + lane) * PIECE;\n", s->row_warps);
+  if (s->axis >= 0 && s->full % s->n) P ("  const int columns = min (%d, %d - (int) b%c * %d);\n", s->n, s->full, "xyz"[s->axis], s->n);
+  else P ("  constexpr int columns = %d;\n", s->n);
+  if (s->levels)
+    P ("  __shared__ __align__ (16) float buffer[%d * %d * %d];\n", s->levels, s->groups, s->widest * s->row_warps * s->split);
+  for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
+    const mugraph_op *o = &p->b->op[i];
+    if (is_input (p, i)) {
+      P ("  const %s *const p%d = in%d", cuda_type (input_of (p, i)->dtype), i, o->in[0]);
+      print_begin (p, o, &input_of (p, i)->shape);
+      P (";\n");
+    } else if (o->kind == MUGRAPH_OP_OUTPUT) {
+      const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
+      P ("  %s *const o%d = out%d", cuda_type (out->dtype), i, saver++);
+      print_begin (p, o, &out->shape);
+      P (";\n");
+    }
+  }
+}
+
+/* row<d>: index along the d-th dimension from the end (2 and up); live: inside of the data. */
+static void print_row_index (printer *p) {
+  const mugraph_rows *s = &p->s;
+  P ("    const int row = %s;\n", ceil_div (s->rows, s->groups) > 1 ? "at * GROUPS + group" : "group");
+  P ("    bool live = row < %d;\n", s->rows);
+  if (s->wide < 0) return;
+  const mugraph_op *w = &p->b->op[s->wide];
+  int64_t below = 1;
+  for (int d = w->shape.n_dims - 2; d >= 0; d--) {
+    int32_t n = w->shape.dim[d];
+    if (n == 1) continue;
+    P ("    const int row%d = row / %lld %% %d;\n", w->shape.n_dims - d, (long long) below, n);
+    below *= n;
+    const mugraph_split *split = &w->split[d];
+    if (split->full && split->axis >= 0 && split->full % n)
+      P ("    live = live && row%d < %d - (int) b%c * %d;\n", w->shape.n_dims - d, split->full, "xyz"[split->axis], n);
+  }
+}
+
+/* A block whose rows are all beyond the end of a dimension of one row each. */
+static void print_dead_blocks (printer *p) {
+  const mugraph_rows *s = &p->s;
+  if (s->wide < 0) return;
+  const mugraph_op *w = &p->b->op[s->wide];
+  for (int d = 0; d + 1 < w->shape.n_dims; d++)
+    if (w->shape.dim[d] == 1 && w->split[d].full && w->split[d].axis >= 0 && w->split[d].full < p->b->grid[w->split[d].axis])
+      P ("    live = live && (int) b%c < %d;\n", "xyz"[w->split[d].axis], w->split[d].full);
+}
+
+static void print_loads (printer *p) {
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!is_input (p, i)) continue;
+    const mugraph_op *o = &p->b->op[i];
+    const cuda_tensor *data = input_of (p, i);
+    if (cols_of (&o->shape) == 1) {
+      P ("    const float c%d = live ? ms_load (p%d", i, i);
+      print_row (p, o, &data->shape);
+      P (") : 0.0f;\n");
+      continue;
+    }
+    P ("    rows_piece<%s, PIECE> d%d[PIECES];\n#pragma unroll\n    for (int e = 0; e < PIECES; e++) rows_load (d%d[e], p%d", cuda_type (data->dtype), i, i, i);
+    print_row (p, o, &data->shape);
+    P (" + first + e * STRIDE, %s);\n", p->s.even ? "live" : "live && first + e * STRIDE < columns");
+  }
+}
+
+static bool is_materialised (void *user, int i, cuda_text *t) {
+  const printer *p = user;
+  const mugraph_op *o = &p->b->op[i];
+  if (o->kind == MUGRAPH_OP_INPUT) cuda_print (t, cols_of (&o->shape) > 1 ? "rows_at (d%d[e], j)" : "c%d", i);
+  else if (mugraph_rows_reduces (p->b, i) && o->kind != MUGRAPH_OP_RMS_NORM) cuda_print (t, "r%d", i);
+  else return false;
+  return true;
+}
+static bool is_shifted (void *user, int i, cuda_text *t) {
+  const printer *p = user;
+  if (!p->stable[i]) return false;
+  cuda_print (t, "shift");
+  return true;
+}
+static bool own_value (void *user, int i, const char *a, const char *b, cuda_text *t) {
+  const printer *p = user;
+  (void) b;
+  if (p->b->op[i].kind == MUGRAPH_OP_RMS_NORM) cuda_print (t, "%s * r%d", a, i);
+  else if (p->b->op[i].kind == MUGRAPH_OP_ACCUM) cuda_print (t, "%s", a);
+  else return false;
+  return true;
+}
+
+/* One pass over the elements, one exchange: all reductions of a level. */
+static void print_level (printer *p, int level) {
+  const mugraph_rows *s = &p->s;
+  cuda_walk w = {.block = p->b, .prefix = "v", .materialised = is_materialised, .shift = is_shifted, .value = own_value, .user = p};
+  int n = 0;
+  unsigned maxima = 0;
+  bool shift = s->shifted && s->shift_level == level;
+  int at[MUGRAPH_BLOCK_OPS];
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!s->needed[i] || !mugraph_rows_reduces (p->b, i) || s->level[i] != level) continue;
+    if (p->b->op[i].kind == MUGRAPH_OP_MAX) maxima |= 1u << n;
+    at[i] = n++;
+  }
+  int shift_at = n;
+  if (shift) maxima |= 1u << n++;
+  P ("    float x%d[%d] = {", level, n);
+  for (int k = 0; k < n; k++) P ("%s%s", k ? ", " : "", maxima >> k & 1 ? "-MS_INF" : "0.0f");
+  P ("};\n#pragma unroll\n    for (int e = 0; e < PIECES; e++)\n");
+  if (!s->even) P ("      if (first + e * STRIDE < columns)\n");
+  P ("#pragma unroll\n        for (int j = 0; j < PIECE; j++) {\n");
+  uint64_t done = 0;
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!s->needed[i]) continue;
+    if (shift && p->stable[i]) {
+      cuda_print_walk (&p->e->body, &w, p->b->op[i].in[0], &done);
+      P ("          x%d[%d] = fmaxf (x%d[%d], v%d);\n", level, shift_at, level, shift_at, p->b->op[i].in[0]);
+    }
+    if (!mugraph_rows_reduces (p->b, i) || s->level[i] != level) continue;
+    int a = p->b->op[i].in[0];
+    cuda_print_walk (&p->e->body, &w, a, &done);
+    switch (p->b->op[i].kind) {
+    case MUGRAPH_OP_MAX: P ("          x%d[%d] = fmaxf (x%d[%d], v%d);\n", level, at[i], level, at[i], a); break;
+    case MUGRAPH_OP_RMS_NORM:
+    case MUGRAPH_OP_ACCUM_RMS: P ("          x%d[%d] += v%d * v%d;\n", level, at[i], a, a); break;
+    default: P ("          x%d[%d] += v%d;\n", level, at[i], a);
+    }
+  }
+  P ("        }\n    rows_exchange<%d, %d, %d, %uu> (x%d, buffer + (%d + group) * %d, warp, rank);\n", s->row_warps, s->split, n, maxima, level,
+     (level - 1) * s->groups, s->widest * s->row_warps * s->split);
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!s->needed[i] || !mugraph_rows_reduces (p->b, i) || s->level[i] != level) continue;
+    const mugraph_op *o = &p->b->op[i];
+    bool rms = o->kind == MUGRAPH_OP_RMS_NORM || o->kind == MUGRAPH_OP_ACCUM_RMS;
+    bool mean = rms || o->kind == MUGRAPH_OP_MEAN || o->kind == MUGRAPH_OP_ACCUM_MEAN;
+    P ("    const float r%d = %s%sx%d[%d]%s", i, o->kind == MUGRAPH_OP_RMS_NORM ? "1.0f / " : "", rms ? "sqrtf (" : "", level, at[i],
+       mean ? " / (float) columns" : "");
+    if (rms) {
+      P (" + ");
+      cuda_print_number (&p->e->body, o->c[0]);
+      P (")");
+    }
+    P (";\n");
+  }
+  if (shift) P ("    const float shift = x%d[%d];\n", level, shift_at);
+}
+
+static void print_stores (printer *p) {
+  cuda_walk w = {.block = p->b, .prefix = "v", .materialised = is_materialised, .shift = is_shifted, .value = own_value, .user = p};
+  for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
+    const mugraph_op *o = &p->b->op[i];
+    if (o->kind != MUGRAPH_OP_OUTPUT) continue;
+    const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver++]];
+    bool once = rows_of (&o->shape) == 1 && p->s.rows > 1;
+    uint64_t done = 0;
+    if (cols_of (&o->shape) == 1) {
+      P ("    if (live%s && rank == 0 && warp == 0 && lane == 0) {\n", once ? " && row == 0" : "");
+      cuda_print_walk (&p->e->body, &w, o->in[0], &done);
+      P ("      ms_store (o%d", i);
+      print_row (p, o, &out->shape);
+      P (", v%d);\n    }\n", o->in[0]);
+      continue;
+    }
+    P ("#pragma unroll\n    for (int e = 0; e < PIECES; e++) {\n      float y[PIECE];\n#pragma unroll\n      for (int j = 0; j < PIECE; j++) {\n");
+    cuda_print_walk (&p->e->body, &w, o->in[0], &done);
+    P ("        y[j] = v%d;\n      }\n      if (live%s%s) rows_store (o%d", o->in[0], once ? " && row == 0" : "",
+       p->s.even ? "" : " && first + e * STRIDE < columns", i);
+    print_row (p, o, &out->shape);
+    P (" + first + e * STRIDE, y);\n    }\n");
+  }
+}
+
+bool cuda_emit_rows (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_error *error) {
+  const mugraph_op *kernel = &e->g->op[k];
+  printer state = {.e = e, .b = &e->g->block[kernel->block], .kernel = kernel, .stable = e->stable->block_exp[kernel->block]}, *p = &state;
+  if (!mugraph_rows_match (e->g, k, e->device, &p->s, error)) return false;
+  const mugraph_rows *s = &p->s;
+  cuda_use_template (e, "rows.cuh");
+  int l = cuda_add_launch (e, plan->blocks, plan->threads, 0, "k%d_rows", k);
+  e->program->launch[l].cluster[0] = plan->cluster;
+  bool late = false;
+  for (int i = 0; i < kernel->n_in; i++) {
+    int tensor = kernel->in[i];
+    if (tensor < e->g->n_inputs) cuda_add_tensor (e, l, tensor, false, "in%d", i);
+    else cuda_add_pointer (e, l, e->tensor[tensor].buffer, "const %s *in%d", cuda_type (e->tensor[tensor].dtype), i); /* no read before the wait */
+    late |= tensor >= e->g->n_inputs;
+  }
+  for (int i = 0; i < kernel->n_out; i++) cuda_add_tensor (e, l, kernel->out[i], true, "out%d", i);
+  cuda_open_kernel (e, l);
+  P ("  ms_launch_dependents ();\n");
+  if (s->split > 1) P ("  rows_arrive ();\n");
+  print_geometry (p);
+  if (late) P ("  ms_wait_inputs ();\n");
+  int turns = ceil_div (s->rows, s->groups);
+  if (turns > 1) P ("  constexpr int GROUPS = %d;\n  for (int at = 0; at < %d; at++) {\n", s->groups, turns);
+  else P ("  {\n");
+  print_row_index (p);
+  print_dead_blocks (p);
+  print_loads (p);
+  if (s->split > 1) P (turns > 1 ? "    if (at == 0) rows_wait ();\n" : "    rows_wait ();\n"); /* the others' shared memory is theirs */
+  for (int level = 1; level <= s->levels; level++) print_level (p, level);
+  if (!late) P ("    ms_wait_inputs ();\n");
+  print_stores (p);
+  if (turns > 1 && s->levels && s->split > 1) P ("    rows_arrive ();\n    rows_wait ();\n"); /* buffers again */
+  else if (turns > 1 && s->levels && s->row_warps > 1) P ("    __syncthreads ();\n");
+  P ("  }\n}\n");
+  return true;
 }
