@@ -471,16 +471,16 @@ static void step_matmul (generator *w, int i) {
   int64_t tiles = (int64_t) dim[0] * dim[1] * tiles_m * tiles_n;
   cuda_print (w->text, "  // t%d %s x%d x x%d\n", target, target == i ? "=" : "+=", a, b);
   cuda_print (w->text, "  for (int tile = 0; tile < %lld; tile++) {\n", (long long) tiles);
-  cuda_print (w->text, "const int n0 = tile %% %d * %d, m0 = tile / %d %% %d * %d, b1 = tile / %d %% %d, b0 = tile / %d;\n", tiles_n, x.bn,
+  cuda_print (w->text, "const int from_n = tile %% %d * %d, from_m = tile / %d %% %d * %d, b1 = tile / %d %% %d, b0 = tile / %d;\n", tiles_n, x.bn,
               tiles_n, tiles_m, x.bm, tiles_n * tiles_m, dim[1], tiles_n * tiles_m * dim[1]);
   cuda_print (w->text, "ms_product<%s, %d, %d, %d, %d, %s, %s> product (smem);\n", cuda_type (t), x.wm, x.wn, x.bm / x.wm / 16, x.bn / x.wn / 8,
               ta == MUGRAPH_F32 ? "true" : "false", tb == MUGRAPH_F32 ? "true" : "false");
-  cuda_print (w->text, "for (int k0 = 0; k0 < %d; k0 += %d) {\n", k, x.bk);
-  print_operand (w, a, x.bm, x.bk, "m0", "k0", "put_a", k_limit);
-  print_operand (w, b, x.bk, x.bn, "k0", "n0", "put_b", k_limit);
+  cuda_print (w->text, "for (int from_k = 0; from_k < %d; from_k += %d) {\n", k, x.bk);
+  print_operand (w, a, x.bm, x.bk, "from_m", "from_k", "put_a", k_limit);
+  print_operand (w, b, x.bk, x.bn, "from_k", "from_n", "put_b", k_limit);
   cuda_print (w->text, "__syncthreads ();\nproduct.step ();\n__syncthreads ();\n}\n");
-  coordinates at = {{"b0", "b1", "(m0 + r)", "(n0 + c)"}};
-  cuda_print (w->text, "product.each ([&] (int r, int c, float x) {\nif (m0 + r < %d && n0 + c < %d", dim[2], dim[3]);
+  coordinates at = {{"b0", "b1", "(from_m + r)", "(from_n + c)"}};
+  cuda_print (w->text, "product.each ([&] (int r, int c, float x) {\nif (from_m + r < %d && from_n + c < %d", dim[2], dim[3]);
   if (target != i) {
     cuda_print (w->text, " && ");
     if (!print_mask (w, w->text, i, &at, 15)) cuda_print (w->text, "true");

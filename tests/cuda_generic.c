@@ -2,6 +2,7 @@
    generic one. What the kernels compute is checked on a GPU: make gpu-check. */
 #include "cuda_graphs.h"
 #include "../cuda_templates/cuda.h"
+#include "../cuda_templates/embedded.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -71,8 +72,35 @@ static void chosen_90 (void **state) {
   if (has_nvrtc ()) compile_for ("h100", MUGRAPH_BACKEND_AUTO);
 }
 
+/* The float64 references compile too, and so do the kernels that draw inputs. */
+static void references (void **state) {
+  (void) state;
+  if (!has_nvrtc ()) return;
+  for (int i = 0; i < N_GRAPH_CASES; i++) {
+    mugraph program, candidate;
+    cuda_program p;
+    mugraph_error e;
+    char *cubin;
+    size_t size;
+    assert_true (build_case (&graph_cases[i], &program, &candidate));
+    if (!cuda_emit_reference (&program, &p, &e)) fail_msg ("%s: %s", graph_cases[i].name, e.text);
+    check_program (graph_cases[i].name, &p);
+    if (!cuda_compile (p.source, 80, &cubin, &size, NULL, &e)) fail_msg ("%s: %s", graph_cases[i].name, e.text);
+    free (cubin);
+    cuda_program_free (&p);
+  }
+  for (const cuda_embedded *t = cuda_embedded_templates; t->name; t++) {
+    mugraph_error e;
+    char *cubin;
+    size_t size;
+    if (strcmp (t->name, "reference.cuh")) continue;
+    if (!cuda_compile (t->text, 80, &cubin, &size, NULL, &e)) fail_msg ("%s: %s", t->name, e.text);
+    free (cubin);
+  }
+}
+
 int main (void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test (generic_80), cmocka_unit_test (generic_90), cmocka_unit_test (chosen_80),
-                                     cmocka_unit_test (chosen_90)};
+                                     cmocka_unit_test (chosen_90), cmocka_unit_test (references)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }
