@@ -1,0 +1,2 @@
+input X[0, 4]: f16
+output X

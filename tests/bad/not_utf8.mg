@@ -1,0 +1,2 @@
+input A[16]: f16
+output A ÿ

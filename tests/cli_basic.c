@@ -1,0 +1,575 @@
+/* The msearch binary as its users meet it: what it prints where, its exit status, its files. The binary is $MSEARCH, else
+   the one in the folder above this test's; tests run in a folder of their own. */
+#include <dirent.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <cjson/cJSON.h>
+
+enum { MAX_ARGUMENTS = 30, OUTPUT_BYTES = 1 << 20, KILLED = 1000 };
+
+static char binary[5000], source[4096], folder[] = "/tmp/msearch-cli-XXXXXX";
+static char out[OUTPUT_BYTES], err[OUTPUT_BYTES]; /* of the process that finished last */
+
+typedef struct {
+  pid_t pid;
+  FILE *out, *err;
+} process;
+
+static process start (const char *const arguments[], const char *variable, const char *value) {
+  char *argv[MAX_ARGUMENTS + 2] = {binary};
+  process p = {0, tmpfile (), tmpfile ()};
+  assert_true (p.out && p.err);
+  for (int n = 0; arguments[n]; n++) {
+    assert_true (n < MAX_ARGUMENTS);
+    argv[n + 1] = (char *) arguments[n];
+  }
+  p.pid = fork ();
+  assert_true (p.pid >= 0);
+  if (p.pid) return p;
+  dup2 (fileno (p.out), 1);
+  dup2 (fileno (p.err), 2);
+  if (variable) setenv (variable, value, 1);
+  execv (binary, argv);
+  _exit (99);
+}
+
+static void read_back (FILE *f, char text[OUTPUT_BYTES]) {
+  rewind (f);
+  text[fread (text, 1, OUTPUT_BYTES - 1, f)] = 0;
+  fclose (f);
+}
+
+/* The exit status; KILLED + signal when it did not exit. */
+static int finish (process p) {
+  int status;
+  while (waitpid (p.pid, &status, 0) < 0) assert_int_equal (errno, EINTR);
+  read_back (p.out, out);
+  read_back (p.err, err);
+  return WIFEXITED (status) ? WEXITSTATUS (status) : KILLED + WTERMSIG (status);
+}
+
+#define START(...) start ((const char *const[]){__VA_ARGS__, NULL}, NULL, NULL)
+#define RUN(...) finish (START (__VA_ARGS__))
+
+static void write_file (const char *name, const char *text) {
+  FILE *f = fopen (name, "w");
+  assert_non_null (f);
+  fputs (text, f);
+  assert_int_equal (fclose (f), 0);
+}
+
+static char *read_file (const char *name) {
+  static char text[OUTPUT_BYTES];
+  FILE *f = fopen (name, "r");
+  if (!f) return NULL;
+  text[fread (text, 1, sizeof text - 1, f)] = 0;
+  fclose (f);
+  return text;
+}
+
+static void must_have (const char *text, const char *part) {
+  if (!strstr (text, part)) fail_msg ("no \"%s\" in:\n%s", part, text);
+}
+
+static const char *in_source (const char *path) {
+  static char full[5000];
+  snprintf (full, sizeof full, "%s/%s", source, path);
+  return full;
+}
+
+/* One line, said on stderr as an error; nothing on stdout. */
+static void must_fail (int status, const char *what) {
+  static const char prefix[] = "msearch: error: ";
+  if (status != 2) fail_msg ("status %d, wanted 2 (%s):\n%s%s", status, what, out, err);
+  if (out[0]) fail_msg ("stdout has: %s", out);
+  if (strncmp (err, prefix, strlen (prefix))) fail_msg ("stderr has: %s", err);
+  must_have (err, what);
+}
+
+static int lines (const char *text) {
+  int n = 0;
+  for (; *text; text++) n += *text == '\n';
+  return n;
+}
+
+/* stdout holds exactly one JSON object. */
+static cJSON *one_object (void) {
+  const char *end;
+  cJSON *o = cJSON_ParseWithOpts (out, &end, false);
+  if (!o || !cJSON_IsObject (o)) fail_msg ("no object: %s", out);
+  assert_int_equal (strspn (end, " \t\r\n"), strlen (end));
+  return o;
+}
+
+static const cJSON *at (const cJSON *o, const char *path) {
+  char copy[100];
+  snprintf (copy, sizeof copy, "%s", path);
+  for (char *save = NULL, *name = strtok_r (copy, ".", &save); name; name = strtok_r (NULL, ".", &save)) {
+    o = cJSON_GetObjectItemCaseSensitive (o, name);
+    if (!o) fail_msg ("no member %s in: %s", path, out);
+  }
+  return o;
+}
+
+/* ---- usage ---- */
+
+static void test_help (void **state) {
+  (void) state;
+  assert_int_equal (RUN ("-h"), 0);
+  must_have (out, "msearch WORKLOAD [-b N]");
+  must_have (out, "msearch --file FILE");
+  assert_string_equal (err, "");
+  int brief = lines (out);
+  assert_int_equal (RUN ("--help"), 0);
+  assert_true (lines (out) > 2 * brief);
+  assert_string_equal (err, "");
+  /* every option of the tables, with range and default */
+#define OPTION(name, type, def, low, high, in_key, argument, help) must_have (out, help);
+#include "../search/options.def"
+#undef OPTION
+#define CLI(field, letter, kind, low, high, argument, commands, help) must_have (out, help);
+#include "../tools/options.def"
+#undef CLI
+  must_have (out, "--block-ops=N");
+  must_have (out, "(1 to 64) [8]");
+  must_have (out, "--no-gpu");
+  assert_int_equal (RUN ("--version"), 0);
+  assert_true (!strncmp (out, "msearch ", 8));
+  must_have (out, "Z3 4.");
+}
+
+static void test_usage_errors (void **state) {
+  (void) state;
+  must_fail (RUN (NULL), "nothing to do");
+  must_fail (RUN ("gqua"), "unknown workload 'gqua'; did you mean 'gqa'?");
+  must_fail (RUN ("gqa", "lora"), "unexpected argument 'lora'");
+  must_fail (RUN ("gqa", "--block-op=3"), "did you mean '--block-ops'?");
+  must_fail (RUN ("gqa", "--frobnicate"), "unknown option '--frobnicate'");
+  must_fail (RUN ("gqa", "-x"), "unknown option '-x'");
+  must_fail (RUN ("gqa", "-b"), "option --batch needs a value");
+  must_fail (RUN ("gqa", "-b", "eight"), "'eight' is not a whole number");
+  must_fail (RUN ("gqa", "-b", "1.5"), "'1.5' is not a whole number");
+  must_fail (RUN ("gqa", "-b0"), "0 is out of range (1 to 1048576)");
+  must_fail (RUN ("gqa", "--batch=2147483648"), "out of range");
+  must_fail (RUN ("gqa", "--top", "65"), "option --top: 65 is out of range (1 to 64)");
+  must_fail (RUN ("gqa", "--budget=nan"), "is not a number");
+  must_fail (RUN ("gqa", "--budget=0x10"), "is not a number");
+  must_fail (RUN ("gqa", "--fresh=1"), "takes no value");
+  must_fail (RUN ("gqa", "--dot"), "option --dot has no meaning for a search");
+  must_fail (RUN ("gqa", "--device=tpu"), "unknown device 'tpu' (there are h100");
+  must_fail (RUN ("gqa", "--shape", "Q"), "expected NAME=dims");
+  must_fail (RUN ("gqa", "--shape=Q=2x0x64"), "size 1 is out of range");
+  must_fail (RUN ("gqa", "--shape=Q=2x2147483648x64"), "size 1 is out of range");
+  must_fail (RUN ("gqa", "--shape=Z=2"), "no input or dim of that name (it has Q, K, V)");
+  must_fail (RUN ("rmsnorm", "--shape=X=2x64"), "inner sizes differ");
+  must_fail (RUN ("gqa", "--scale=Q"), "expected NAME=number");
+  must_fail (RUN ("gqa", "--scale=Z=4"), "no input of that name");
+  must_fail (RUN ("gqa", "--program=x.mg"), "both the workload");
+  must_fail (RUN ("gqa", "--file=x.json"), "both 'gqa' and --file");
+  must_fail (RUN ("show"), "show needs");
+  must_fail (RUN ("verify"), "verify needs");
+  must_fail (RUN ("emit"), "emit needs");
+  must_fail (RUN ("import", "x"), "a file to write");
+  must_fail (RUN ("list", "x"), "unexpected argument");
+  must_fail (RUN ("show", "gqa", "--dot", "--svg"), "choose one");
+  assert_int_equal (lines (err), 1);
+}
+
+static void test_files_that_are_not_there (void **state) {
+  (void) state;
+  must_fail (RUN ("--file", "nowhere.json"), "nowhere.json");
+  must_fail (RUN ("verify", "nowhere.json"), "nowhere.json");
+  must_fail (RUN ("show", "nowhere.json"), "nowhere.json");
+  must_fail (RUN ("emit", "nowhere.json"), "nowhere.json");
+  must_fail (RUN ("import", "nowhere.json", "-o", "x.json"), "nowhere.json");
+  must_fail (RUN ("--program", "nowhere.mg"), "nowhere.mg");
+  must_fail (RUN ("show", "/tmp"), "is a directory");
+  must_fail (RUN ("--file", "/tmp"), "is a directory");
+  must_fail (RUN ("--program", "/tmp"), "is a directory");
+  must_fail (RUN ("ntrans", "--out", "/nonexistent/x.json"), "/nonexistent");
+  must_fail (RUN ("ntrans", "--out", "/tmp"), "is a directory");
+  must_fail (RUN ("import", in_source ("tests/data/mirage/small.json"), "-o", "/nonexistent/x.json"), "/nonexistent/x.json");
+  assert_int_equal (lines (err), 1);
+}
+
+/* Each file of tests/bad is refused with the line that stands beside it. */
+static void test_bad_files (void **state) {
+  (void) state;
+  DIR *d = opendir (in_source ("tests/bad"));
+  int n = 0;
+  assert_non_null (d);
+  for (struct dirent *entry; (entry = readdir (d));) {
+    char path[5000], expected[5300];
+    size_t len = strlen (entry->d_name);
+    bool program = len > 3 && !strcmp (entry->d_name + len - 3, ".mg");
+    if (!program && !(len > 5 && !strcmp (entry->d_name + len - 5, ".json"))) continue;
+    snprintf (path, sizeof path, "%s/tests/bad/%s", source, entry->d_name);
+    snprintf (expected, sizeof expected, "%s.err", path);
+    char *line = read_file (expected);
+    if (!line) fail_msg ("%s is missing", expected);
+    line[strcspn (line, "\n")] = 0;
+    must_fail (RUN ("show", path), line);
+    assert_true (program ? lines (err) <= 3 : lines (err) == 1);
+    if (program)
+      must_fail (RUN ("--program", path), line);
+    else {
+      must_fail (RUN ("verify", path, "--program", "gqa"), line);
+      must_fail (RUN ("--file", path), line);
+      must_fail (RUN ("import", path, "-o", "imported.json"), line);
+      assert_int_equal (access ("imported.json", F_OK), -1);
+    }
+    n++;
+  }
+  closedir (d);
+  assert_true (n > 15);
+}
+
+/* ---- list, show, import, verify, emit ---- */
+
+#define SMALL                                                                                                          \
+  "# the program of tests/data/mirage/small.json\n"                                                                    \
+  "input X[2*b, 64]: f16\n"                                                                                            \
+  "input W[64, 32]: f16\n"                                                                                             \
+  "output O = square(matmul(rms_norm(X, -1), W))\n"
+#define OTHER                                                                                                          \
+  "input X[2*b, 64]: f16\n"                                                                                            \
+  "input W[64, 32]: f16\n"                                                                                             \
+  "output O = matmul(rms_norm(X, -1), W)\n"
+
+static void test_list (void **state) {
+  (void) state;
+  assert_int_equal (RUN ("list"), 0);
+  static const char *const names[] = {"gqa", "qknorm", "rmsnorm", "lora", "gatedmlp", "ntrans", "norm_transformer"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) must_have (out, names[i]);
+  must_have (out, "Q 2x256x64, K 2x64x4096, V 2x4096x64 -> O 2x256x64");
+  assert_int_equal (RUN ("list", "-b", "8", "--json", "-"), 0);
+  must_have (err, "Q 16x256x64");
+  cJSON *o = one_object ();
+  assert_int_equal (cJSON_GetArraySize (at (o, "workloads")), 6);
+  cJSON_Delete (o);
+}
+
+static void test_show (void **state) {
+  (void) state;
+  assert_int_equal (RUN ("show", "gqa"), 0);
+  must_have (out, "input Q[2*b, 256, 64]: f16\n");
+  assert_int_equal (RUN ("show", "gated_mlp", "-b", "8"), 0);
+  must_have (out, "input X[8, 4096]: f16\n");
+  assert_int_equal (RUN ("show", "gqa", "--shape", "Q=4x8x64", "--shape", "K=4x64x32", "--shape=V=4x32x64"), 0);
+  must_have (out, "input Q[4, 8, 64]: f16\n");
+  write_file ("small.mg", SMALL);
+  assert_int_equal (RUN ("show", "small.mg", "-b4", "-o", "shown.mg"), 0);
+  assert_string_equal (out, "");
+  must_have (read_file ("shown.mg"), "input X[8, 64]: f16");
+  assert_int_equal (RUN ("show", "small.mg", "--dot"), 0);
+  assert_true (!strncmp (out, "digraph", 7));
+  const char *file = in_source ("tests/data/mirage/small.json");
+  assert_int_equal (RUN ("show", file), 0);
+  must_have (out, "accum_rms");
+  assert_int_equal (RUN ("show", file, "-i", "1", "--tiles", "--device", "a100"), 0);
+  must_have (out, "kernel 0: graph");
+  must_fail (RUN ("show", file, "-i", "2"), "has 2 µGraphs, no number 2");
+  if (finish (START ("show", file, "--svg")) == 0)
+    must_have (out, "</svg>");
+  else
+    must_fail (2, "Graphviz");
+  const char *const arguments[] = {"show", file, "--svg", NULL};
+  must_fail (finish (start (arguments, "PATH", "/nonexistent")), "Graphviz's `dot` cannot be run");
+}
+
+static void test_import_and_verify (void **state) {
+  (void) state;
+  const char *file = in_source ("tests/data/mirage/small.json");
+  write_file ("small.mg", SMALL);
+  write_file ("other.mg", OTHER);
+  must_fail (RUN ("verify", file), "--program=");
+  assert_int_equal (RUN ("verify", file, "--program", "small.mg"), 0);
+  must_have (out, "2 of 2 equivalent");
+  must_have (out, "b = 1");
+  assert_int_equal (RUN ("verify", file, "--program=small.mg", "--json", "-"), 0);
+  cJSON *o = one_object ();
+  assert_string_equal (at (o, "schema")->valuestring, "msearch.verify/1");
+  assert_string_equal (at (o, "file")->valuestring, file);
+  assert_string_equal (at (o, "program")->valuestring, "small");
+  assert_int_equal (cJSON_GetArraySize (at (o, "graphs")), 2);
+  for (int i = 0; i < 2; i++) {
+    const cJSON *g = cJSON_GetArrayItem (at (o, "graphs"), i);
+    assert_int_equal (at (g, "index")->valueint, i);
+    assert_true (cJSON_IsTrue (at (g, "equivalent")));
+    assert_true (cJSON_IsString (at (g, "reason")));
+  }
+  cJSON_Delete (o);
+  /* another program: different, and float64 shows it */
+  assert_int_equal (RUN ("verify", file, "-p", "other.mg", "--json", "-", "-q"), 1);
+  assert_string_equal (err, "");
+  o = one_object ();
+  const cJSON *g = cJSON_GetArrayItem (at (o, "graphs"), 0);
+  assert_true (cJSON_IsFalse (at (g, "equivalent")));
+  must_have (at (g, "reason")->valuestring, "float64");
+  cJSON_Delete (o);
+  /* programs that do not fit */
+  must_fail (RUN ("verify", file, "-p", "gqa"), "has 3 inputs, the file's graphs have 2");
+  must_fail (RUN ("verify", file, "-p", "rmsnorm"), "the file's is");
+  must_fail (RUN ("verify", file, "-p", "small.mg", "-b", "2"), "with -b 2");
+  must_fail (RUN ("verify", file, "-p", "small.mgg"), "unknown workload");
+  /* imported, it knows its program, and its inputs have names */
+  assert_int_equal (RUN ("import", file, "-o", "small.json", "-p", "small.mg"), 0);
+  assert_int_equal (RUN ("verify", "small.json"), 0);
+  must_have (out, "2 of 2 equivalent");
+  assert_int_equal (RUN ("show", "small.json"), 0);
+  must_have (out, "input X ");
+  must_fail (RUN ("verify", "small.json", "-b", "3"), "is for b = 1");
+  assert_int_equal (RUN ("--file", "small.json", "--no-gpu"), 0);
+  must_have (out, "equivalent at the real shape");
+  assert_int_equal (RUN ("import", file, "-o", "-"), 0);
+  o = one_object ();
+  assert_string_equal (at (o, "schema")->valuestring, "msearch.mugraph/1");
+  cJSON_Delete (o);
+  /* a file whose best µGraph was changed by hand */
+  char *text = read_file ("small.json"), *div = strstr (text, "\"op\":\"div\"");
+  assert_non_null (div);
+  memcpy (div, "\"op\":\"mul\"", 10);
+  write_file ("broken.json", text);
+  assert_int_equal (RUN ("--file", "broken.json", "--no-gpu", "--json", "-"), 1);
+  must_have (err, "NOT EQUIVALENT");
+  o = one_object ();
+  assert_true (cJSON_IsFalse (at (o, "verify.equivalent")));
+  cJSON_Delete (o);
+  assert_int_equal (RUN ("verify", "broken.json"), 1);
+  must_have (out, "1 of 2 equivalent");
+}
+
+static void test_emit (void **state) {
+  (void) state;
+  const char *file = in_source ("tests/data/mirage/small.json");
+  assert_int_equal (RUN ("emit", file, "-o", "small.cu", "--arch", "80"), 0);
+  must_have (read_file ("small.cu"), "__global__");
+  assert_int_equal (RUN ("emit", file, "-i1", "--device", "a100"), 0);
+  must_have (out, "__global__");
+  must_fail (RUN ("emit", file, "-o", "/nonexistent/small.cu"), "/nonexistent/small.cu");
+  const char *const arguments[] = {"emit", file, "-o", "small.cubin", NULL};
+  must_fail (finish (start (arguments, "MSEARCH_NVRTC", "/nonexistent/libnvrtc.so")), "nvrtc");
+  assert_int_equal (access ("small.cubin", F_OK), -1);
+}
+
+/* ---- searching ---- */
+
+static int files_in (const char *path) {
+  DIR *d = opendir (path);
+  int n = 0;
+  if (!d) return 0;
+  for (struct dirent *entry; (entry = readdir (d));) n += entry->d_name[0] != '.' || strlen (entry->d_name) > 2;
+  closedir (d);
+  return n;
+}
+
+static void check_result (const cJSON *o, const char *workload, int batch, bool cached) {
+  static const char *const numbers[] = {"search.seconds", "search.threads", "search.states", "search.pruned", "search.z3_queries",
+                                        "search.structures", "search.valid", "verify.p", "verify.q", "verify.trials",
+                                        "verify.error_bound", "best.kernels", "best.cost_us"};
+  assert_string_equal (at (o, "schema")->valuestring, "msearch.result/1");
+  assert_string_equal (at (o, "workload")->valuestring, workload);
+  assert_int_equal (at (o, "batch")->valueint, batch);
+  if (cJSON_IsTrue (at (o, "cached")) != cached) fail_msg ("cached is not %d: %s\n%s", cached, out, err);
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    if (!cJSON_IsNumber (at (o, numbers[i]))) fail_msg ("%s is no number: %s", numbers[i], out);
+  assert_true (cJSON_IsTrue (at (o, "search.finished")));
+  assert_true (cJSON_IsTrue (at (o, "verify.equivalent")));
+  assert_true (cJSON_IsTrue (at (o, "verify.real_shape")));
+  assert_true (at (o, "search.states")->valuedouble > 0);
+  assert_true (at (o, "search.valid")->valuedouble > 0);
+  assert_true (at (o, "verify.error_bound")->valuedouble < 1e-6);
+  assert_true (cJSON_IsString (at (o, "best.file")) && cJSON_IsString (at (o, "best.hash")));
+  assert_true (cJSON_IsFalse (at (o, "gpu.available")));
+}
+
+/* One search of the small program, as JSON. */
+#define SEARCH(...) RUN ("--program", "tiny.mg", "--no-gpu", "--json", "-", __VA_ARGS__)
+#define TINY "input X[2*b, 64]: f16\ninput W[64, 32]: f16\noutput O = matmul(rms_norm(X, -1), W)\n"
+
+static void test_search (void **state) {
+  (void) state;
+  write_file ("tiny.mg", TINY);
+  assert_int_equal (SEARCH ("-b", "4"), 0);
+  cJSON *o = one_object ();
+  check_result (o, "tiny", 4, false);
+  assert_string_equal (at (o, "best.file")->valuestring, "saved_mugraphs/tiny_bs4.json");
+  char hash[40];
+  snprintf (hash, sizeof hash, "%s", at (o, "best.hash")->valuestring);
+  cJSON_Delete (o);
+  static const char *const said[] = {"search ", " s on ", "states", "pruned", "Z3 queries", "structure", "valid", "best ",
+                                     "grid", "saved_mugraphs/tiny_bs4.json", "--file", "--fresh", "verified"};
+  for (size_t i = 0; i < sizeof said / sizeof *said; i++) must_have (err, said[i]);
+  /* found again, and the same */
+  assert_int_equal (SEARCH ("-b", "4"), 0);
+  must_have (err, "earlier search");
+  o = one_object ();
+  check_result (o, "tiny", 4, true);
+  assert_string_equal (at (o, "best.hash")->valuestring, hash);
+  cJSON_Delete (o);
+  assert_int_equal (RUN ("--file", "saved_mugraphs/tiny_bs4.json", "--no-gpu"), 0);
+  assert_int_equal (RUN ("verify", "saved_mugraphs/tiny_bs4.json"), 0);
+  assert_int_equal (RUN ("list"), 0);
+  must_have (out, "tiny_bs4.json");
+  /* but not when told otherwise, or when the question differs */
+  assert_int_equal (SEARCH ("-b", "4", "--fresh"), 0);
+  o = one_object ();
+  check_result (o, "tiny", 4, false);
+  cJSON_Delete (o);
+  assert_int_equal (files_in ("saved_mugraphs"), 1);
+  assert_int_equal (SEARCH ("-b", "4", "--shape", "X=3x64"), 0);
+  o = one_object ();
+  check_result (o, "tiny", 4, false);
+  assert_string_not_equal (at (o, "best.file")->valuestring, "saved_mugraphs/tiny_bs4.json");
+  cJSON_Delete (o);
+  assert_int_equal (SEARCH ("-b", "4", "--block-ops", "11"), 0);
+  o = one_object ();
+  check_result (o, "tiny", 4, false);
+  assert_string_not_equal (at (o, "best.file")->valuestring, "saved_mugraphs/tiny_bs4.json");
+  cJSON_Delete (o);
+  assert_int_equal (files_in ("saved_mugraphs"), 3);
+  write_file ("tiny.mg", "input X[2*b, 64]: f16\ninput W[64, 48]: f16\noutput O = matmul(rms_norm(X, -1), W)\n");
+  assert_int_equal (SEARCH ("-b", "4"), 0);
+  must_have (err, "not used: saved_mugraphs/tiny_bs4.json");
+  o = one_object ();
+  check_result (o, "tiny", 4, false);
+  cJSON_Delete (o);
+  /* a file that is damaged */
+  write_file ("saved_mugraphs/tiny_bs4.json", "{\"schema\": \"msearch.mug");
+  assert_int_equal (SEARCH ("-b", "4"), 0);
+  o = one_object ();
+  check_result (o, "tiny", 4, false);
+  cJSON_Delete (o);
+  /* quiet, elsewhere, JSON into a file */
+  assert_int_equal (RUN ("--program=tiny.mg", "-q", "--no-gpu", "--out=here.json", "--json=result.json"), 0);
+  assert_string_equal (out, "");
+  assert_string_equal (err, "");
+  must_have (read_file ("here.json"), "msearch.mugraph/1");
+  must_have (read_file ("result.json"), "msearch.result/1");
+}
+
+/* A saved µGraph that does not compute the program is not trusted, whatever its key says. */
+static void test_search_does_not_trust (void **state) {
+  (void) state;
+  write_file ("tiny.mg", TINY);
+  assert_int_equal (SEARCH ("-b", "2"), 0);
+  char *text = read_file ("saved_mugraphs/tiny_bs2.json"), *graphs = strstr (text, "\"mugraphs\"");
+  assert_non_null (graphs);
+  char *op = strstr (graphs, "\"op\":\"div\"");
+  if (!op) op = strstr (graphs, "\"op\":\"mul\"");
+  assert_non_null (op);
+  memcpy (op, "\"op\":\"add\"", 10);
+  write_file ("saved_mugraphs/tiny_bs2.json", text);
+  assert_int_equal (SEARCH ("-b", "2"), 0);
+  must_have (err, "not equivalent");
+  cJSON *o = one_object ();
+  check_result (o, "tiny", 2, false);
+  cJSON_Delete (o);
+}
+
+static void test_nothing_found (void **state) {
+  (void) state;
+  write_file ("tiny.mg", TINY);
+  /* One operator of the kernel graph and no graph-defined kernel cannot do it. */
+  assert_int_equal (SEARCH ("--kernel-ops=1", "--graphs=0", "--out=nothing.json"), 3);
+  cJSON *o = one_object ();
+  assert_true (cJSON_IsNull (at (o, "best")));
+  cJSON_Delete (o);
+  must_have (err, "nothing found");
+  assert_int_equal (access ("nothing.json", F_OK), -1);
+}
+
+static void test_two_at_once (void **state) {
+  (void) state;
+  write_file ("tiny.mg", TINY);
+  process p[3];
+  for (int i = 0; i < 3; i++) p[i] = START ("--program", "tiny.mg", "-b", "16", "--fresh", "--no-gpu", "-q", "--threads", "1");
+  for (int i = 0; i < 3; i++) assert_int_equal (finish (p[i]), 0);
+  assert_int_equal (RUN ("verify", "saved_mugraphs/tiny_bs16.json"), 0);
+}
+
+static void test_interrupt (void **state) {
+  (void) state;
+  /* Large bounds without pruning: no machine explores them in the time this test gives it. */
+  process p = START ("gqa", "-b", "8", "--fresh", "--no-gpu", "--no-prune", "--block-ops=24", "--kernel-ops=16", "--graphs=4",
+                     "--out=interrupted.json", "--json", "-");
+  usleep (1500000);
+  assert_int_equal (kill (p.pid, SIGINT), 0);
+  assert_int_equal (finish (p), 130);
+  must_have (err, "interrupted");
+  cJSON *o = one_object ();
+  assert_true (cJSON_IsFalse (at (o, "search.finished")));
+  assert_true (cJSON_IsTrue (at (o, "interrupted")));
+  bool found = !cJSON_IsNull (at (o, "best"));
+  cJSON_Delete (o);
+  assert_int_equal (access ("interrupted.json", F_OK) == 0, found);
+  if (found) assert_int_equal (RUN ("show", "interrupted.json"), 0);
+}
+
+static void test_budget (void **state) {
+  (void) state;
+  int status = RUN ("gqa", "-b", "8", "--fresh", "--no-gpu", "--no-prune", "--block-ops=24", "--kernel-ops=16", "--graphs=4",
+                    "--out=budget.json", "--json", "-", "--budget=0.5");
+  assert_true (status == 0 || status == 3);
+  cJSON *o = one_object ();
+  assert_true (cJSON_IsFalse (at (o, "search.finished")));
+  cJSON_Delete (o);
+}
+
+/* ---- */
+
+static int set_up (void **state) {
+  (void) state;
+  return !mkdtemp (folder) || chdir (folder);
+}
+
+static int tear_down (void **state) {
+  char command[100];
+  (void) state;
+  snprintf (command, sizeof command, "rm -rf %s", folder);
+  return chdir ("/") || system (command);
+}
+
+int main (int argc, char **argv) {
+  const char *given = getenv ("MSEARCH"), *slash = strrchr (argv[0], '/');
+  char path[4096], full[4096];
+  if (given)
+    snprintf (path, sizeof path, "%s", given);
+  else
+    snprintf (path, sizeof path, "%.*s/../msearch", slash ? (int) (slash - argv[0]) : 1, slash ? argv[0] : ".");
+  if (!argc || !realpath (path, full) || !realpath (".", source)) {
+    fprintf (stderr, "no binary: %s\n", path);
+    return 1;
+  }
+  snprintf (binary, sizeof binary, "%s", full);
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_help),
+    cmocka_unit_test (test_usage_errors),
+    cmocka_unit_test (test_files_that_are_not_there),
+    cmocka_unit_test (test_bad_files),
+    cmocka_unit_test (test_list),
+    cmocka_unit_test (test_show),
+    cmocka_unit_test (test_import_and_verify),
+    cmocka_unit_test (test_emit),
+    cmocka_unit_test (test_search),
+    cmocka_unit_test (test_search_does_not_trust),
+    cmocka_unit_test (test_nothing_found),
+    cmocka_unit_test (test_two_at_once),
+    cmocka_unit_test (test_interrupt),
+    cmocka_unit_test (test_budget),
+  };
+  return cmocka_run_group_tests (tests, set_up, tear_down);
+}
