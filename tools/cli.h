@@ -17,6 +17,15 @@
 
 enum { CLI_DONE = 0, CLI_WRONG = 1, CLI_BAD = 2, CLI_NOTHING = 3, CLI_INTERRUPTED = 130 };
 
+/* --scale NAME=X */
+typedef struct {
+  int n;
+  struct {
+    char name[MUGRAPH_NAME];
+    double factor;
+  } of[MUGRAPH_INPUTS];
+} cli_scales;
+
 typedef struct {
   char **argv; /* for the command that runs it again */
   int argc;
@@ -26,7 +35,8 @@ typedef struct {
   int batch, arch, index;
   mugraph_program_options shape; /* overrides; its batch is filled in from -b */
   const char *program, *file, *out, *json, *device;
-  bool no_gpu, fresh, dot, svg, tiles, quiet, version;
+  cli_scales scale;
+  bool no_gpu, no_time, fresh, dot, svg, tiles, quiet, version;
   int verbose, help; /* help: 1 -h, 2 --help */
   search_options search;
 } cli;

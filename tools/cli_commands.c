@@ -23,7 +23,7 @@ bool cli_write (const char *path, const char *text, size_t size, mugraph_error *
 }
 
 bool cli_write_json (const cli *c, cJSON *o, mugraph_error *e) {
-  char *text = c->json && o ? cJSON_Print (o) : NULL;
+  char *text = c->json && o ? cJSON_PrintUnformatted (o) : NULL;
   cJSON_Delete (o);
   if (!c->json) return true;
   if (!text) return mugraph_fail (e, "--json %s: out of memory", c->json);
@@ -470,6 +470,12 @@ int cli_emit (const cli *c, mugraph_error *e) {
 
 /* ---- import ---- */
 
+/* Inputs and outputs correspond by position; Mirage's have no names. */
+static void take_names (mugraph *g, const mugraph *program) {
+  for (int t = 0; t < g->n_inputs && t < program->n_inputs; t++) memcpy (g->tensor[t].name, program->tensor[t].name, MUGRAPH_NAME);
+  for (int k = 0; k < g->n_outputs && k < program->n_outputs; k++) memcpy (g->output_name[k], program->output_name[k], MUGRAPH_NAME);
+}
+
 int cli_import (const cli *c, mugraph_error *e) {
   mugraph_file f;
   mugraph_program *p = malloc (sizeof *p);
@@ -486,6 +492,7 @@ int cli_import (const cli *c, mugraph_error *e) {
     f.key = 0;
     snprintf (f.name, sizeof f.name, "%s", p->name);
     snprintf (f.stem, sizeof f.stem, "%s", p->stem);
+    for (int i = 0; i < f.n; i++) take_names (&f.saved[i].graph, &p->graph);
   }
   if (ok && (c->device || c->arch)) { /* what they would cost */
     mugraph_device d;

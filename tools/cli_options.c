@@ -8,7 +8,7 @@
 #include <string.h>
 #include <z3.h>
 
-typedef enum { KIND_FLAG, KIND_COUNT, KIND_INT, KIND_REAL, KIND_TEXT, KIND_SHAPE, KIND_HELP } option_kind;
+typedef enum { KIND_FLAG, KIND_COUNT, KIND_INT, KIND_REAL, KIND_TEXT, KIND_SHAPE, KIND_SCALE, KIND_HELP } option_kind;
 
 typedef struct {
   const char *name;
@@ -147,6 +147,19 @@ static bool set_number (const option *o, cli *c, const char *name, const char *v
   return true;
 }
 
+static bool add_scale (cli_scales *s, const char *text, mugraph_error *e) {
+  const char *equals = strchr (text, '=');
+  size_t len = equals ? (size_t) (equals - text) : 0;
+  char *end;
+  double x = equals ? strtod (equals + 1, &end) : 0;
+  if (!len || len >= MUGRAPH_NAME || !equals[1] || *end || !isfinite (x))
+    return mugraph_fail (e, "option --scale: '%.100s': expected NAME=number, for example Q=4", text);
+  if (s->n == MUGRAPH_INPUTS) return mugraph_fail (e, "option --scale: more than %d", MUGRAPH_INPUTS);
+  snprintf (s->of[s->n].name, MUGRAPH_NAME, "%.*s", (int) len, text);
+  s->of[s->n++].factor = x;
+  return true;
+}
+
 /* value: NULL where none was given. */
 static bool set (const option *o, cli *c, bool letter, const char *value, mugraph_error *e) {
   void *field = (char *) c + o->offset;
@@ -163,12 +176,13 @@ static bool set (const option *o, cli *c, bool letter, const char *value, mugrap
     *(const char **) field = value;
     return true;
   case KIND_SHAPE: return mugraph_program_override (value, field, e);
+  case KIND_SCALE: return add_scale (field, value, e);
   }
   return false;
 }
 
 static bool takes_value (const option *o) {
-  return o->kind == KIND_INT || o->kind == KIND_REAL || o->kind == KIND_TEXT || o->kind == KIND_SHAPE;
+  return o->kind != KIND_FLAG && o->kind != KIND_COUNT && o->kind != KIND_HELP;
 }
 
 /* 0 or 1, for which --name and --no-name stand too. */

@@ -94,7 +94,9 @@ static void report_cuda (FILE *out, const cli_session *s) {
     fprintf (out, "compiled for sm_%d%s in %.2f s; ", s->device.arch, s->device.arch == 90 ? "a" : "", s->compile_seconds);
   else if (s->compiled < 0)
     fprintf (out, "NOT COMPILED: %s; ", s->compile_note);
-  if (s->measured && s->correct)
+  if (s->measured && s->correct && s->c->no_time)
+    fprintf (out, "right on %s (relative error %.1e), not timed", s->facts.device, s->rel_err);
+  else if (s->measured && s->correct)
     fprintf (out, "right on %s (relative error %.1e): %.2f us warm, %.2f us cold%s", s->facts.device, s->rel_err, s->warm_us,
              s->cold_us, s->pdl ? ", programmatic dependent launch" : "");
   else if (s->measured)
@@ -227,7 +229,7 @@ static cJSON *best_json (const cli_session *s) {
 
 static cJSON *gpu_json (const cli_session *s) {
   cJSON *o = cJSON_CreateObject ();
-  bool right = s->measured && s->correct;
+  bool right = s->measured && s->correct && !s->c->no_time;
   cJSON_AddBoolToObject (o, "available", s->facts.gpu);
   add_text (o, "device", s->facts.gpu, s->facts.device);
   add_bool (o, "correct", s->measured, s->correct);

@@ -277,22 +277,38 @@ typedef struct {
   double rel_err, us, warm_us, cold_us;
 } outcome;
 
+static bool input_scales (const cli_session *s, double scale[MUGRAPH_INPUTS], mugraph_error *e) {
+  const cli_scales *given = &s->c->scale;
+  const mugraph *g = &s->program.graph;
+  for (int t = 0; t < MUGRAPH_INPUTS; t++) scale[t] = 1;
+  for (int k = 0; k < given->n; k++) {
+    int t = 0;
+    while (t < g->n_inputs && strcmp (g->tensor[t].name, given->of[k].name)) t++;
+    if (t == g->n_inputs) return mugraph_fail (e, "--scale %s=...: %s has no input of that name", given->of[k].name, s->program.name);
+    scale[t] = given->of[k].factor;
+  }
+  return true;
+}
+
 static outcome measure (cli_session *s, int i) {
   const char *const suffix[2] = {"", "_pdl"};
   mugraph_saved *m = &s->file.saved[i];
   outcome o = {.us = INFINITY};
   char name[40];
+  double scale[MUGRAPH_INPUTS];
+  bool timed = !s->c->no_time;
+  if (!input_scales (s, scale, NULL)) return o;
   cJSON *record = mugraph_saved_measure (m, s->facts.device);
   for (int pdl = 0; record && pdl < 2 && (!pdl || o.correct); pdl++) {
     cuda_measurement t;
     mugraph_error e;
-    bool ran = cuda_measure (&s->program.graph, &m->graph, &s->device, pdl, (uint64_t) s->c->search.seed, NULL,
-                             tolerance (&s->program.graph), true, &t, &e);
+    bool ran = cuda_measure (&s->program.graph, &m->graph, &s->device, pdl, (uint64_t) s->c->search.seed, scale,
+                             tolerance (&s->program.graph), timed, &t, &e);
     if (!ran && s->text) fprintf (s->text, "µGraph %d%s: %s\n", i, pdl ? " (pdl)" : "", e.text);
     if (ran && !t.correct && s->text)
       fprintf (s->text, "µGraph %d%s: WRONG on the GPU, relative error %.1e\n", i, pdl ? " (pdl)" : "", t.rel_err);
     if (!pdl) o = (outcome){.ran = ran, .correct = ran && t.correct, .rel_err = ran ? t.rel_err : INFINITY, .us = INFINITY};
-    if (!ran || !t.correct) continue;
+    if (!ran || !t.correct || !timed) continue;
     snprintf (name, sizeof name, "warm%s_us", suffix[pdl]);
     mugraph_record_set (record, name, t.warm_us);
     snprintf (name, sizeof name, "cold%s_us", suffix[pdl]);
@@ -309,7 +325,7 @@ static outcome measure (cli_session *s, int i) {
   cJSON_DeleteItemFromObjectCaseSensitive (record, "correct");
   cJSON_AddBoolToObject (record, "correct", o.correct);
   mugraph_record_set (record, "rel_err", o.rel_err);
-  if (o.correct) mugraph_record_set (record, "best_us", o.us);
+  if (o.correct && timed) mugraph_record_set (record, "best_us", o.us);
   cJSON_DeleteItemFromObjectCaseSensitive (record, "date");
   cJSON_AddStringToObject (record, "date", date);
   return o;
@@ -351,7 +367,7 @@ static void tune (cli_session *s) {
   }
   if (cli_stop) s->interrupted = true;
   for (int i = 1; i < n; i++) /* stable: the model's order decides between equals */
-    for (int k = i; k > 0 && o[k].correct && (!o[k - 1].correct || o[k].us < o[k - 1].us); k--) {
+    for (int k = i; k > 0 && o[k].correct && (!o[k - 1].correct || o[k].us < o[k - 1].us); k--) { /* not timed: us is infinite */
       mugraph_saved saved = s->file.saved[k];
       outcome moved = o[k];
       int r = rank[k];
@@ -444,6 +460,8 @@ static int run_search (cli_session *s, mugraph_error *e) {
   if (!(c->program ? mugraph_program_load (c->program, &c->shape, &s->program, e)
                    : mugraph_program_workload (c->subject, &c->shape, &s->program, e)))
     return CLI_BAD;
+  double scale[MUGRAPH_INPUTS];
+  if (!input_scales (s, scale, e)) return CLI_BAD;
   uint64_t key = cache_key (c, &s->program.graph);
   result_path (s, key);
   if (!check_writable (s->path, e)) return CLI_BAD;
@@ -481,6 +499,8 @@ static int run_file (cli_session *s, mugraph_error *e) {
   s->cached = true;
   if (!s->file.n) return mugraph_fail (e, "%s: holds no µGraph", c->file), CLI_BAD;
   if (!cli_file_program (c, c->file, &s->file, &s->program, e)) return CLI_BAD;
+  double scale[MUGRAPH_INPUTS];
+  if (!input_scales (s, scale, e)) return CLI_BAD;
   s->best = fastest (s);
   if (s->best < 0) s->best = 0;
   verify_best (s);
