@@ -7,6 +7,7 @@
 /* What the device table does not hold. Times in seconds, measured on an H100 unless said otherwise. */
 static const double FIRST_BYTES = 0.55e-6;  /* cold reads of 2 to 67 MB take this longer than bytes / bandwidth + launch */
 static const double LOADED_LATENCY = 1.0e-6; /* of device memory near full bandwidth: 24 KB in flight an SM saturate it */
+static const double L2_LATENCY = 0.6e-6;    /* of L2 under load */
 static const double BARRIER = 0.08e-6;      /* a reduction over the threads of a block, its barrier included */
 static const double COMBINE = 0.25e-6;      /* partial sums of the warps, through shared memory */
 static const double CLUSTER = 0.35e-6;      /* two barriers of a cluster and remote shared memory between them */
@@ -140,7 +141,8 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   if (!pipelined && flight > p->threads * LOAD_BYTES) flight = p->threads * LOAD_BYTES;
   flight *= resident;
   double rounds = flight > 0 ? (dram + warm) / flight : 0;
-  t.dram = overlap (dram / d->dram_bw, rounds > 1 ? (rounds - 1) * LOADED_LATENCY : 0);
+  double wait = (dram * LOADED_LATENCY + warm * L2_LATENCY) / (dram + warm + 1);
+  t.dram = overlap (dram / d->dram_bw, rounds > 1 ? (rounds - 1) * wait : 0);
   t.dram = overlap (t.dram, dram / d->dram_bw * d->sms / (SM_DRAM_SHARE * (blocks < sms ? blocks : sms)));
   /* A last wave with few blocks keeps few bytes in flight; inside of one wave the count above sees it. */
   if (t.waves > 1) t.dram *= ceil (t.waves) / t.waves > 1.02 ? 1 + 0.5 * (ceil (t.waves) / t.waves - 1) : 1;

@@ -188,6 +188,13 @@ static void pin (tuner *t, mugraph_block *b, choice *c, mugraph_plan *p) {
   c->plan = hash_of_plan (c, p);
 }
 
+/* Whoever reads partial results reads more of them, from L2. */
+static double reread (const tuner *t, const mugraph_shape out[], int n_out) {
+  double bytes = 0;
+  for (int i = 0; i < n_out; i++) bytes += 4 * (double) mugraph_volume (&out[i]);
+  return bytes / t->device->l2_bw;
+}
+
 /* Files a choice among the best. One for each plan. */
 static void keep (tuner *t, const choice *c) {
   int at = t->n_best;
@@ -229,14 +236,14 @@ static bool try_choice (tuner *t, choice c) {
       t->graph.tensor[op->out[i]].shape = out[i];
     }
     if (mugraph_plan_kernel (&t->graph, t->kernel, t->device, &plan, NULL)) {
-      c.cost = cost_planned (&t->graph, t->kernel, &plan, t->device, &t->caches, &parts);
-      if (t->n_best < KEPT || c.cost < t->best[KEPT - 1].cost) pin (t, b, &c, &plan);
+      double worst = t->n_best < KEPT ? INFINITY : t->best[KEPT - 1].cost, more = reread (t, out, n_out);
+      c.cost = cost_planned (&t->graph, t->kernel, &plan, t->device, &t->caches, &parts) + more;
+      if (c.cost < worst) { /* as it will be saved, which is as it is launched */
+        pin (t, b, &c, &plan);
+        c.cost = cost_planned (&t->graph, t->kernel, &plan, t->device, &t->caches, &parts) + more;
+      }
     }
-    /* Whoever reads partial results reads more of them, from L2. */
-    for (int i = 0; i < n_out; i++) {
-      c.cost += (double) mugraph_volume (&out[i]) * 4 / t->device->l2_bw;
-      t->graph.tensor[op->out[i]].shape = kept[i];
-    }
+    for (int i = 0; i < n_out; i++) t->graph.tensor[op->out[i]].shape = kept[i];
   }
   *b = before;
   if (isfinite (c.cost)) keep (t, &c);
@@ -459,7 +466,7 @@ int schedule_structure (const mugraph *structure, const mugraph_device *d, int m
     if (!isfinite (cost)) continue;
     int at = written++;
     for (; at && out[at - 1].cost_us > cost; at--) out[at] = out[at - 1];
-    out[at] = (search_candidate){.graph = t->graph, .structure = mugraph_hash (&t->graph, false), .cost_us = cost};
+    out[at] = (search_candidate){.graph = t->graph, .structure = mugraph_hash (structure, false), .cost_us = cost};
   }
   for (int i = 0; i < written; i++) out[i].rank = i;
   if (costed) *costed += (uint64_t) t->plans;

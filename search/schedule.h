@@ -11,7 +11,7 @@
 #include "search.h"
 
 /* As search_schedules, with a bound on plans asked for (0: the default) and the number asked added to *costed (may be
-   NULL). The schedule that the structure comes with is among those tried. */
+   NULL). The schedule that the structure comes with is among those tried; candidates carry the structure's hash. */
 int schedule_structure (const mugraph *structure, const mugraph_device *, int max_plans, int max, search_candidate out[],
                         uint64_t *costed);
 

@@ -8,7 +8,7 @@ static int input2 (mugraph *g, const char *name, int rows, int columns) {
   return mugraph_add_input (g, name, mugraph_shape_of (MUGRAPH_F16, 2, (int32_t[]){rows, columns}));
 }
 
-static int input3 (mugraph *g, const char *name, int batch, int rows, int columns) {
+__attribute__ ((unused)) static int input3 (mugraph *g, const char *name, int batch, int rows, int columns) {
   return mugraph_add_input (g, name, mugraph_shape_of (MUGRAPH_F16, 3, (int32_t[]){batch, rows, columns}));
 }
 
@@ -23,7 +23,7 @@ static bool finish (mugraph *g, mugraph_error *e) {
 }
 
 /* rms_norm (X) W, the division after the matmul; columns over x. */
-static bool build_rms_norm (mugraph *g, int rows, int inner, int columns, int x, int loop, mugraph_error *e) {
+__attribute__ ((unused)) static bool build_rms_norm (mugraph *g, int rows, int inner, int columns, int x, int loop, mugraph_error *e) {
   mugraph_init (g);
   int in[2] = {input2 (g, "X", rows, inner), input2 (g, "W", inner, columns)};
   mugraph_block *b = &g->block[g->op[mugraph_add_custom (g, 2, in, (int32_t[]){x, 1, 1}, loop)].block];
@@ -35,7 +35,7 @@ static bool build_rms_norm (mugraph *g, int rows, int inner, int columns, int x,
 }
 
 /* silu (X W1) * (X W2) */
-static bool build_gated (mugraph *g, int rows, int inner, int columns, int x, int loop, mugraph_error *e) {
+__attribute__ ((unused)) static bool build_gated (mugraph *g, int rows, int inner, int columns, int x, int loop, mugraph_error *e) {
   mugraph_init (g);
   int in[3] = {input2 (g, "X", rows, inner), input2 (g, "W1", inner, columns), input2 (g, "W2", inner, columns)};
   mugraph_block *b = &g->block[g->op[mugraph_add_custom (g, 3, in, (int32_t[]){x, 1, 1}, loop)].block];
@@ -50,7 +50,7 @@ static bool build_gated (mugraph *g, int rows, int inner, int columns, int x, in
 }
 
 /* X W + (X A) B */
-static bool build_low_rank (mugraph *g, int rows, int inner, int rank, int columns, int x, int loop, mugraph_error *e) {
+__attribute__ ((unused)) static bool build_low_rank (mugraph *g, int rows, int inner, int rank, int columns, int x, int loop, mugraph_error *e) {
   mugraph_init (g);
   int in[4] = {input2 (g, "X", rows, inner), input2 (g, "W", inner, columns), input2 (g, "A", inner, rank),
                input2 (g, "B", rank, columns)};
@@ -65,7 +65,7 @@ static bool build_low_rank (mugraph *g, int rows, int inner, int rank, int colum
 }
 
 /* rms_norm (X + alpha * (rms_norm (H) + X)), rows over x */
-static bool build_residual (mugraph *g, int rows, int columns, int x, mugraph_error *e) {
+__attribute__ ((unused)) static bool build_residual (mugraph *g, int rows, int columns, int x, mugraph_error *e) {
   mugraph_init (g);
   int in[3] = {input2 (g, "X", rows, columns), input2 (g, "H", rows, columns), input2 (g, "alpha", rows, columns)};
   mugraph_block *b = &g->block[g->op[mugraph_add_custom (g, 3, in, (int32_t[]){x, 1, 1}, 1)].block];
@@ -80,7 +80,7 @@ static bool build_residual (mugraph *g, int rows, int columns, int x, mugraph_er
 
 /* exp (Q K) V / sum (exp (Q K)): heads over x, rows over y, keys over z in the first kernel; the second adds up what the
    parts of the keys gave, side by side along the last dimension. */
-static bool build_attention (mugraph *g, int heads, int rows, int depth, int keys, int y, int z, int loop,
+__attribute__ ((unused)) static bool build_attention (mugraph *g, int heads, int rows, int depth, int keys, int y, int z, int loop,
                              mugraph_error *e) {
   mugraph_init (g);
   int in[3] = {input3 (g, "Q", heads, rows, depth), input3 (g, "K", heads, depth, keys), input3 (g, "V", heads, keys, depth)};

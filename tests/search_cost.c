@@ -1,0 +1,180 @@
+/* The cost model: figures that measurements bound, and the directions in which it must move. */
+#include "search/cost.h"
+#include "search/search.h"
+#include "search_structures.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static mugraph g;
+static mugraph_error error;
+static const mugraph_device *h100, *a100, *h200;
+
+static int set_up (void **state) {
+  (void) state;
+  h100 = mugraph_device_find ("h100"), a100 = mugraph_device_find ("a100"), h200 = mugraph_device_find ("h200");
+  assert_non_null (h100), assert_non_null (a100), assert_non_null (h200);
+  return 0;
+}
+
+static void ok (bool built) {
+  if (!built) fail_msg ("%s", error.text);
+}
+
+static double microseconds (const mugraph_device *d) { return search_cost (&g, d); }
+
+static double of_plan (mugraph_plan *p, const mugraph_device *d, cost_parts *parts) {
+  cost_caches cold = {{false}};
+  return 1e6 * cost_planned (&g, 0, p, d, &cold, parts);
+}
+
+/* A plan that a generator of streamed weights might hand over for the graph in g. */
+static mugraph_plan streaming (int64_t blocks, int stages, int iterations) {
+  mugraph_plan p = {.backend = MUGRAPH_BACKEND_STREAM, .threads = 256, .cluster = 1, .blocks = blocks, .smem = 40000};
+  p.regs = 128, p.iterations = iterations, p.sched.stages = (int16_t) stages, p.sched.split = 1;
+  p.dram_read = p.l2_read = 50.3e6;
+  p.dram_write = 24e3;
+  p.mma_flops = 2.0 * 8 * 4096 * 6144;
+  return p;
+}
+
+static void test_rooflines (void **state) {
+  (void) state;
+  cost_parts parts;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error));
+  mugraph_plan p = streaming (128, 4, 32);
+  double t = of_plan (&p, h100, &parts);
+  assert_true (t > 16.9 && t < 20); /* reading 50.3 MB takes 17.7 by measurement */
+  assert_true (parts.dram >= 50.3e6 / h100->dram_bw && parts.total >= parts.launch + parts.dram);
+  assert_true (of_plan (&p, a100, &parts) > 1.5 * t);
+  assert_true (of_plan (&p, h200, &parts) < 0.9 * t);
+
+  mugraph_plan busy = p; /* tensor-bound: the time is the flops' */
+  busy.mma_flops = 4e10;
+  assert_true (of_plan (&busy, h100, &parts) > 1e6 * 4e10 / h100->mma_f16);
+  busy.mma_flops = p.mma_flops, busy.sfu_ops = 2e8;
+  assert_true (of_plan (&busy, h100, &parts) > 1e6 * 2e8 / h100->sfu);
+
+  mugraph_plan small = p; /* launch-bound */
+  small.dram_read = small.l2_read = 2.24e6, small.mma_flops /= 24, small.iterations = 2;
+  t = of_plan (&small, h100, &parts);
+  assert_true (t > 1.9 && t < 3.2); /* 2.25 by measurement */
+}
+
+static void test_bytes_in_flight (void **state) {
+  (void) state;
+  cost_parts parts;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error));
+  mugraph_plan shallow = streaming (128, 1, 256), deep = streaming (128, 8, 256);
+  assert_true (of_plan (&shallow, h100, &parts) > 3 * of_plan (&deep, h100, &parts)); /* 1.5 KB an SM hide nothing */
+  mugraph_plan few = streaming (16, 4, 32), many = streaming (128, 4, 32);
+  assert_true (of_plan (&few, h100, &parts) > 1.5 * of_plan (&many, h100, &parts));
+}
+
+static void test_waves (void **state) {
+  (void) state;
+  cost_parts even, ragged;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error));
+  mugraph_plan p = streaming (132, 4, 32);
+  p.dram_read = p.l2_read = 1e6, p.mma_flops = 2e10, p.smem = 200000;
+  double one = of_plan (&p, h100, &even);
+  p.blocks = 133;
+  double two = of_plan (&p, h100, &ragged);
+  assert_int_equal (even.occupancy, 1);
+  assert_true (even.waves <= 1 && ragged.waves > 1);
+  assert_true (two > 1.4 * one && two < 2.5 * one);
+  p.smem = 100000;
+  of_plan (&p, h100, &even);
+  assert_int_equal (even.occupancy, 2);
+  p.regs = 255, p.threads = 512;
+  assert_true (isinf (of_plan (&p, h100, &even)) || even.occupancy == 0); /* more registers than an SM has */
+  p.regs = 64, p.smem = h100->smem_block + 1;
+  assert_true (isinf (of_plan (&p, h100, &even)));
+}
+
+static void test_clusters_cost (void **state) {
+  (void) state;
+  cost_parts parts;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error));
+  mugraph_plan p = streaming (128, 4, 32);
+  double alone = of_plan (&p, h100, &parts);
+  p.cluster = 4;
+  double shared = of_plan (&p, h100, &parts);
+  assert_true (shared > alone && shared < alone + 1);
+  p.blocks = 132; /* 128 SMs hold clusters of 4 */
+  p.smem = 200000;
+  of_plan (&p, h100, &parts);
+  assert_true (parts.waves > 1);
+}
+
+static void test_misaligned_tiles (void **state) {
+  (void) state;
+  cost_parts parts;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error));
+  mugraph_plan p = streaming (128, 4, 32);
+  double even = of_plan (&p, h100, &parts);
+  ok (build_rms_norm (&g, 2, 4096, 6144, 131, 64, &error)); /* 47 columns */
+  assert_true (of_plan (&p, h100, &parts) > 1.1 * even);
+}
+
+static void test_launches_and_caches (void **state) {
+  (void) state;
+  cost_parts parts;
+  cost_caches caches = {{false}};
+  ok (build_rms_norm (&g, 2, 4096, 2048, 64, 64, &error));
+  mugraph_plan p = streaming (128, 8, 32);
+  p.dram_read = p.l2_read = 16.8e6;
+  double plain = of_plan (&p, h100, &parts);
+  p.sched.pdl = 1;
+  assert_true (fabs (plain - of_plan (&p, h100, &parts) - 1e6 * (h100->launch - h100->launch_pdl)) < 1e-6);
+  cost_leave (&g, 0, h100, &caches);
+  assert_true (caches.warm[0] && caches.warm[1] && caches.warm[2]);
+  assert_true (1e6 * cost_planned (&g, 0, &p, h100, &caches, &parts) < 0.85 * plain);
+  ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error)); /* 50 MB do not stay in 50 MB */
+  cost_leave (&g, 0, h100, &caches);
+  assert_true (!caches.warm[1] && caches.warm[2]);
+}
+
+/* Whole µGraphs: plausible by the measured peers, and two kernels dearer than their parts. */
+static void test_whole_graphs (void **state) {
+  (void) state;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error));
+  double norm = microseconds (h100);
+  assert_true (norm > 17 && norm < 30);
+  ok (build_low_rank (&g, 1, 256, 16, 4096, 128, 4, &error));
+  assert_true (microseconds (h100) > 1.8 && microseconds (h100) < 6);
+  ok (build_residual (&g, 8, 4096, 8, &error));
+  assert_true (microseconds (h100) > 1.5 && microseconds (h100) < 5);
+  ok (build_attention (&g, 2, 256, 64, 4096, 4, 8, 8, &error));
+  cost_caches caches = {{false}};
+  cost_parts parts;
+  double first = 1e6 * cost_kernel (&g, 0, h100, &caches, &parts), second = 1e6 * cost_kernel (&g, 1, h100, &caches, &parts);
+  assert_true (first > 3 && second > 1.5);
+  assert_true (fabs (first + second - microseconds (h100)) < 1e-9);
+}
+
+static void test_predefined_kernels (void **state) {
+  (void) state;
+  mugraph_init (&g);
+  int x = input2 (&g, "X", 16, 4096), w = input2 (&g, "W", 4096, 4096);
+  int y = mugraph_add_op (&g, MUGRAPH_OP_MATMUL, 2, (int[]){x, w}, -1, &error);
+  double one = microseconds (h100);
+  assert_true (one > 1e6 * 33.5e6 / h100->dram_bw + 1);
+  assert_true (mugraph_add_op (&g, MUGRAPH_OP_EXP, 1, &y, -1, &error) > 0);
+  assert_true (microseconds (h100) > one + 1e6 * h100->launch);
+}
+
+int main (void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test (test_rooflines),        cmocka_unit_test (test_bytes_in_flight),
+      cmocka_unit_test (test_waves),            cmocka_unit_test (test_clusters_cost),
+      cmocka_unit_test (test_misaligned_tiles), cmocka_unit_test (test_launches_and_caches),
+      cmocka_unit_test (test_whole_graphs),     cmocka_unit_test (test_predefined_kernels),
+  };
+  return cmocka_run_group_tests (tests, set_up, NULL);
+}

@@ -1,0 +1,220 @@
+/* Schedules: every one runs and computes what the structure computes, the cheapest first, none cheaper left out. */
+#include "search/schedule.h"
+#include "search/cost.h"
+#include "search_structures.h"
+#include "verify/verify.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MOST = 16 };
+static mugraph g;
+static mugraph_error error;
+static search_candidate found[MOST];
+static const mugraph_device *h100;
+
+static int set_up (void **state) {
+  (void) state;
+  h100 = mugraph_device_find ("h100");
+  assert_non_null (h100);
+  return 0;
+}
+
+static void ok (bool built) {
+  if (!built) fail_msg ("%s", error.text);
+}
+
+static bool same_launch (const mugraph *a, const mugraph *b) {
+  for (int i = 0; i < a->n_blocks; i++)
+    if (memcmp (a->block[i].grid, b->block[i].grid, sizeof a->block[i].grid) || a->block[i].loop != b->block[i].loop ||
+        memcmp (&a->block[i].sched, &b->block[i].sched, sizeof a->block[i].sched))
+      return false;
+  return true;
+}
+
+static int schedules (const mugraph_device *d, int most) {
+  uint64_t structure = mugraph_hash (&g, false), costed = 0;
+  int n = schedule_structure (&g, d, 0, most, found, &costed);
+  assert_true (n > 0 && n <= most && costed > 0 && costed <= 3000);
+  for (int i = 0; i < n; i++) {
+    mugraph again = found[i].graph;
+    ok (mugraph_infer (&again, &error));
+    assert_true (mugraph_equal (&again, &found[i].graph));
+    assert_int_equal (found[i].structure, structure);
+    assert_int_equal (found[i].rank, i);
+    assert_true (isfinite (found[i].cost_us) && found[i].cost_us == search_cost (&again, d));
+    assert_true (!i || found[i].cost_us >= found[i - 1].cost_us);
+    for (int k = 0; k < g.n_outputs; k++)
+      assert_true (mugraph_same_shape (&again.tensor[again.output[k]].shape, &g.tensor[g.output[k]].shape));
+    for (int j = 0; j < i; j++) assert_false (same_launch (&found[i].graph, &found[j].graph));
+  }
+  return n;
+}
+
+static void test_extents (void **state) {
+  (void) state;
+  static const int32_t sizes[] = {1, 2, 3, 16, 31, 47, 100, 256, 4096, 4099, 6144, 1 << 20};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    int32_t extent[SCHEDULE_EXTENTS], size = sizes[s];
+    int n = schedule_extents (size, 1, h100, extent);
+    assert_true (n > 0 && n <= SCHEDULE_EXTENTS && extent[0] == 1);
+    for (int i = 0; i < n; i++) {
+      assert_true (extent[i] >= 1 && extent[i] <= size && (!i || extent[i] > extent[i - 1]));
+      int32_t tile = (size + extent[i] - 1) / extent[i];
+      assert_true ((int64_t) tile * (extent[i] - 1) < size); /* no block without work */
+    }
+  }
+  int32_t extent[SCHEDULE_EXTENTS];
+  bool waves = false;
+  for (int i = 0, n = schedule_extents (6144, 1, h100, extent); i < n; i++) waves |= extent[i] == 128; /* 48 columns */
+  assert_true (waves);
+}
+
+/* At shapes small enough to evaluate: a schedule never changes what is computed. */
+static void test_schedules_compute_the_same (void **state) {
+  (void) state;
+  for (int which = 0; which < 10; which++) {
+    switch (which) {
+    case 0: ok (build_rms_norm (&g, 2, 64, 96, 4, 4, &error)); break;
+    case 1: ok (build_rms_norm (&g, 3, 50, 47, 1, 1, &error)); break;
+    case 2: ok (build_gated (&g, 5, 48, 33, 3, 3, &error)); break;
+    case 3: ok (build_low_rank (&g, 1, 40, 16, 100, 2, 2, &error)); break;
+    case 4: ok (build_residual (&g, 7, 100, 7, &error)); break;
+    case 5: ok (build_attention (&g, 2, 16, 8, 64, 2, 2, 2, &error)); break;
+    case 6: ok (build_attention (&g, 3, 10, 8, 45, 1, 3, 1, &error)); break;
+    case 7: ok (build_gated (&g, 64, 32, 32, 1, 2, &error)); break;
+    case 8: ok (build_low_rank (&g, 16, 256, 16, 64, 2, 2, &error)); break;
+    default: ok (build_residual (&g, 1, 1024, 1, &error));
+    }
+    uint64_t want[MUGRAPH_OUTPUTS], got[MUGRAPH_OUTPUTS];
+    assert_true (verify_fingerprint (&g, 7, want));
+    for (int i = 0, n = schedules (h100, MOST); i < n; i++) {
+      assert_true (verify_fingerprint (&found[i].graph, 7, got));
+      assert_int_equal (want[0], got[0]);
+    }
+  }
+}
+
+/* The extents of the parts are free: nothing but the model's reasons decides, and partial results grow with them. */
+static void test_partial_results_grow (void **state) {
+  (void) state;
+  ok (build_attention (&g, 2, 256, 64, 4096, 1, 1, 1, &error));
+  schedules (h100, 8);
+  const mugraph *best = &found[0].graph;
+  int32_t parts = best->block[0].grid[2];
+  assert_true (parts > 4 && best->block[0].grid[0] * best->block[0].grid[1] * parts >= 64);
+  const mugraph_shape *o = &best->tensor[best->op[0].out[0]].shape;
+  assert_int_equal (o->dim[2], 64 * parts);
+  assert_int_equal (best->tensor[best->op[0].out[1]].shape.dim[2], parts);
+}
+
+/* Against all combinations of tiles of one axis and the loop, launch parameters at their defaults. */
+static void test_none_cheaper_is_missed (void **state) {
+  (void) state;
+  static const struct {
+    int rows, inner, columns;
+  } shapes[] = {{2, 4096, 6144}, {16, 4096, 6144}, {1, 1000, 3000}, {31, 4096, 4096}, {64, 512, 512}, {128, 2048, 2048}};
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+    ok (build_rms_norm (&g, shapes[s].rows, shapes[s].inner, shapes[s].columns, 1, 1, &error));
+    schedules (h100, 1);
+    double best = found[0].cost_us, least = INFINITY;
+    for (int x = 1; x <= shapes[s].columns; x = x < 16 ? x + 1 : x + x / 8)
+      for (int loop = 1; loop <= shapes[s].inner; loop *= 2) {
+        g.block[0].grid[0] = x, g.block[0].loop = loop;
+        if (!mugraph_infer (&g, &error)) continue;
+        double cost = search_cost (&g, h100);
+        if (cost < least) least = cost;
+      }
+    print_message ("rows %d inner %d columns %d: %.2f us, by all tiles %.2f\n", shapes[s].rows, shapes[s].inner,
+                   shapes[s].columns, best, least);
+    assert_true (best <= 1.03 * least);
+  }
+}
+
+/* What is known to be good comes first: enough blocks to fill the device, none of them nearly empty. */
+static void test_good_schedules_first (void **state) {
+  (void) state;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 1, 1, &error));
+  schedules (h100, 8);
+  assert_true (found[0].cost_us > 17 && found[0].cost_us < 20);
+  ok (build_gated (&g, 8, 4096, 4096, 1, 1, &error));
+  schedules (h100, 8);
+  assert_true (found[0].cost_us > 22 && found[0].cost_us < 27);
+  for (int i = 0; i < 3; i++) {
+    const mugraph_block *b = &found[i].graph.block[0];
+    assert_true (b->grid[0] * b->sched.split >= 64);
+  }
+  ok (build_low_rank (&g, 8, 256, 16, 4096, 1, 1, &error));
+  schedules (h100, 8);
+  assert_true (found[0].cost_us > 1.8 && found[0].cost_us < 3.5);
+  ok (build_residual (&g, 16, 4096, 1, &error));
+  schedules (h100, 8);
+  assert_int_equal (found[0].graph.block[0].grid[0], 16); /* a block for each row */
+}
+
+static void test_saved_schedules_are_tried (void **state) {
+  (void) state;
+  ok (build_attention (&g, 16, 256, 64, 4096, 2, 4, 16, &error));
+  double given = search_cost (&g, h100);
+  schedules (h100, 4);
+  assert_true (found[0].cost_us <= given);
+  g = found[0].graph;
+  double before = found[0].cost_us;
+  schedules (h100, 4);
+  assert_true (found[0].cost_us <= before * 1.001);
+}
+
+/* Axes that savers do not place, and dimensions of one element. */
+static void test_fixed_axes (void **state) {
+  (void) state;
+  mugraph_init (&g);
+  int in[1] = {input2 (&g, "X", 1, 512)};
+  int op = mugraph_add_custom (&g, 1, in, (int32_t[]){1, 1, 1}, 4);
+  mugraph_block *b = &g.block[g.op[op].block];
+  int x = mugraph_block_input (b, 0, (int[]){0, 1, -1}, 1);
+  mugraph_block_output (b, mugraph_block_op (b, MUGRAPH_OP_ACCUM_SUM, x, -1, -1), (int[]){0, -1, -1});
+  ok (mugraph_finish_custom (&g, op, &error));
+  assert_true (mugraph_add_output (&g, g.op[op].out[0], "O"));
+  for (int i = 0, n = schedules (h100, 8); i < n; i++) {
+    assert_int_equal (found[i].graph.block[0].grid[0], 1);
+    assert_int_equal (found[i].graph.block[0].grid[1], 1); /* the blocks would overwrite each other */
+  }
+}
+
+static void test_every_device (void **state) {
+  (void) state;
+  for (int d = 0; d < mugraph_n_devices; d++) {
+    ok (build_rms_norm (&g, 16, 4096, 6144, 16, 64, &error));
+    schedules (&mugraph_devices[d], 4);
+    if (mugraph_devices[d].arch < 90) assert_int_equal (found[0].graph.block[0].sched.split, 1);
+  }
+}
+
+static void test_budget (void **state) {
+  (void) state;
+  ok (build_attention (&g, 16, 256, 64, 4096, 2, 4, 16, &error));
+  uint64_t costed = 0;
+  int n = schedule_structure (&g, h100, 100, 4, found, &costed);
+  assert_true (n > 0 && costed <= 100);
+  assert_int_equal (schedule_structure (&g, h100, 0, 0, found, &costed), 0);
+}
+
+int main (void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test (test_extents),
+      cmocka_unit_test (test_schedules_compute_the_same),
+      cmocka_unit_test (test_partial_results_grow),
+      cmocka_unit_test (test_none_cheaper_is_missed),
+      cmocka_unit_test (test_good_schedules_first),
+      cmocka_unit_test (test_saved_schedules_are_tried),
+      cmocka_unit_test (test_fixed_axes),
+      cmocka_unit_test (test_every_device),
+      cmocka_unit_test (test_budget),
+  };
+  return cmocka_run_group_tests (tests, set_up, NULL);
+}
