@@ -6,14 +6,13 @@
    the class when that multiplies it by s^d, with the s of its own row:
 
      exp of the class           1                       (its argument must have degree 0)
-     -a, sums over the last dimension, accumulators, concatenation along the last dimension of equal degrees,
-     matmul with a as left operand, when the right one has degree 0          d (a)
+     -a, sums and accumulators, matmul with a as left operand and a right one of degree 0          d (a)
      a * b                      d (a) + d (b)           a / b   d (a) - d (b)        a^2   2 d (a)
-     a + b, a - b               d (a), when d (a) = d (b)
+     a + b, a - b, (a | b)      d (a), when d (a) = d (b)
      anything else              0, when all operands have degree 0
 
-   where a result of a degree other than 0 must keep the rows of its operands (no broadcasting along them, no transposition,
-   no reduction, no loop over them). Any other use of a value of degree other than 0, two classes meeting in one operator, or a program output
+   where the result must have the rows of each operand of degree other than 0: no broadcasting along them, no transposition, no reduction over
+   them, no loop over them. Any other use of a value of degree other than 0, two classes meeting in one operator, or a program output
    of degree other than 0 makes the class inadmissible: its exponentials stay raw, and the analysis runs again without it.
 
    Inside a graph-defined kernel m is the running maximum of the row in this block, so partial results have the maximum
@@ -61,7 +60,7 @@ static bool same_rows (const mugraph_shape *a, const mugraph_shape *b) {
 
 /* The table above, for everything but exponentials, iterators and graph-defined kernels. */
 static scale transfer (analysis *a, const mugraph_op *op, const scale in[], const mugraph_shape *const shape[], const mugraph_shape *out) {
-  int of = -1, last = out->n_dims - 1, degree = 0;
+  int of = -1, degree = 0;
   bool ok = true;
   for (int k = 0; k < op->n_in; k++) {
     if (in[k].of < 0) continue;
@@ -73,7 +72,7 @@ static scale transfer (analysis *a, const mugraph_op *op, const scale in[], cons
   switch ((mugraph_op_kind) op->kind) {
   case MUGRAPH_OP_SUM:
   case MUGRAPH_OP_MEAN:
-  case MUGRAPH_OP_SUM_TO: ok &= op->dim == last; /* fall through */
+  case MUGRAPH_OP_SUM_TO:
   case MUGRAPH_OP_NEG:
   case MUGRAPH_OP_OUTPUT:
   case MUGRAPH_OP_ACCUM:
@@ -85,11 +84,8 @@ static scale transfer (analysis *a, const mugraph_op *op, const scale in[], cons
   case MUGRAPH_OP_DIV: degree = in[0].degree - in[1].degree; break;
   case MUGRAPH_OP_ADD:
   case MUGRAPH_OP_SUB:
-    ok &= in[0].degree == in[1].degree;
-    degree = in[0].degree;
-    break;
   case MUGRAPH_OP_CONCAT:
-    ok &= op->dim == last && in[0].degree == in[1].degree;
+    ok &= in[0].degree == in[1].degree;
     degree = in[0].degree;
     break;
   case MUGRAPH_OP_MATMUL:

@@ -74,7 +74,14 @@ static void what_depends_on_the_scale_is_raw (void **state) {
   begin (), e = OP1 (EXP, X), end (OP2 (DIV, e, OP1 (SUM, OP1 (EXP, Y)))), assert_raw ();  /* two scales */
   begin (), e = OP1 (EXP, W), end (OP2 (MATMUL, X, OP2 (DIV, e, OP1 (SUM, e)))), assert_int_equal (exponentials (), 1);
   begin (), e = OP1 (EXP, W), end (OP2 (DIV, OP2 (MATMUL, X, e), OP1 (SUM, OP2 (MATMUL, X, e)))), assert_raw (); /* right operand */
+  int square = (begin (), OP2 (MATMUL, X, Z)), right; /* 3 x 3: rows of the right operand look like rows of the product */
+  e = OP1 (EXP, Y), right = OP2 (MATMUL, square, e);
+  end (OP2 (DIV, right, OP1 (SUM, right))), assert_raw ();
   begin (), e = OP1 (EXP, Z), end (OP2 (DIV, OP1 (TRANSPOSE, e), OP1 (TRANSPOSE, OP1 (SUM, e)))), assert_raw ();
+  /* the argument depends on a scale: the inner one is raw, the outer one is not concerned */
+  begin (), e = OP1 (EXP, OP1 (EXP, X)), end (OP2 (DIV, e, OP1 (SUM, e)));
+  assert_int_equal (exponentials (), 1);
+  assert_true (!s.kernel_exp[0] && s.kernel_exp[1]);
   /* raw and stable side by side */
   begin ();
   e = OP1 (EXP, X);
@@ -165,6 +172,11 @@ static void several_exponentials_share_a_maximum (void **state) {
   e = TILE (EXP, x, -1), f = TILE (EXP, TILE (ACCUM, x, -1), -1);
   end_block (b, kernel, TILE (ADD, TILE (DIV, f, TILE (SUM, f, -1)), TILE (DIV, TILE (ACCUM, e, -1), TILE (ACCUM_SUM, e, -1))));
   assert_raw ();
+  /* one depends on the other, through something of degree 0 */
+  b = begin_block (1, &x, &kernel);
+  e = TILE (EXP, x, -1), f = TILE (EXP, TILE (DIV, e, TILE (SUM, e, -1)), -1);
+  end_block (b, kernel, TILE (DIV, f, TILE (SUM, f, -1)));
+  assert_raw ();
   /* different rows */
   b = begin_block (1, &x, &kernel);
   int r = mugraph_block_op (b, OP_ (SUM), x, -1, 0);
@@ -194,6 +206,22 @@ static void loop_over_rows_is_raw (void **state) {
   assert_raw ();
 }
 
+static void savers_of_a_class_have_one_map (void **state) {
+  (void) state;
+  for (int same = 0; same < 2; same++) {
+    mugraph_init (&g);
+    input2 (&g, "X", 2, 8);
+    int kernel = mugraph_add_custom (&g, 1, (int[]){0}, (int32_t[]){2, 2, 1}, 1);
+    mugraph_block *b = block_of (&g, kernel);
+    int e = TILE (EXP, mugraph_block_input (b, 0, IMAP (1, -1, -1), -1), -1), l = TILE (SUM, e, -1);
+    mugraph_block_output (b, e, IMAP (1, 0, -1));
+    mugraph_block_output (b, l, same ? IMAP (1, 0, -1) : IMAP (0, 1, -1)); /* shapes agree, rows do not */
+    finish_kernel (&g, kernel);
+    end (OP2 (DIV, g.op[kernel].out[0], OP1 (SUM, g.op[kernel].out[1])));
+    assert_int_equal (exponentials (), same);
+  }
+}
+
 /* exp in the kernel graph, the rest in a graph-defined kernel whose blocks split rows or columns. */
 static void scale_enters_a_kernel (void **state) {
   (void) state;
@@ -215,6 +243,22 @@ static void scale_enters_a_kernel (void **state) {
   }
 }
 
+/* Rows of one tensor split by x, those of another not: equal sizes do not make equal rows. */
+static void iterators_of_a_class_have_one_map (void **state) {
+  (void) state;
+  for (int same = 0; same < 2; same++) {
+    mugraph_init (&g);
+    input3 (&g, "X", 2, 2, 4);
+    int e = op1 (&g, OP_ (EXP), 0, -1), kernel = mugraph_add_custom (&g, 1, &e, (int32_t[]){2, 2, 1}, 1);
+    mugraph_block *b = block_of (&g, kernel);
+    int x = mugraph_block_input (b, 0, IMAP (0, 1, -1), -1), y = mugraph_block_input (b, 0, same ? IMAP (0, 1, -1) : IMAP (1, 0, -1), -1);
+    mugraph_block_output (b, mugraph_block_op (b, OP_ (DIV), x, mugraph_block_op (b, OP_ (SUM), y, -1, 2), -1), IMAP (0, 1, -1));
+    finish_kernel (&g, kernel);
+    end (g.op[kernel].out[0]);
+    assert_int_equal (exponentials (), same);
+  }
+}
+
 int main (void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test (softmax_is_stable),
@@ -224,6 +268,8 @@ int main (void) {
       cmocka_unit_test (several_exponentials_share_a_maximum),
       cmocka_unit_test (accumulated_root_mean_square_is_raw),
       cmocka_unit_test (loop_over_rows_is_raw),
+      cmocka_unit_test (savers_of_a_class_have_one_map),
+      cmocka_unit_test (iterators_of_a_class_have_one_map),
       cmocka_unit_test (scale_enters_a_kernel),
   };
   return cmocka_run_group_tests_name ("mugraph_stable", tests, NULL, NULL);
