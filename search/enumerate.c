@@ -78,10 +78,10 @@ static bool grow (enumeration *e, void *array, int *capacity, int n, size_t size
 
 /* ---- the alphabet ---- */
 
-static void add_letter (enumeration *e, int kind, const double c[2], bool kernel, bool parts_only) {
+static void add_letter (enumeration *e, int kind, const double c[2], bool kernel, bool parts_only, bool moment) {
   for (int i = 0; i < e->n_letters; i++) {
     letter *l = &e->alphabet[i];
-    if (l->op.kind != kind || l->op.c[0] != c[0] || l->op.c[1] != c[1]) continue;
+    if (l->op.kind != kind || l->op.c[0] != c[0] || l->op.c[1] != c[1] || l->moment != moment) continue;
     l->kernel |= kernel;
     l->parts_only &= parts_only;
     return;
@@ -93,17 +93,25 @@ static void add_letter (enumeration *e, int kind, const double c[2], bool kernel
   e->alphabet[e->n_letters++] = (letter){
       .op = {.kind = (uint8_t) kind, .n_in = (uint8_t) mugraph_op_table[kind].arity, .dim = -1, .block = -1, .map = {-1, -1, -1}, .fmap = -1, .c = {c[0], c[1]}},
       .kernel = kernel,
-      .parts_only = parts_only};
+      .parts_only = parts_only,
+      .moment = moment};
 }
 
 static int compare_letters (const void *x, const void *y) {
   const letter *a = x, *b = y;
   if (a->op.kind != b->op.kind) return a->op.kind - b->op.kind;
-  return memcmp (a->op.c, b->op.c, sizeof a->op.c);
+  return a->moment != b->moment ? a->moment - b->moment : memcmp (a->op.c, b->op.c, sizeof a->op.c);
+}
+
+static bool divisor_is_quotient (const mugraph *g, int t) {
+  for (int i = 0; i < g->n_ops; i++)
+    if (g->op[i].out[0] == t) return g->op[i].kind == MUGRAPH_OP_DIV;
+  return false;
 }
 
 static void make_alphabet (enumeration *e) {
   static const double none[2] = {0, 0};
+  bool nested = false;
   for (int i = 0; i < e->w.program.n_ops; i++) {
     const mugraph_op *op = &e->w.program.op[i];
     if (op->kind == MUGRAPH_OP_CONST) {
@@ -112,15 +120,18 @@ static void make_alphabet (enumeration *e) {
       if (!known && e->n_constants < SPACE_CONSTANTS) e->constant[e->n_constants++] = op->c[0];
       continue;
     }
-    add_letter (e, op->kind, op->c, true, false);
+    add_letter (e, op->kind, op->c, true, false, false);
+    if (op->kind == MUGRAPH_OP_DIV) nested |= divisor_is_quotient (&e->w.program, op->in[1]);
     for (size_t k = 0; k < sizeof companions / sizeof *companions; k++) {
       if (companions[k].kind != op->kind) continue;
       for (const uint8_t *b = companions[k].brings; *b; b++)
-        if (*b == MUGRAPH_OP_ACCUM_RMS || *b == MUGRAPH_OP_DIV) add_letter (e, *b, *b == MUGRAPH_OP_DIV ? none : op->c, false, false);
-        else if (op->c[0] == 0) add_letter (e, *b, none, false, false); /* an epsilon stands inside of the root */
+        if (op->kind != MUGRAPH_OP_RMS_NORM || *b == MUGRAPH_OP_DIV) add_letter (e, *b, none, false, false, false);
+        else if (*b == MUGRAPH_OP_ACCUM_RMS) add_letter (e, *b, op->c, false, false, false);
+        else if (op->c[0] == 0) add_letter (e, *b, none, false, false, true); /* an epsilon stands inside of the root */
     }
   }
-  for (size_t k = 0; k < sizeof summers; k++) add_letter (e, summers[k], none, false, summers[k] != MUGRAPH_OP_ACCUM);
+  for (size_t k = 0; k < sizeof summers; k++) add_letter (e, summers[k], none, false, summers[k] != MUGRAPH_OP_ACCUM, false);
+  for (int i = 0; i < e->n_letters; i++) e->alphabet[i].flat = e->alphabet[i].op.kind == MUGRAPH_OP_DIV && !nested;
   qsort (e->alphabet, (size_t) e->n_letters, sizeof *e->alphabet, compare_letters);
 }
 
@@ -141,10 +152,10 @@ static void add_producer (enumeration *e, int t, const producer *p) {
 }
 
 /* The known tensor with this type and value, or -1. */
-static int find_tensor (const enumeration *e, const mugraph_shape *s, const uint16_t label[MUGRAPH_DIMS], const residue *v) {
+static int find_tensor (const enumeration *e, const mugraph_shape *s, const uint16_t label[MUGRAPH_DIMS], int moment, const residue *v) {
   for (int t = 0; t < e->n_tensors; t++) {
     const tensor *x = &e->tensor[t];
-    if (mugraph_same_shape (&x->shape, s) && !memcmp (x->label, label, sizeof x->label) &&
+    if (mugraph_same_shape (&x->shape, s) && !memcmp (x->label, label, sizeof x->label) && x->moment == moment &&
         !memcmp (x->value, v, (size_t) mugraph_volume (s) * sizeof *v))
       return t;
   }
@@ -171,32 +182,46 @@ expr_id space_tensor_expr (enumeration *e, worker *w, int t) {
     const producer *p = &x->producer[0];
     const space *s = p->space >= 0 ? e->space[p->space] : NULL;
     int n = s ? p->node + 1 : 1;
-    expr_id *tile = calloc ((size_t) n, sizeof *tile);
+    space_value *tile = calloc ((size_t) n, sizeof *tile);
     for (int i = 0; tile && i < n; i++) { /* first derivations read earlier nodes only */
       const node *k = s ? &s->node[i] : NULL;
       const derivation *d = k ? (k->first >= 0 ? &s->derivation[k->first] : NULL) : &p->op;
       if (!d) {
-        tile[i] = k->tensor >= 0 ? space_tensor_expr (e, w, k->tensor) : expr_constant (w->pool, e->constant[k->constant]);
+        tile[i].expr = k->tensor >= 0 ? space_tensor_expr (e, w, k->tensor) : expr_constant (w->pool, e->constant[k->constant]);
+        tile[i].count = k->count;
         continue;
       }
       mugraph_op op = e->alphabet[d->letter].op;
       op.dim = d->dim;
       op.width = d->width_class ? e->w.size[d->width_class] : 0;
-      expr_id in[2];
+      space_value in[2];
       const mugraph_shape *shape[2];
       for (int j = 0; j < op.n_in; j++) {
-        in[j] = s ? tile[d->in[j]] : space_tensor_expr (e, w, d->in[j]);
+        in[j] = s ? tile[d->in[j]] : (space_value){space_tensor_expr (e, w, d->in[j]), e->tensor[d->in[j]].count};
         shape[j] = s ? &s->node[d->in[j]].type.shape : &e->tensor[d->in[j]].shape;
       }
-      expr_attr attr = expr_attr_of (&op, shape, s && s->config.loop ? WITNESS_EXTENT : 1, s && s->node[d->in[0]].type.loops);
-      tile[i] = expr_of_op (w->pool, op.kind, op.n_in, in, &attr);
+      tile[i] = space_expr (w, &e->alphabet[d->letter], &op, shape, in, s && s->config.loop ? WITNESS_EXTENT : 1, s && s->node[d->in[0]].type.loops);
     }
-    if (tile) id = tile[n - 1];
+    if (tile) id = tile[n - 1].expr;
     free (tile);
   }
   w->expr[t] = id;
   w->known[t] = true;
   return id;
+}
+
+/* The program's own expressions, by the rules of space_expr. */
+static void program_exprs (enumeration *e, worker *w, expr_id expr[MUGRAPH_TENSORS]) {
+  const mugraph *g = &e->w.program;
+  for (int t = 0; t < g->n_inputs; t++) expr[t] = expr_input (w->pool, t);
+  for (int i = 0; i < g->n_ops; i++) {
+    const mugraph_op *op = &g->op[i];
+    const mugraph_shape *shape[MUGRAPH_FANIN];
+    space_value in[MUGRAPH_FANIN];
+    for (int k = 0; k < op->n_in; k++) shape[k] = &g->tensor[op->in[k]].shape, in[k] = (space_value){expr[op->in[k]], 1};
+    if (op->kind == MUGRAPH_OP_RMS_NORM && w->n_roots < 8) w->root[w->n_roots++] = shape[0]->dim[op->dim];
+    expr[op->out[0]] = op->kind == MUGRAPH_OP_CONST ? expr_constant (w->pool, op->c[0]) : space_expr (w, &(letter){.moment = false}, op, shape, in, 1, false).expr;
+  }
 }
 
 /* Inputs, constants, and the outputs as what is to be reached. */
@@ -226,7 +251,7 @@ static bool seed_tensors (enumeration *e) {
       if (pass) x.stage = UINT8_MAX, x.graphs = UINT8_MAX; /* not made yet */
       for (int d = 0; d < MUGRAPH_DIMS; d++) x.label[d] = e->w.label[t][d];
       if (index[t] < 0) {
-        int found = pass ? find_tensor (e, &x.shape, x.label, x.value) : -1;
+        int found = pass ? find_tensor (e, &x.shape, x.label, 0, x.value) : -1;
         if (found < 0 && (found = add_tensor (e, &x)) >= 0) value[t] = NULL;
         index[t] = found;
       }
@@ -265,20 +290,21 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
   for (int k = 0; k < op.n_in; k++) {
     type[k] = (tile_type){.shape = x[k]->shape};
     memcpy (type[k].label, x[k]->label, sizeof type[k].label);
+    type[k].moment = x[k]->moment;
   }
-  if (!tile_of_op (&e->w, &op, types, &out, &width_class)) return;
+  if (!tile_of_op (&e->w, &op, e->alphabet[l].moment, types, &out, &width_class)) return;
   w->stats.states++;
   if (last) { /* only the program's outputs are worth the evaluation */
     bool fits = false;
     for (int i = 0; i < e->n_outputs; i++) fits |= !memcmp (e->tensor[e->output[i]].label, out.label, sizeof out.label);
     if (!fits) return;
   }
-  expr_id in[2];
+  space_value in[2];
   const mugraph_shape *shape[2] = {&type[0].shape, &type[1].shape};
-  for (int k = 0; k < op.n_in; k++) in[k] = space_tensor_expr (e, w, k ? b : a);
-  expr_attr attr = expr_attr_of (&op, shape, 1, false);
-  expr_id id = expr_of_op (w->pool, op.kind, op.n_in, in, &attr);
-  if (e->opt.prune && !expr_may_contribute (w->pool, id)) {
+  for (int k = 0; k < op.n_in; k++) in[k] = (space_value){space_tensor_expr (e, w, k ? b : a), x[k]->count};
+  space_value result = space_expr (w, &e->alphabet[l], &op, shape, in, 1, false);
+  expr_id id = result.expr;
+  if (e->opt.prune && (result.count == 0 || !expr_may_contribute (w->pool, id))) {
     w->stats.pruned++;
     return;
   }
@@ -288,7 +314,7 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
   value_of_op (&op, e->seed, shape, values, &out.shape, v);
   uint8_t graphs = x[0]->graphs;
   if (b >= 0 && x[1]->graphs > graphs) graphs = x[1]->graphs;
-  int t = find_tensor (e, &out.shape, out.label, v);
+  int t = find_tensor (e, &out.shape, out.label, out.moment, v);
   if (t >= 0) {
     w->stats.duplicates++;
     free (v);
@@ -296,7 +322,7 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
     free (v);
     return;
   } else {
-    tensor y = {.shape = out.shape, .value = v, .expr_hash = expr_hash (w->pool, id), .stage = (uint8_t) stage, .graphs = graphs, .input = -1, .constant = -1};
+    tensor y = {.shape = out.shape, .value = v, .expr_hash = expr_hash (w->pool, id), .stage = (uint8_t) stage, .graphs = graphs, .input = -1, .constant = -1, .moment = out.moment, .count = result.count};
     memcpy (y.label, out.label, sizeof y.label);
     if ((t = add_tensor (e, &y)) < 0) {
       free (v);
@@ -319,7 +345,7 @@ static void try_kernels (enumeration *e, int stage, bool last) {
     for (int l = 0; l < e->n_letters; l++) {
       mugraph_op_kind kind = e->alphabet[l].op.kind;
       mugraph_class klass = mugraph_op_table[kind].klass;
-      bool sums = klass == MUGRAPH_REDUCE && !plain (&e->tensor[i]);
+      bool sums = klass == MUGRAPH_REDUCE && !plain (&e->tensor[i]) && !e->alphabet[l].moment;
       if (!(mugraph_op_table[kind].levels & MUGRAPH_KERNEL_LEVEL) || (!e->alphabet[l].kernel && !sums)) continue;
       if (e->alphabet[l].op.n_in == 1) {
         int dims = klass == MUGRAPH_REDUCE ? e->tensor[i].shape.n_dims : 1;
@@ -387,7 +413,7 @@ static void merge (enumeration *e, int from, int stage, bool last) {
     for (int i = 0; i < s->n_nodes; i++) {
       node *n = &s->node[i];
       if (n->first < 0 || n->tensor >= 0 || n->constant >= 0) continue;
-      tensor y = {.stage = (uint8_t) stage, .input = -1, .constant = -1, .expr_hash = n->expr_hash};
+      tensor y = {.stage = (uint8_t) stage, .input = -1, .constant = -1, .expr_hash = n->expr_hash, .moment = n->type.moment, .count = n->count};
       int8_t omap[TILE_AXES];
       if (!tile_saved (&e->w, &s->config, &n->type, &y.shape, y.label, omap)) continue;
       if (n->saved < 0 && last) continue;
@@ -399,7 +425,7 @@ static void merge (enumeration *e, int from, int stage, bool last) {
           free (y.value);
           continue;
         }
-        t = find_tensor (e, &y.shape, y.label, y.value);
+        t = find_tensor (e, &y.shape, y.label, y.moment, y.value);
         y.graphs = UINT8_MAX;
         if (t < 0 && space_account (e, (double) ((size_t) volume * sizeof *y.value))) t = add_tensor (e, &y);
         else free (y.value);
@@ -474,7 +500,7 @@ enumeration *enumerate (const mugraph *program, const witness *w, const search_o
     ok = x->pool && x->table;
     if (!ok) break;
     expr_configure (x->pool, opt->self_check, &x->stats);
-    expr_of_graph (x->pool, &e->w.program, expr, NULL);
+    program_exprs (e, x, expr);
     for (int k = 0; k < e->w.program.n_outputs; k++) target[k] = expr[e->w.program.output[k]];
     expr_set_targets (x->pool, e->w.program.n_outputs, target);
   }

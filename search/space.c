@@ -60,8 +60,8 @@ static bool is_leaf (const node *n) { return n->tensor >= 0 || n->constant >= 0;
 static uint64_t hash_type (const tile_type *t) {
   struct {
     uint16_t label[MUGRAPH_DIMS];
-    uint8_t n, after, loops, part_loop, part_axes, zero[3];
-  } key = {.n = t->shape.n_dims, .after = t->after, .loops = t->loops, .part_loop = t->part_loop, .part_axes = t->part_axes};
+    uint8_t n, after, loops, part_loop, part_axes, moment, zero[2];
+  } key = {.n = t->shape.n_dims, .after = t->after, .loops = t->loops, .part_loop = t->part_loop, .part_axes = t->part_axes, .moment = t->moment};
   memcpy (key.label, t->label, sizeof key.label);
   return XXH3_64bits (&key, sizeof key);
 }
@@ -111,6 +111,42 @@ static void evaluate (enumeration *e, const mugraph_op *op, const tile_type *con
   }
 }
 
+/* Any function of one argument and two constants outside of the theory will do. */
+static expr_id root_mean_square (worker *w, expr_id x, int64_t size, double epsilon) {
+  return expr_of_op (w->pool, MUGRAPH_OP_CLAMP, 1, &x, &(expr_attr){.size = 1, .loop = 1, .c = {(double) size, epsilon}});
+}
+
+/* Whether the program has a root mean square of this. */
+static bool root_is_wanted (worker *w, expr_id x) {
+  for (int i = 0; i < w->n_roots; i++)
+    if (expr_may_contribute (w->pool, root_mean_square (w, x, w->root[i], 0))) return true;
+  return false;
+}
+
+space_value space_expr (worker *w, const letter *x, const mugraph_op *op, const mugraph_shape *const shape[],
+                        const space_value in[], int32_t loop, bool varies) {
+  expr_attr attr = expr_attr_of (op, shape, loop, varies);
+  int64_t size = attr.size * attr.loop;
+  bool rms = op->kind == MUGRAPH_OP_RMS_NORM || op->kind == MUGRAPH_OP_ACCUM_RMS;
+  if (op->kind == MUGRAPH_OP_SQUARE && x->moment && !root_is_wanted (w, in[0].expr)) return (space_value){EXPR_UNKNOWN, 0};
+  if (x->moment && op->kind != MUGRAPH_OP_SQRT)
+    return (space_value){in[0].expr, op->kind == MUGRAPH_OP_SQUARE ? 1 : (int32_t) (in[0].count * size)};
+  if (x->moment || rms) {
+    if (x->moment) size = in[0].count;
+    expr_id root = root_mean_square (w, in[0].expr, size, rms ? op->c[0] : 0), pair[2] = {in[0].expr, root};
+    if (op->kind != MUGRAPH_OP_RMS_NORM) return (space_value){root, 1};
+    return (space_value){expr_of_op (w->pool, MUGRAPH_OP_DIV, 2, pair, &(expr_attr){.size = 1, .loop = 1}), 1};
+  }
+  expr_id exprs[MUGRAPH_FANIN];
+  for (int k = 0; k < op->n_in; k++) exprs[k] = in[k].expr;
+  return (space_value){expr_of_op (w->pool, op->kind, op->n_in, exprs, &attr), 1};
+}
+
+/* Whether a node's first derivation is a division. */
+static bool quotient (const enumeration *e, const space *s, int i) {
+  return s->node[i].first >= 0 && e->alphabet[s->derivation[s->node[i].first].letter].op.kind == MUGRAPH_OP_DIV;
+}
+
 /* Tries one operator on nodes a and b (-1: unary). */
 static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, int b) {
   const letter *x = &e->alphabet[l];
@@ -120,16 +156,17 @@ static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, 
   node n = {.tensor = -1, .constant = -1, .saved = -1, .first = -1, .last = -1};
   uint8_t width_class;
   if (x->parts_only && dim >= 0 && !(type[0]->label[dim] & TILE_PARTS)) return;
-  if (!tile_of_op (&e->w, &op, type, &n.type, &width_class)) return;
+  if (x->flat && (a == b || quotient (e, s, b))) return;
+  if (!tile_of_op (&e->w, &op, x->moment, type, &n.type, &width_class)) return;
   w->stats.states++;
   n.least_ops = s->node[a].least_ops;
   if (b >= 0 && s->node[b].least_ops > n.least_ops) n.least_ops = s->node[b].least_ops;
   n.least_ops++;
-  expr_id exprs[2] = {s->node[a].expr, b >= 0 ? s->node[b].expr : EXPR_UNKNOWN};
+  space_value values[2] = {{s->node[a].expr, s->node[a].count}, {b >= 0 ? s->node[b].expr : EXPR_UNKNOWN, 1}};
   const mugraph_shape *shapes[2] = {&type[0]->shape, b >= 0 ? &type[1]->shape : NULL};
-  expr_attr attr = expr_attr_of (&op, shapes, s->config.loop ? WITNESS_EXTENT : 1, type[0]->loops);
-  n.expr = expr_of_op (w->pool, op.kind, op.n_in, exprs, &attr);
-  if (e->opt.prune && !expr_may_contribute (w->pool, n.expr)) {
+  space_value value = space_expr (w, x, &op, shapes, values, s->config.loop ? WITNESS_EXTENT : 1, type[0]->loops);
+  n.expr = value.expr, n.count = value.count;
+  if (e->opt.prune && (value.count == 0 || !expr_may_contribute (w->pool, n.expr))) {
     w->stats.pruned++;
     return;
   }
@@ -178,6 +215,8 @@ static void add_leaf (enumeration *e, worker *w, space *s, node *n) {
   if (n->tensor >= 0) {
     load_tile (e, n, origin, n->value);
     n->expr = space_tensor_expr (e, w, n->tensor);
+    n->count = e->tensor[n->tensor].count;
+    n->type.moment = e->tensor[n->tensor].moment;
   } else {
     mugraph_op op = {.kind = MUGRAPH_OP_CONST, .c = {e->constant[n->constant]}};
     value_of_op (&op, e->seed, NULL, NULL, &n->type.shape, n->value);
@@ -220,7 +259,7 @@ static int saved_tensor (enumeration *e, const space *s, const node *n, bool las
   for (int t = 0; t < e->n_tensors; t++) {
     const tensor *x = &e->tensor[t];
     if ((last && !x->output) || x->input >= 0 || x->constant >= 0 || !mugraph_same_shape (&x->shape, &shape) ||
-        memcmp (x->label, label, sizeof label))
+        memcmp (x->label, label, sizeof label) || x->moment != n->type.moment)
       continue;
     int32_t first[MUGRAPH_DIMS] = {0};
     if (!box && !(box = malloc ((size_t) volume * sizeof *box))) return -1;

@@ -37,7 +37,8 @@ typedef struct {
   int16_t constant;    /* leaf: index of a constant, or -1 */
   int16_t saved;       /* the tensor that saving it makes, or -1 */
   uint8_t least_ops;   /* a lower bound of the operators that it takes */
-  expr_id expr;        /* in the pool of the worker that closed the space */
+  int32_t count;       /* moment: elements that the mean is over */
+  expr_id expr;        /* in the pool of the worker that closed the space; of a moment: what is squared */
   uint64_t expr_hash;
   uint64_t hash;       /* of type and values */
   residue *value;      /* a tile for each iteration where it loops, else one; gone after the stage */
@@ -71,6 +72,8 @@ typedef struct {
   mugraph_shape shape;
   uint16_t label[MUGRAPH_DIMS];
   residue *value;
+  uint8_t moment;   /* see tile_type */
+  int32_t count;
   uint64_t expr_hash;
   uint8_t stage;    /* of its first producer; 0: an input or a constant */
   uint8_t graphs;   /* graph-defined kernels before it, at least */
@@ -85,11 +88,15 @@ typedef struct {
   mugraph_op op; /* kind, n_in, c */
   bool kernel;   /* the program has it: also a pre-defined kernel */
   bool parts_only; /* sums of partial sums only */
+  bool moment;     /* as a part of a root mean square */
+  bool flat;       /* div: the divisor must not be a quotient itself */
 } letter;
 
 /* Only this worker touches its own. */
 typedef struct {
   expr_pool *pool;
+  int n_roots;      /* sizes of the program's root mean squares */
+  int64_t root[8];
   search_stats stats;
   expr_id *expr;   /* of tensors; EXPR_UNKNOWN: not asked yet, known[] tells */
   bool *known;
@@ -170,6 +177,16 @@ bool space_account (enumeration *, double bytes);
 
 /* The expression of a tensor in a worker's pool. */
 expr_id space_tensor_expr (enumeration *, worker *, int t);
+
+/* The expression of an operator's result. Moments keep the expression of what is squared and the number of elements
+   averaged (0: there is no use for it); the root mean square that ends them, like that of an rms_norm, is an opaque function of the argument:
+   expanded squares would make every product of two terms a part of the program. */
+typedef struct {
+  expr_id expr;
+  int32_t count;
+} space_value;
+space_value space_expr (worker *, const letter *, const mugraph_op *, const mugraph_shape *const shape[],
+                        const space_value in[], int32_t loop, bool varies);
 
 /* Closes a space over the tensors of lower stages. last: only the program's outputs count as saved. */
 space *space_close (enumeration *, int me, const tile_config *, int stage, bool last);

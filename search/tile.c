@@ -177,7 +177,15 @@ static bool type_layout (const witness *w, const mugraph_op *op, const tile_type
   return false;
 }
 
-bool tile_of_op (const witness *w, mugraph_op *op, const tile_type *const in[], tile_type *out, uint8_t *width_class) {
+/* square (x), then means of it, then their root: nothing else reads what stands in between. */
+static bool type_moment (const mugraph_op *op, bool moment, const tile_type *a, const tile_type *b, tile_type *out) {
+  if (!moment) return !a->moment && !(b && b->moment);
+  bool square = op->kind == MUGRAPH_OP_SQUARE, root = op->kind == MUGRAPH_OP_SQRT;
+  out->moment = square ? 1 : root ? 0 : 2;
+  return square ? !a->moment : root ? a->moment == 2 : a->moment != 0;
+}
+
+bool tile_of_op (const witness *w, mugraph_op *op, bool moment, const tile_type *const in[], tile_type *out, uint8_t *width_class) {
   const tile_type *a = in[0], *b = in[1];
   mugraph_class klass = mugraph_op_table[op->kind].klass;
   bool parts = has (a, TILE_PARTS) || (op->n_in > 1 && has (b, TILE_PARTS));
@@ -185,6 +193,7 @@ bool tile_of_op (const witness *w, mugraph_op *op, const tile_type *const in[], 
   *width_class = 0;
   if (op->n_in > 1) out->after |= b->after, out->loops |= b->loops;
   if (out->after && out->loops) return false;
+  if (!type_moment (op, moment, a, op->n_in > 1 ? b : NULL, out)) return false;
   if (parts && klass != MUGRAPH_REDUCE && klass != MUGRAPH_ACCUM) return false;
   switch (klass) {
   case MUGRAPH_UNARY:

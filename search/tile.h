@@ -22,6 +22,7 @@ typedef struct {
   uint8_t loops;       /* differs between iterations */
   uint8_t part_loop;   /* a partial sum of each iteration: to be accumulated */
   uint8_t part_axes;   /* bit a: a partial sum over what grid axis a has split */
+  uint8_t moment;      /* on the way to a root mean square: 1 squares, 2 means of squares; else 0 */
 } tile_type;
 
 /* What a configuration fixes for a graph-defined kernel. */
@@ -31,9 +32,10 @@ typedef struct {
   uint8_t loop;            /* class, TILE_LOOP_PARTS or 0: no loop */
 } tile_config;
 
-/* The result of an operator of a block graph, or false when the rules forbid it. op: kind, dim and n_in are read; width
-   is set, and *width_class, the class that a sum narrows to. With kernel: an operator of the kernel graph. */
-bool tile_of_op (const witness *, mugraph_op *op, const tile_type *const in[], tile_type *out, uint8_t *width_class);
+/* The result of an operator of a block graph (of a kernel graph: tiles without splits), or false when the rules forbid
+   it. op: kind, dim and n_in are read; width is set, and *width_class, the class that a sum narrows to. moment: square,
+   mean or sqrt as a part of a root mean square, and of nothing else. */
+bool tile_of_op (const witness *, mugraph_op *op, bool moment, const tile_type *const in[], tile_type *out, uint8_t *width_class);
 
 /* The tile that an iterator makes of a tensor, one bit of whole a dimension: leave it whole although the configuration
    splits its class. False when two dimensions would be split by one axis or nothing is left to choose. */
