@@ -53,6 +53,8 @@ bool cuda_emit_reference (const mugraph *program, cuda_program *, mugraph_error 
    Owned by the caller. */
 char *cuda_emit_file (const mugraph *, const mugraph_device *, bool pdl, const char *comment, mugraph_error *e);
 void cuda_program_free (cuda_program *);
+/* The buffer of input or output number index, or -1. */
+int cuda_find_buffer (const cuda_program *, int role, int index);
 
 /* What this machine can do, in one line for people ("compiles (NVRTC 13.0) and runs (NVIDIA H100 80GB HBM3)"). */
 typedef struct {

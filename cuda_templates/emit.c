@@ -288,17 +288,23 @@ static bool emit_kernels (cuda_emitter *e, mugraph_error *error) {
   return true;
 }
 
-static const char *template_text (const char *name) {
+const char *cuda_template_text (const char *name) {
   for (const cuda_embedded *t = cuda_embedded_templates; t->name; t++)
     if (!strcmp (t->name, name)) return t->text;
   assert (!"a template of this folder");
   return "";
 }
 
+int cuda_find_buffer (const cuda_program *p, int role, int index) {
+  for (int i = 0; i < p->n_buffers; i++)
+    if ((int) p->buffer[i].role == role && p->buffer[i].index == index) return i;
+  return -1;
+}
+
 static bool join_source (cuda_emitter *e, mugraph_error *error) {
   cuda_text source = {0};
-  cuda_print (&source, "%s", template_text ("common.cuh"));
-  for (int i = 0; i < CUDA_TEMPLATES && e->template[i]; i++) cuda_print (&source, "\n%s", template_text (e->template[i]));
+  cuda_print (&source, "%s", cuda_template_text ("common.cuh"));
+  for (int i = 0; i < CUDA_TEMPLATES && e->template[i]; i++) cuda_print (&source, "\n%s", cuda_template_text (e->template[i]));
   cuda_print (&source, "%s", e->body.data ? e->body.data : "");
   bool failed = source.failed || e->body.failed;
   for (int i = 0; i < e->program->n_launches; i++) failed |= e->params[i].failed;

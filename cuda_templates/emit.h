@@ -46,6 +46,9 @@ typedef struct {
 /* Includes a device template of this folder ("stream.cuh") in front of the kernels. */
 void cuda_use_template (cuda_emitter *, const char *name);
 
+/* The text of a device template. */
+const char *cuda_template_text (const char *name);
+
 int cuda_add_buffer (cuda_emitter *, int role, int index, int64_t bytes, const char *name);
 
 /* A launch: grid, cluster 1, block, smem, pdl as given by e->pdl. name becomes the symbol: use cuda_add_launch (e, "k%d_stream", k).

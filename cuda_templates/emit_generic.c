@@ -664,7 +664,7 @@ static void print_kernel (generator *w, int64_t blocks, int64_t launched) {
   cuda_print (w->text, "  extern __shared__ __align__ (128) unsigned char smem[];\n  ms_wait_inputs ();\n  ms_launch_dependents ();\n");
   if (launched < blocks) cuda_print (w->text, "  for (int block = blockIdx.x; block < %lld; block += gridDim.x) {\n", (long long) blocks);
   else cuda_print (w->text, "  const int block = blockIdx.x;\n");
-  cuda_print (w->text, "  const int bx = block %% %d, by = block / %d %% %d, bz = block / %lld;\n", grid[0], grid[0], grid[1],
+  cuda_print (w->text, "  const int bx = block %% %d, by = block / %d %% %d, bz = block / %lld;\n  (void) bx, (void) by, (void) bz;\n", grid[0], grid[0], grid[1],
               (long long) grid[0] * grid[1]);
   if (w->d.workspace) cuda_print (w->text, "  unsigned char *work = workspace + (long long) blockIdx.x * %lldLL;\n", (long long) w->d.workspace);
   print_places (w);

@@ -1,9 +1,8 @@
 /* cuda_measure: is a candidate right, and how fast? Inputs are drawn on the GPU in the candidate's own data types and widened
    for the float64 reference, so that both see the same numbers. */
-#include "embedded.h"
+#include "emit.h"
 #include "launch.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,17 +19,10 @@ typedef struct {
   cu_function draw, widen;
 } measurer;
 
-static const char *template_text (const char *name) {
-  for (const cuda_embedded *t = cuda_embedded_templates; t->name; t++)
-    if (!strcmp (t->name, name)) return t->text;
-  assert (!"a template of this folder");
-  return "";
-}
-
 static bool load_helpers (measurer *m, int arch, mugraph_error *e) {
   char *cubin;
   size_t size;
-  if (!cuda_compile (template_text ("reference.cuh"), arch, &cubin, &size, NULL, e)) return false;
+  if (!cuda_compile (cuda_template_text ("reference.cuh"), arch, &cubin, &size, NULL, e)) return false;
   bool good = cuda_check (m->d, m->d->module_load (&m->helpers, cubin), "loading the compiled kernels", e) &&
               cuda_check (m->d, m->d->module_function (&m->draw, m->helpers, "draw"), "draw", e) &&
               cuda_check (m->d, m->d->module_function (&m->widen, m->helpers, "widen"), "widen", e);
@@ -47,18 +39,11 @@ static cuda_module *build (cuda_program *p, int arch, int sets, mugraph_error *e
   return m;
 }
 
-/* Index of the buffer of an input or output, or -1. */
-static int find_buffer (const cuda_program *p, int role, int index) {
-  for (int i = 0; i < p->n_buffers; i++)
-    if ((int) p->buffer[i].role == role && p->buffer[i].index == index) return i;
-  return -1;
-}
-
 static bool draw_inputs (const measurer *m, const cuda_program *p, const cuda_module *to, int sets, mugraph_error *e) {
   for (int i = 0; i < m->program->n_inputs; i++)
     for (int set = 0; set < sets; set++) {
       const mugraph_shape *s = &m->program->tensor[i].shape;
-      cu_pointer address = cuda_address (to, set, find_buffer (p, CUDA_BUFFER_INPUT, i));
+      cu_pointer address = cuda_address (to, set, cuda_find_buffer (p, CUDA_BUFFER_INPUT, i));
       long long n = mugraph_volume (s);
       unsigned long long seed = m->seed * 1000003 + (unsigned) (set * MUGRAPH_INPUTS + i);
       double scale = m->scale ? m->scale[i] : 1;
@@ -71,8 +56,8 @@ static bool draw_inputs (const measurer *m, const cuda_program *p, const cuda_mo
 static bool widen_inputs (const measurer *m, const cuda_program *from_program, const cuda_module *from, const cuda_program *to_program,
                           const cuda_module *to, mugraph_error *e) {
   for (int i = 0; i < m->program->n_inputs; i++) {
-    cu_pointer source = cuda_address (from, 0, find_buffer (from_program, CUDA_BUFFER_INPUT, i));
-    cu_pointer target = cuda_address (to, 0, find_buffer (to_program, CUDA_BUFFER_INPUT, i));
+    cu_pointer source = cuda_address (from, 0, cuda_find_buffer (from_program, CUDA_BUFFER_INPUT, i));
+    cu_pointer target = cuda_address (to, 0, cuda_find_buffer (to_program, CUDA_BUFFER_INPUT, i));
     long long n = mugraph_volume (&m->program->tensor[i].shape);
     int type = m->program->tensor[i].shape.dtype;
     if (!cuda_launch_simple (m->d, m->widen, (n + 255) / 256, (void *[]){&target, &source, &n, &type}, e)) return false;
@@ -119,7 +104,7 @@ static bool compare_output (const measurer *m, int i, const cuda_program *p, cud
                             double *error, mugraph_error *e) {
   const mugraph_shape *s = &m->program->tensor[m->program->output[i]].shape;
   int64_t n = mugraph_volume (s);
-  int own = find_buffer (p, CUDA_BUFFER_OUTPUT, i), theirs = find_buffer (rp, CUDA_BUFFER_OUTPUT, i);
+  int own = cuda_find_buffer (p, CUDA_BUFFER_OUTPUT, i), theirs = cuda_find_buffer (rp, CUDA_BUFFER_OUTPUT, i);
   int dtype = mugraph_plan_storage (m->candidate, m->candidate->output[i]);
   void *a = malloc ((size_t) p->buffer[own].bytes);
   double *b = malloc ((size_t) n * sizeof *b);
