@@ -155,8 +155,9 @@ fuzz:
 	$(call variant,fuzz) CC=clang OPT="-O1 -g" SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" $(FUZZERS:%=build-fuzz/%)
 	@set -e; for f in $(FUZZERS); do \
 	  echo "== $$f, $(FUZZ_SECONDS) s"; mkdir -p build-fuzz/corpus/$$f build-fuzz/found; seeds=tests/fuzz/corpus/$${f#fuzz_}; [ -d $$seeds ] || seeds=; \
-	  build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=4096 -artifact_prefix=build-fuzz/found/$$f- -verbosity=0 -print_final_stats=1 \
-	    build-fuzz/corpus/$$f $$seeds; done
+	  build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=4096 -artifact_prefix=build-fuzz/found/$$f- -print_final_stats=1 \
+	    build-fuzz/corpus/$$f $$seeds >build-fuzz/$$f.log 2>&1 || { tail -n 60 build-fuzz/$$f.log; exit 1; }; \
+	  sed -n 's/^stat::number_of_executed_units: */runs: /p' build-fuzz/$$f.log; done
 $(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/fuzz/%.o $(foreach r,$(ROOMS),$(call archive,$(r)))
 	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
