@@ -10,8 +10,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 FILE *cli_text (const cli *c) {
   bool taken = (c->json && !strcmp (c->json, "-")) || (c->out && !strcmp (c->out, "-"));
   return c->quiet ? NULL : taken ? stderr : stdout;

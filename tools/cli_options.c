@@ -160,7 +160,7 @@ static bool add_scale (cli_scales *s, const char *text, mugraph_error *e) {
   return true;
 }
 
-/* value: NULL where none was given. */
+/* value: "" where the option takes none. */
 static bool set (const option *o, cli *c, bool letter, const char *value, mugraph_error *e) {
   void *field = (char *) c + o->offset;
   char name[64];
@@ -213,7 +213,7 @@ static bool parse_long (cli *c, int *i, bool given[], mugraph_error *e) {
       if (!c->argv[*i + 1]) return missing_value (o, e);
       value = c->argv[++*i];
     }
-    return set (o, c, false, value, e);
+    return set (o, c, false, value ? value : "", e);
   }
   return unknown_option (text, len, e);
 }
@@ -227,7 +227,7 @@ static bool parse_short (cli *c, int *i, bool given[], mugraph_error *e) {
     const option *o = &options[k];
     given[k] = true;
     if (!takes_value (o)) {
-      if (!set (o, c, true, NULL, e)) return false;
+      if (!set (o, c, true, "", e)) return false;
       continue;
     }
     const char *value = letter[1] ? letter + 1 + (letter[1] == '=') : c->argv[*i + 1] ? c->argv[++*i] : NULL;

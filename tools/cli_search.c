@@ -208,7 +208,7 @@ static bool schedule_again (cli_session *s, mugraph_error *e) {
   const cJSON *for_device = cJSON_GetObjectItemCaseSensitive (s->file.search, "device");
   int top = s->c->search.top, n = 0;
   if (!cJSON_IsString (for_device) || !strcmp (for_device->valuestring, s->device.name)) return true;
-  search_candidate *all = calloc ((size_t) (s->file.n * top), sizeof *all);
+  search_candidate *all = calloc ((size_t) s->file.n * (size_t) top, sizeof *all);
   if (!all) return mugraph_fail (e, "out of memory");
   for (int i = 0; i < s->file.n; i++) {
     bool seen = false;
@@ -451,14 +451,18 @@ static bool generate (cli_session *s) {
 }
 
 static int finish (cli_session *s, mugraph_error *e) {
+  s->interrupted |= cli_stop != 0;
   cli_report_text (s);
   return cli_write_json (s->c, cli_report_json (s), e) ? status_of (s) : CLI_BAD;
 }
 
 static int run_search (cli_session *s, mugraph_error *e) {
   const cli *c = s->c;
+  size_t len = c->subject ? strlen (c->subject) : 0;
+  if (len > 5 && !strcmp (c->subject + len - 5, ".json"))
+    return mugraph_fail (e, "%s: a file of µGraphs is reused by --file %s", c->subject, c->subject), CLI_BAD;
   if (!(c->program ? mugraph_program_load (c->program, &c->shape, &s->program, e)
-                   : mugraph_program_workload (c->subject, &c->shape, &s->program, e)))
+                   : mugraph_program_open (c->subject, &c->shape, &s->program, e)))
     return CLI_BAD;
   double scale[MUGRAPH_INPUTS];
   if (!input_scales (s, scale, e)) return CLI_BAD;
