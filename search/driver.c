@@ -1,0 +1,193 @@
+/* The driver: structures at the witness, schedules at the real shape, the final check. */
+#include "enumerate.h"
+#include "schedule.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+  SKETCH_PLANS = 96, /* plans that a structure gets to show what it is worth */
+  RANKED = 2048,     /* structures that are sketched, those with the fewest kernels first */
+  FINALISTS = 12     /* structures that get all schedules */
+};
+
+static double now (void) {
+  struct timespec t;
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
+}
+
+typedef struct {
+  const mugraph *program;
+  const search_options *options;
+  const mugraph_device *device;
+  const volatile int *stop;
+  double deadline; /* 0: none */
+  int threads;
+  search_result *r;
+} search;
+
+static bool halted (const search *s) {
+  return (s->stop && *s->stop) || (s->deadline > 0 && now () > s->deadline);
+}
+
+static int compare_candidates (const void *x, const void *y) {
+  const search_candidate *a = x, *b = y;
+  if (a->cost_us != b->cost_us) return a->cost_us < b->cost_us ? -1 : 1;
+  if (a->structure != b->structure) return a->structure < b->structure ? -1 : 1;
+  return a->rank - b->rank;
+}
+
+static bool append (search *s, const search_candidate *c) {
+  search_candidate *more = realloc (s->r->candidate, (size_t) (s->r->n + 1) * sizeof *more);
+  if (!more) return false;
+  s->r->candidate = more;
+  more[s->r->n++] = *c;
+  return true;
+}
+
+/* The program itself, each operator a pre-defined kernel: what there is when nothing else is found. */
+static void add_program (search *s) {
+  search_candidate *c = malloc (sizeof *c);
+  if (!c) return;
+  *c = (search_candidate){.graph = *s->program, .structure = mugraph_hash (s->program, false)};
+  c->cost_us = search_cost (&c->graph, s->device);
+  append (s, c);
+  free (c);
+}
+
+typedef struct {
+  int index;
+  double cost;
+} ranked;
+
+static int compare_ranked (const void *x, const void *y) {
+  const ranked *a = x, *b = y;
+  if (a->cost != b->cost) return a->cost < b->cost ? -1 : 1;
+  return a->index - b->index; /* structures come in an order of their own, by kernels and hash */
+}
+
+/* Ranks structures by a rough schedule each, then gives the best ones all schedules. */
+static void schedule_all (search *s, const enumeration *e) {
+  int n = enumeration_size (e) < RANKED ? enumeration_size (e) : RANKED;
+  ranked *list = malloc ((size_t) (n + 1) * sizeof *list);
+  uint64_t costed = 0;
+  if (!list) return;
+#pragma omp parallel num_threads(s->threads) reduction(+ : costed)
+  {
+    search_candidate *c = malloc (sizeof *c);
+    mugraph *g = malloc (sizeof *g);
+#pragma omp for schedule(dynamic, 1)
+    for (int i = 0; i < n; i++) {
+      list[i] = (ranked){i, INFINITY};
+      if (!c || !g || halted (s) || !enumeration_graph (e, i, true, g, NULL)) continue;
+      if (schedule_structure (g, s->device, SKETCH_PLANS, 1, c, &costed) > 0) list[i].cost = c->cost_us;
+    }
+    free (c), free (g);
+  }
+  qsort (list, (size_t) n, sizeof *list, compare_ranked);
+  int finalists = 0;
+  while (finalists < n && finalists < FINALISTS && isfinite (list[finalists].cost)) finalists++;
+  int each = s->options->top; /* of one structure */
+  search_candidate *all = calloc ((size_t) finalists * (size_t) each + 1, sizeof *all);
+  int *found = calloc ((size_t) finalists + 1, sizeof *found);
+#pragma omp parallel num_threads(s->threads) reduction(+ : costed)
+  {
+    mugraph *g = malloc (sizeof *g);
+#pragma omp for schedule(dynamic, 1)
+    for (int i = 0; i < finalists; i++)
+      if (all && found && g && enumeration_graph (e, list[i].index, true, g, NULL))
+        found[i] = schedule_structure (g, s->device, 0, each, all + (size_t) i * (size_t) each, &costed);
+    free (g);
+  }
+  for (int i = 0; i < finalists && all && found; i++)
+    for (int k = 0; k < found[i]; k++) append (s, &all[(size_t) i * (size_t) each + (size_t) k]);
+  s->r->stats.schedules += costed;
+  free (all), free (found), free (list);
+}
+
+/* At most top candidates, at most half of them of one structure as long as there are others. */
+static void select_best (search *s) {
+  search_result *r = s->r;
+  qsort (r->candidate, (size_t) r->n, sizeof *r->candidate, compare_candidates);
+  int top = s->options->top, kept = 0, share = top > 3 ? top / 2 : top;
+  for (int i = 0; i < r->n && kept < top; i++) {
+    int same = 0;
+    bool twice = false;
+    for (int k = 0; k < kept; k++) {
+      same += r->candidate[k].structure == r->candidate[i].structure;
+      twice |= mugraph_hash (&r->candidate[k].graph, true) == mugraph_hash (&r->candidate[i].graph, true) &&
+               mugraph_equal (&r->candidate[k].graph, &r->candidate[i].graph);
+    }
+    if (same >= share || twice) continue;
+    if (kept != i) r->candidate[kept] = r->candidate[i];
+    kept++;
+  }
+  r->n = kept;
+}
+
+/* Drops what is not equivalent at its real shape. */
+static void verify_all (search *s) {
+  search_result *r = s->r;
+  verify_options v;
+  verify_options_default (&v);
+  v.seed = (uint64_t) s->options->seed;
+  v.trials = s->options->trials;
+  v.threads = s->threads;
+  int kept = 0;
+  for (int i = 0; i < r->n; i++) {
+    verify_report report;
+    v.stable = true;
+    if (halted (s) && kept) break; /* the best so far */
+    verify_equivalent (s->program, &r->candidate[i].graph, &v, &report);
+    if (report.verdict != VERIFY_EQUIVALENT) continue;
+    if (kept != i) r->candidate[kept] = r->candidate[i];
+    r->candidate[kept].rank = kept;
+    if (!kept++) r->verify = report;
+  }
+  r->n = kept;
+  r->stats.valid += (uint64_t) kept;
+}
+
+bool search_run (const mugraph *program, const search_options *options, const mugraph_device *device,
+                 const volatile int *stop, search_progress progress, void *user, search_result *r, mugraph_error *e) {
+  double start = now ();
+  memset (r, 0, sizeof *r);
+  uint64_t print[MUGRAPH_OUTPUTS];
+  search s = {.program = program, .options = options, .device = device, .stop = stop, .r = r};
+  s.deadline = options->budget > 0 ? start + options->budget : 0;
+  s.threads = r->threads = options->threads > 0 ? options->threads : omp_get_num_procs ();
+  witness *w = malloc (sizeof *w);
+  if (!w) return mugraph_fail (e, "search: out of memory");
+  mugraph_error why;
+  if (witness_make (program, w, &why)) {
+    if (!verify_fingerprint (&w->program, (uint64_t) options->seed, print)) {
+      free (w);
+      return mugraph_fail (e, "search: the program has no value over finite fields (an exponential of an exponential?), so nothing could be verified");
+    }
+    enumeration *x = enumerate (program, w, options, r->threads, stop, s.deadline, progress, user);
+    if (x) {
+      r->stats = *enumeration_stats (x);
+      r->finished = enumeration_finished (x);
+      r->peak_bytes = enumeration_bytes (x);
+      schedule_all (&s, x);
+      enumeration_free (x);
+    }
+  }
+  free (w);
+  add_program (&s);
+  select_best (&s);
+  verify_all (&s);
+  r->interrupted = stop && *stop;
+  if (r->interrupted) r->finished = false;
+  r->seconds = now () - start;
+  return true;
+}
+
+void search_result_free (search_result *r) {
+  free (r->candidate);
+  memset (r, 0, sizeof *r);
+}
