@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* ---- memory ---- */
 
@@ -42,6 +43,18 @@ void eval_arena_free (eval_arena *a) {
     free (c);
   }
   a->chunks = NULL;
+}
+
+/* A large tensor, by itself: huge pages where the system has them, since touching fresh memory is not free. */
+static void *take_large (size_t bytes) {
+  enum { HUGE = 1 << 21 };
+  if (bytes < 2 * HUGE) return malloc (bytes);
+  bytes = (bytes + HUGE - 1) & ~(size_t) (HUGE - 1);
+  void *p = aligned_alloc (HUGE, bytes);
+#ifdef MADV_HUGEPAGE
+  if (p) madvise (p, bytes, MADV_HUGEPAGE);
+#endif
+  return p;
 }
 
 /* ---- which planes are needed ---- */
@@ -179,6 +192,17 @@ static void release (context *c, mark m) {
   else if (c->arena->chunks) c->arena->at = (char *) c->arena->chunks + 64;
 }
 
+/* Pieces of one operator's work, by the threads where there is enough of it. */
+typedef void piece (const void *args, int64_t index);
+static void share (const context *c, int64_t pieces, int64_t elements, piece *f, const void *args) {
+  if (c->threads == 1 || pieces == 1 || elements < 1 << 16)
+    for (int64_t i = 0; i < pieces; i++) f (args, i);
+  else {
+#pragma omp parallel for num_threads(c->threads) schedule(dynamic)
+    for (int64_t i = 0; i < pieces; i++) f (args, i);
+  }
+}
+
 #define FOR_PLANES(c, p, need)                                                                                          \
   for (int p = 0; p < 2; p++)                                                                                           \
     if ((need) >> p & 1)
@@ -250,39 +274,38 @@ static pattern pattern_of (const mugraph_shape *o, const mugraph_shape *a, const
   return p;
 }
 
-static void broadcast (context *c, number_binary *f, size_t size, const mugraph_shape *so, const mugraph_shape *sa,
-                       const void *a, const mugraph_shape *sb, const void *b, void *out) {
-  pattern p = pattern_of (so, sa, sb);
-  int last = p.n - 1;
-  int64_t run = p.dim[last], runs = 1;
-  for (int d = 0; d < last; d++) runs *= p.dim[d];
-  int64_t step = run; /* long runs are cut so that threads share them */
-  if (c->threads > 1 && runs == 1 && run > 1 << 16) step = 1 << 14;
-  int64_t pieces = (run + step - 1) / step;
-#pragma omp parallel for num_threads(c->threads) if (c->threads > 1 && runs * run > 1 << 16)
-  for (int64_t i = 0; i < runs * pieces; i++) {
-    int64_t oa = 0, ob = 0, r = i / pieces, rest = r, begin = i % pieces * step, va = p.a[last] ? run : 1, vb = p.b[last] ? run : 1;
-    for (int d = last; d--; rest /= p.dim[d]) {
-      int64_t at_d = rest % p.dim[d];
-      if (p.a[d]) oa += at_d * va, va *= p.dim[d];
-      if (p.b[d]) ob += at_d * vb, vb *= p.dim[d];
-    }
-    int64_t n = run - begin < step ? run - begin : step;
-    f (n, (const char *) a + (oa + (p.a[last] ? begin : 0)) * (int64_t) size, p.a[last],
-       (const char *) b + (ob + (p.b[last] ? begin : 0)) * (int64_t) size, p.b[last], (char *) out + (r * run + begin) * (int64_t) size);
+typedef struct {
+  pattern p;
+  number_binary *f;
+  int64_t size, run, step; /* long runs are cut so that threads share them */
+  const char *a, *b;
+  char *out;
+} broadcasting;
+
+static void broadcast_piece (const void *args, int64_t index) {
+  const broadcasting *w = args;
+  const pattern *p = &w->p;
+  int last = p->n - 1;
+  int64_t pieces = (w->run + w->step - 1) / w->step, r = index / pieces, rest = r, begin = index % pieces * w->step;
+  int64_t oa = p->a[last] ? begin : 0, ob = p->b[last] ? begin : 0, va = p->a[last] ? w->run : 1, vb = p->b[last] ? w->run : 1;
+  for (int d = last; d--; rest /= p->dim[d]) {
+    int64_t i = rest % p->dim[d];
+    if (p->a[d]) oa += i * va, va *= p->dim[d];
+    if (p->b[d]) ob += i * vb, vb *= p->dim[d];
   }
+  w->f (w->run - begin < w->step ? w->run - begin : w->step, w->a + oa * w->size, p->a[last], w->b + ob * w->size, p->b[last],
+        w->out + (r * w->run + begin) * w->size);
 }
 
-/* Runs f over n elements in pieces that threads share. */
-#define SHARED(c, n, i, count, ...)                                                                                     \
-  {                                                                                                                     \
-    int64_t total_ = (n), step_ = (c)->threads > 1 ? 1 << 14 : total_, pieces_ = step_ ? (total_ + step_ - 1) / step_ : 0; \
-    _Pragma ("omp parallel for num_threads((c)->threads) if ((c)->threads > 1 && pieces_ > 1)")                         \
-    for (int64_t piece_ = 0; piece_ < pieces_; piece_++) {                                                              \
-      int64_t i = piece_ * step_, count = total_ - i < step_ ? total_ - i : step_;                                      \
-      __VA_ARGS__                                                                                                       \
-    }                                                                                                                   \
-  }
+static void broadcast (context *c, number_binary *f, size_t size, const mugraph_shape *so, const mugraph_shape *sa, const void *a,
+                       const mugraph_shape *sb, const void *b, void *out) {
+  broadcasting w = {.p = pattern_of (so, sa, sb), .f = f, .size = (int64_t) size, .a = a, .b = b, .out = out};
+  int64_t runs = 1;
+  for (int d = 0; d < w.p.n - 1; d++) runs *= w.p.dim[d];
+  w.run = w.p.dim[w.p.n - 1];
+  w.step = c->threads > 1 && runs < 4 * c->threads && w.run > 1 << 14 ? 1 << 14 : w.run;
+  share (c, runs * ((w.run + w.step - 1) / w.step), runs * w.run, broadcast_piece, &w);
+}
 
 /* ---- keyed functions ---- */
 
@@ -299,27 +322,55 @@ static uint64_t key_of (const context *c, int kind, const double constant[2]) {
   return h;
 }
 
-/* out = f (x), by the residue mod p alone: equal arguments have equal residues mod p, whichever planes exist, so equal
-   expressions get equal values; two different arguments share theirs with probability at most degree / p. */
-static void apply_keyed (context *c, uint64_t key, int64_t n, const uint32_t *x, eval_value out, uint8_t need) {
-  uint32_t *op = out.plane[0], *oq = out.plane[1];
-  SHARED (c, n, first, count, for (int64_t i = first; i < first + count; i++) {
-    uint64_t h = field_hash (key, x[i]);
-    if (need & EVAL_P) op[i] = field_draw_p (h);
-    if (need & EVAL_Q) oq[i] = field_draw_q (h);
-  })
+/* One function of each element: exp from plane q to p, a keyed function, or a loop over one plane. */
+typedef struct {
+  const mugraph_op *op;
+  const number *num;      /* a loop of one plane */
+  bool exponential;
+  uint64_t key;           /* keyed */
+  int64_t n, step;
+  const char *x;
+  char *out[2];           /* keyed: either may be NULL */
+} elementwise;
+
+static void elementwise_piece (const void *args, int64_t index) {
+  const elementwise *w = args;
+  int64_t first = index * w->step, end = first + w->step < w->n ? first + w->step : w->n;
+  if (w->num) {
+    w->num->unary[w->op->kind](w->op, end - first, w->x + first * (int64_t) w->num->size, w->out[0] + first * (int64_t) w->num->size);
+    return;
+  }
+  const uint32_t *x = (const void *) w->x;
+  uint32_t *p = (void *) w->out[0], *q = (void *) w->out[1];
+  if (w->exponential)
+    for (int64_t i = first; i < end; i++) p[i] = field_exp (x[i]);
+  else
+    for (int64_t i = first; i < end; i++) {
+      uint64_t h = field_hash (w->key, x[i]);
+      if (p) p[i] = field_draw_p (h);
+      if (q) q[i] = field_draw_q (h);
+    }
 }
 
-static void unary (context *c, const mugraph_op *op, int64_t n, eval_value x, eval_value out, uint8_t need) {
-  if (!c->plan->real && rule[op->kind] == exponential) {
-    const uint32_t *a = x.plane[1];
-    uint32_t *o = out.plane[0];
-    SHARED (c, n, first, count, for (int64_t i = first; i < first + count; i++) o[i] = field_exp (a[i]);)
-  } else if (!c->plan->real && rule[op->kind] == keyed)
+static void run_elementwise (const context *c, elementwise *w, int64_t n) {
+  w->n = n;
+  w->step = c->threads > 1 ? 1 << 14 : n;
+  share (c, (n + w->step - 1) / w->step, n, elementwise_piece, w);
+}
+
+/* out = f (x), by the residue mod p alone: equal arguments have equal residues mod p, whichever planes exist, so equal
+   expressions get equal values; two different arguments share theirs with probability at most degree / p. */
+static void apply_keyed (const context *c, uint64_t key, int64_t n, const void *x, eval_value out, uint8_t need) {
+  run_elementwise (c, &(elementwise){.key = key, .x = x, .out = {need & EVAL_P ? out.plane[0] : NULL, need & EVAL_Q ? out.plane[1] : NULL}}, n);
+}
+
+static void unary (const context *c, const mugraph_op *op, int64_t n, eval_value x, eval_value out, uint8_t need) {
+  if (!c->plan->real && rule[op->kind] == exponential)
+    run_elementwise (c, &(elementwise){.exponential = true, .x = x.plane[1], .out = {out.plane[0]}}, n);
+  else if (!c->plan->real && rule[op->kind] == keyed)
     apply_keyed (c, key_of (c, op->kind, op->c), n, x.plane[0], out, need);
   else
-    FOR_PLANES (c, p, need)
-      SHARED (c, n, first, count, c->num[p]->unary[op->kind](op, count, at (x.plane[p], first, c->num[p]->size), at (out.plane[p], first, c->num[p]->size));)
+    FOR_PLANES (c, p, need) run_elementwise (c, &(elementwise){.op = op, .num = c->num[p], .x = x.plane[p], .out = {out.plane[p]}}, n);
 }
 
 /* A constant of the program: a random element that is not 0, keyed by its value. */
@@ -392,29 +443,37 @@ static bool binary (context *c, const mugraph_op *op, const operand in[2], opera
   return true;
 }
 
+typedef struct {
+  const mugraph_shape *sa, *sb, *so;
+  const number *num;
+  int64_t m, n, k, rows; /* rows: of one piece */
+  const char *a, *b;
+  char *out;
+} multiplication;
+
+static void matmul_piece (const void *args, int64_t index) {
+  const multiplication *w = args;
+  int64_t pieces = (w->m + w->rows - 1) / w->rows, o = index / pieces, rest = o, first = index % pieces * w->rows;
+  int64_t oa = 0, ob = 0, va = w->m * w->k, vb = w->k * w->n, size = (int64_t) w->num->size;
+  for (int d = w->so->n_dims - 2; d--; rest /= w->so->dim[d]) {
+    int da = d - (w->so->n_dims - w->sa->n_dims), db = d - (w->so->n_dims - w->sb->n_dims);
+    int64_t i = rest % w->so->dim[d];
+    if (da >= 0 && w->sa->dim[da] > 1) oa += i * va, va *= w->sa->dim[da];
+    if (db >= 0 && w->sb->dim[db] > 1) ob += i * vb, vb *= w->sb->dim[db];
+  }
+  w->num->matmul (w->m - first < w->rows ? w->m - first : w->rows, w->n, w->k, w->a + (oa + first * w->k) * size, w->b + ob * size,
+                  w->out + (o * w->m + first) * w->n * size);
+}
+
 static void matmul (context *c, const operand in[2], operand *out, uint8_t need) {
-  const mugraph_shape *sa = in[0].shape, *sb = in[1].shape, *so = out->shape;
-  int64_t m = so->dim[so->n_dims - 2], n = so->dim[so->n_dims - 1], k = sa->dim[sa->n_dims - 1], batch = 1;
-  for (int d = 0; d < so->n_dims - 2; d++) batch *= so->dim[d];
-  int64_t rows = m; /* of one piece of work */
-  if (c->threads > 1 && batch < 4 * c->threads) rows = (m + 4 * c->threads - 1) / (4 * c->threads);
-  int64_t pieces = (m + rows - 1) / rows;
+  const mugraph_shape *s = out->shape;
+  multiplication w = {.sa = in[0].shape, .sb = in[1].shape, .so = s, .m = s->dim[s->n_dims - 2], .n = s->dim[s->n_dims - 1]};
+  w.k = in[0].shape->dim[in[0].shape->n_dims - 1];
+  int64_t batch = mugraph_volume (s) / (w.m * w.n), few = 4 * c->threads;
+  w.rows = c->threads > 1 && batch < few ? (w.m + few - 1) / few : w.m;
   FOR_PLANES (c, p, need) {
-    const number *num = c->num[p];
-    int64_t size = (int64_t) num->size;
-#pragma omp parallel for num_threads(c->threads) if (c->threads > 1 && batch * m * n * k > 1 << 18)
-    for (int64_t i = 0; i < batch * pieces; i++) {
-      int64_t oa = 0, ob = 0, va = m * k, vb = k * n, o = i / pieces, rest = o, first = i % pieces * rows;
-      for (int d = so->n_dims - 2; d--; rest /= so->dim[d]) {
-        int da = d - (so->n_dims - sa->n_dims), db = d - (so->n_dims - sb->n_dims);
-        int64_t at_d = rest % so->dim[d];
-        if (da >= 0 && sa->dim[da] > 1) oa += at_d * va, va *= sa->dim[da];
-        if (db >= 0 && sb->dim[db] > 1) ob += at_d * vb, vb *= sb->dim[db];
-      }
-      int64_t count = m - first < rows ? m - first : rows;
-      num->matmul (count, n, k, (const char *) in[0].v.plane[p] + (oa + first * k) * size, (const char *) in[1].v.plane[p] + ob * size,
-                   (char *) out->v.plane[p] + (o * m + first) * n * size);
-    }
+    w.num = c->num[p], w.a = in[0].v.plane[p], w.b = in[1].v.plane[p], w.out = out->v.plane[p];
+    share (c, batch * ((w.m + w.rows - 1) / w.rows), batch * w.m * w.n * w.k, matmul_piece, &w);
   }
 }
 
@@ -426,14 +485,23 @@ static void around (const mugraph_shape *s, int dim, int64_t *outer, int64_t *n,
   for (int d = dim + 1; d < s->n_dims; d++) *inner *= s->dim[d];
 }
 
+typedef struct {
+  const number *num;
+  int64_t outer, n, inner, step;
+  void *x, *out;
+  bool on_top;
+} summation;
+
+static void sum_piece (const void *args, int64_t index) {
+  const summation *w = args;
+  int64_t first = index * w->step, count = w->outer - first < w->step ? w->outer - first : w->step;
+  w->num->sum (count, w->n, w->inner, at (w->x, first * w->n * w->inner, w->num->size), at (w->out, first * w->inner, w->num->size), w->on_top);
+}
+
 static void sum (context *c, int64_t outer, int64_t n, int64_t inner, eval_value x, eval_value out, uint8_t need, bool on_top) {
   FOR_PLANES (c, p, need) {
-    const number *num = c->num[p];
-    int64_t step = c->threads > 1 && outer * n * inner > 1 << 16 ? (outer + 4 * c->threads - 1) / (4 * c->threads) : outer;
-#pragma omp parallel for num_threads(c->threads) if (step < outer)
-    for (int64_t i = 0; i < outer; i += step)
-      num->sum (outer - i < step ? outer - i : step, n, inner, at (x.plane[p], i * n * inner, num->size), at (out.plane[p], i * inner, num->size),
-                on_top);
+    summation w = {c->num[p], outer, n, inner, (outer + 4 * c->threads - 1) / (4 * c->threads), x.plane[p], out.plane[p], on_top};
+    share (c, (outer + w.step - 1) / w.step, outer * n * inner, sum_piece, &w);
   }
 }
 
@@ -1027,7 +1095,7 @@ eval_status eval_run (const eval_plan *plan, const eval_options *options, const 
       for (int p = 0; p < 2 && ok; p++) {
         if (!(plan->tensor[t] >> p & 1)) continue;
         size_t bytes = (size_t) n * c.num[p]->size;
-        v[t].plane[p] = heap[t] ? malloc (bytes) : eval_take (arena, bytes);
+        v[t].plane[p] = heap[t] ? take_large (bytes) : eval_take (arena, bytes);
         if (!v[t].plane[p]) ok = false, c.status = EVAL_MEMORY;
       }
       out[k] = v[t];

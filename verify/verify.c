@@ -20,6 +20,14 @@ static int threads_of (int threads) {
 
 /* ---- inputs over the fields ---- */
 
+static void draw_elements (uint64_t key, int64_t first, int64_t end, uint32_t *const plane[2]) {
+  for (int64_t e = first; e < end; e++) {
+    uint64_t h = field_hash (key, (uint64_t) e);
+    if (plane[0]) plane[0][e] = field_draw_p (h);
+    if (plane[1]) plane[1][e] = field_draw_q (h);
+  }
+}
+
 /* Element e of input i depends on key, i and e only, so that graphs with the same inputs see the same values whatever
    planes they read. */
 static bool draw_inputs (const mugraph *g, const uint8_t need[], uint64_t key, int threads, eval_arena *arena, eval_value inputs[]) {
@@ -29,11 +37,11 @@ static bool draw_inputs (const mugraph *g, const uint8_t need[], uint64_t key, i
     uint32_t *plane[2] = {NULL, NULL};
     for (int p = 0; p < 2; p++)
       if (need[i] >> p & 1 && !(plane[p] = eval_take (arena, (size_t) n * sizeof (uint32_t)))) return false;
-#pragma omp parallel for num_threads(threads) if (threads > 1 && n > 1 << 16)
-    for (int64_t e = 0; e < n; e++) {
-      uint64_t h = field_hash (k, (uint64_t) e);
-      if (plane[0]) plane[0][e] = field_draw_p (h);
-      if (plane[1]) plane[1][e] = field_draw_q (h);
+    if (threads == 1 || n < 1 << 16)
+      draw_elements (k, 0, n, plane);
+    else {
+#pragma omp parallel for num_threads(threads)
+      for (int64_t e = 0; e < n; e += 1 << 14) draw_elements (k, e, n - e < 1 << 14 ? n : e + (1 << 14), plane);
     }
     inputs[i] = (eval_value){{plane[0], plane[1]}};
   }
