@@ -1,6 +1,7 @@
 /* Real-shape checks of the six workloads: seconds for each, on the threads given (default 1).
      make bench-verify [ARGS="threads batch"]                                                   */
 #include <omp.h>
+#include <time.h>
 
 #include "tests/verify_graphs.h"
 #include "verify/verify.h"
@@ -14,9 +15,11 @@ static void check (const char *name) {
   verify_report r;
   verify_options_default (&o);
   o.threads = threads;
+  clock_t begin = clock ();
   verify_equivalent (&program, &candidate, &o, &r);
+  double cpu = (double) (clock () - begin) / CLOCKS_PER_SEC; /* of all threads: what the machine's other work does not slow down */
   good &= r.verdict == VERIFY_EQUIVALENT;
-  printf ("%-24s %8.3f s  %d trials  error bound %.1e  %s %s\n", name, r.seconds, r.trials, r.error_bound,
+  printf ("%-24s %8.3f s  (cpu %.3f s)  %d trials  error bound %.1e  %s %s\n", name, r.seconds, cpu, r.trials, r.error_bound,
           r.verdict == VERIFY_EQUIVALENT ? "equivalent" : "NOT equivalent", r.reason);
   fflush (stdout);
 }

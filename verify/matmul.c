@@ -2,7 +2,8 @@
 
    Residues: products of 31-bit numbers have 62 bits, so four of them and a 32-bit remainder fit 64 bits (16 products mod
    q, of 60 bits). A lane collects that many, then folds: high += low >> 32, low &= 2^32 - 1. The modulus enters once per
-   element and block of the contraction: high * 2^32 + low.
+   element and block of the contraction: high * 2^32 + low. Both primes lie just below a power of two, p = 2^31 - 69 and
+   q = 2^30 - 35, so that 2^32 is 138 (140), and what lies above bit 31 (30) comes back times 69 (35).
 
    B is packed in panels of PANEL columns and up to DEPTH rows, which stay in the first-level cache while all rows of A
    pass by. */
@@ -13,10 +14,16 @@
 
 enum { PANEL = 16, ROWS = 4, DEPTH = 512 };
 
-/* (high * 2^32 + low) mod p or q; the constants let the compiler avoid divisions. */
+/* bits, c: modulus = 2^bits - c */
+#define BITS(modulus) ((modulus) == FIELD_P ? 31 : 30)
+#define REST(modulus) (((uint32_t) 1 << BITS (modulus)) - (modulus))
+
+/* (high * 2^32 + low) mod p or q, for high < 2^40 and low < 2^32: the sum is below 2^48, so the second line is below
+   2 modulus. */
 static inline uint32_t reduce (uint32_t modulus, uint64_t high, uint64_t low) {
-  if (modulus == FIELD_P) return (uint32_t) ((high % FIELD_P * (0x100000000ull % FIELD_P) + low) % FIELD_P);
-  return (uint32_t) ((high % FIELD_Q * (0x100000000ull % FIELD_Q) + low) % FIELD_Q);
+  uint64_t c = REST (modulus), x = high * (c << (32 - BITS (modulus))) + low;
+  x = (x >> BITS (modulus)) * c + (x & (((uint64_t) 1 << BITS (modulus)) - 1));
+  return (uint32_t) (x >= modulus ? x - modulus : x);
 }
 
 /* out[ROWS][PANEL] = a[rows][k] panel[k][PANEL]; rows <= ROWS, those beyond are not written. */
@@ -60,9 +67,12 @@ static void real_plain (int rows, int64_t k, const double *a, int64_t lda, const
 
 /* The kernel for R rows, over vectors V of L 64-bit lanes. A multiplication reads the low halves of its lanes only, so a
    vector of 2 L residues serves twice, the second time shifted: its even columns, then its odd ones. */
-#define MOD_ROWS(R, V, L, ZERO, LOAD, SET1, MASK, ADD64, MUL32, SHIFT, AND)                                             \
+#define MOD_ROWS(R, V, L, ZERO, LOAD, STORE, SET1, SET64, ADD64, MUL32, SHIFT, SHIFTL, SHIFTN, AND, OR, SUB32, MIN32)   \
   {                                                                                                                     \
-    V low[R][PANEL / L], high[R][PANEL / L], mask = MASK;                                                               \
+    V low[R][PANEL / L], high[R][PANEL / L], mask = SET64 (UINT32_MAX);                                                 \
+    V m = SET64 (modulus), c = SET64 (REST (modulus)), c32 = SET64 (REST (modulus) << (32 - BITS (modulus)));           \
+    V below = SET64 ((1ll << BITS (modulus)) - 1);                                                                      \
+    __m128i bits = _mm_cvtsi32_si128 (BITS (modulus));                                                                  \
     UNROLL for (int r = 0; r < R; r++)                                                                                  \
       UNROLL for (int v = 0; v < PANEL / L; v++) low[r][v] = high[r][v] = ZERO;                                         \
     for (int64_t i = 0; i < k; i += every) {                                                                            \
@@ -83,11 +93,14 @@ static void real_plain (int rows, int64_t k, const double *a, int64_t lda, const
         }                                                                                                               \
     }                                                                                                                   \
     UNROLL for (int r = 0; r < R; r++)                                                                                  \
-      UNROLL for (int v = 0; v < PANEL / L; v++) {                                                                      \
-        uint64_t h[L], l[L];                                                                                            \
-        memcpy (h, &high[r][v], sizeof h);                                                                              \
-        memcpy (l, &low[r][v], sizeof l);                                                                               \
-        for (int c = 0; c < L; c++) out[r * PANEL + v / 2 * 2 * L + 2 * c + v % 2] = reduce (modulus, h[c], l[c]);      \
+      UNROLL for (int v = 0; v < PANEL / L; v += 2) {                                                                   \
+        V y[2]; /* reduce (), vector by vector */                                                                       \
+        UNROLL for (int o = 0; o < 2; o++) {                                                                            \
+          V h = high[r][v + o], x = ADD64 (low[r][v + o], ADD64 (MUL32 (h, c32), SHIFTL (MUL32 (SHIFT (h, 32), c32), 32)));\
+          x = ADD64 (MUL32 (SHIFTN (x, bits), c), AND (x, below));                                                      \
+          y[o] = MIN32 (x, SUB32 (x, m));                                                                               \
+        }                                                                                                               \
+        STORE ((void *) (out + r * PANEL + v * L), OR (y[0], SHIFTL (y[1], 32)));                                       \
       }                                                                                                                 \
   }
 
@@ -103,10 +116,12 @@ static void real_plain (int rows, int64_t k, const double *a, int64_t lda, const
     }                                                                                                                   \
   }
 
-MOD_KERNEL (mod_avx512, "avx512f", __m512i, 8, _mm512_setzero_si512 (), _mm512_loadu_si512, _mm512_set1_epi32,
-            _mm512_set1_epi64 (UINT32_MAX), _mm512_add_epi64, _mm512_mul_epu32, _mm512_srli_epi64, _mm512_and_si512)
-MOD_KERNEL (mod_avx2, "avx2", __m256i, 4, _mm256_setzero_si256 (), _mm256_loadu_si256, _mm256_set1_epi32,
-            _mm256_set1_epi64x (UINT32_MAX), _mm256_add_epi64, _mm256_mul_epu32, _mm256_srli_epi64, _mm256_and_si256)
+MOD_KERNEL (mod_avx512, "avx512f", __m512i, 8, _mm512_setzero_si512 (), _mm512_loadu_si512, _mm512_storeu_si512, _mm512_set1_epi32, _mm512_set1_epi64,
+            _mm512_add_epi64, _mm512_mul_epu32, _mm512_srli_epi64, _mm512_slli_epi64, _mm512_srl_epi64, _mm512_and_si512, _mm512_or_si512,
+            _mm512_sub_epi32, _mm512_min_epu32)
+MOD_KERNEL (mod_avx2, "avx2", __m256i, 4, _mm256_setzero_si256 (), _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi32, _mm256_set1_epi64x,
+            _mm256_add_epi64, _mm256_mul_epu32, _mm256_srli_epi64, _mm256_slli_epi64, _mm256_srl_epi64, _mm256_and_si256, _mm256_or_si256,
+            _mm256_sub_epi32, _mm256_min_epu32)
 
 #define REAL_ROWS(R, V, L, ZERO, LOAD, SET1, FMA, STORE)                                                                \
   {                                                                                                                     \
@@ -137,17 +152,19 @@ REAL_KERNEL (real_avx512, "avx512f", __m512d, 8, _mm512_setzero_pd (), _mm512_lo
 REAL_KERNEL (real_avx2, "avx2,fma", __m256d, 4, _mm256_setzero_pd (), _mm256_loadu_pd, _mm256_set1_pd, _mm256_fmadd_pd,
              _mm256_storeu_pd)
 
-static micro_mod *best_mod (void) {
-  if (__builtin_cpu_supports ("avx512f")) return mod_avx512;
+static micro_mod *choose_mod (number_path path) {
+  if (path == NUMBER_PLAIN) return mod_plain;
+  if (path != NUMBER_AVX2 && __builtin_cpu_supports ("avx512f")) return mod_avx512;
   return __builtin_cpu_supports ("avx2") ? mod_avx2 : mod_plain;
 }
-static micro_real *best_real (void) {
-  if (__builtin_cpu_supports ("avx512f")) return real_avx512;
+static micro_real *choose_real (number_path path) {
+  if (path == NUMBER_PLAIN) return real_plain;
+  if (path != NUMBER_AVX2 && __builtin_cpu_supports ("avx512f")) return real_avx512;
   return __builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("fma") ? real_avx2 : real_plain;
 }
 #else
-static micro_mod *best_mod (void) { return mod_plain; }
-static micro_real *best_real (void) { return real_plain; }
+static micro_mod *choose_mod (number_path path) { return (void) path, mod_plain; }
+static micro_real *choose_real (number_path path) { return (void) path, real_plain; }
 #endif
 
 /* Loops around the kernels, the same for every number type T: RUN calls the kernel for `rows` rows, ADD merges blocks of
@@ -174,8 +191,8 @@ static micro_real *best_real (void) { return real_plain; }
   }
 
 void number_matmul_mod (uint32_t modulus, int64_t m, int64_t n, int64_t k, const uint32_t *a, const uint32_t *b,
-                        uint32_t *out, bool portable) {
-  if (m * n * k <= 512) { /* witness shapes: no packing; k <= 512 products go through the same fold */
+                        uint32_t *out, number_path path) {
+  if (path == NUMBER_BEST && m * n * k <= 512) { /* witness shapes: no packing; k <= 512 products go through the same fold */
     int every = modulus == FIELD_P ? 4 : 16;
     for (int64_t i = 0; i < m; i++)
       for (int64_t j = 0; j < n; j++) {
@@ -188,13 +205,14 @@ void number_matmul_mod (uint32_t modulus, int64_t m, int64_t n, int64_t k, const
       }
     return;
   }
-  micro_mod *micro = portable ? mod_plain : best_mod ();
+  micro_mod *micro = choose_mod (path);
 #define ADD_MOD(x, y) ((uint64_t) (x) + (y) >= modulus ? (x) + (y) - modulus : (x) + (y))
   BLOCKED (uint32_t, micro (modulus, rows, depth, a + m0 * k + k0, k, panel, tile), ADD_MOD)
 }
 
-void number_matmul_real (int64_t m, int64_t n, int64_t k, const double *a, const double *b, double *out) {
-  micro_real *micro = best_real ();
+void number_matmul_real (int64_t m, int64_t n, int64_t k, const double *a, const double *b, double *out,
+                         number_path path) {
+  micro_real *micro = choose_real (path);
 #define ADD_REAL(x, y) ((x) + (y))
   BLOCKED (double, micro (rows, depth, a + m0 * k + k0, k, panel, tile), ADD_REAL)
 }

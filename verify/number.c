@@ -64,7 +64,7 @@
     for (int64_t i = 0; i < n; i++) o[i] = field_mul_##f (o[i], c);                                                     \
   }                                                                                                                     \
   static void matmul_##f (int64_t m, int64_t n, int64_t k, const void *a, const void *b, void *out) {                   \
-    number_matmul_mod (F, m, n, k, a, b, out, false);                                                                   \
+    number_matmul_mod (F, m, n, k, a, b, out, NUMBER_BEST);                                                                   \
   }
 INVERSE (p, FIELD_P)
 INVERSE (q, FIELD_Q)
@@ -183,7 +183,7 @@ static void scale_real (int64_t n, int64_t num, int64_t den, void *po) {
 }
 
 static void matmul_real (int64_t m, int64_t n, int64_t k, const void *a, const void *b, void *out) {
-  number_matmul_real (m, n, k, a, b, out);
+  number_matmul_real (m, n, k, a, b, out, NUMBER_BEST);
 }
 
 const number number_real = {
