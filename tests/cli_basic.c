@@ -488,14 +488,19 @@ static void test_search_does_not_trust (void **state) {
 
 static void test_nothing_found (void **state) {
   (void) state;
-  write_file ("tiny.mg", TINY);
-  /* One operator of the kernel graph and no graph-defined kernel cannot do it. */
-  assert_int_equal (SEARCH ("--kernel-ops=1", "--graphs=0", "--out=nothing.json"), 3);
+  assert_int_equal (RUN ("gqa", "-b", "8", "--fresh", "--no-gpu", "--budget=0.001", "--out=nothing.json", "--json", "-"), 3);
   cJSON *o = one_object ();
   assert_true (cJSON_IsNull (at (o, "best")));
   cJSON_Delete (o);
   must_have (err, "nothing found");
   assert_int_equal (access ("nothing.json", F_OK), -1);
+  /* Bounds that allow no graph-defined kernel leave the program's own operators. */
+  write_file ("tiny.mg", TINY);
+  assert_int_equal (SEARCH ("--graphs=0"), 0);
+  must_have (err, "no graph-defined kernel was found");
+  o = one_object ();
+  assert_int_equal (at (o, "best.kernels")->valueint, 2);
+  cJSON_Delete (o);
 }
 
 static void test_two_at_once (void **state) {
@@ -507,11 +512,23 @@ static void test_two_at_once (void **state) {
   assert_int_equal (RUN ("verify", "saved_mugraphs/tiny_bs16.json"), 0);
 }
 
+/* The largest bounds, without pruning: no machine explores them in the time these tests give it. */
+enum {
+#define OPTION(name, type, def, low, high, in_key, argument, help) HIGH_##name = (int) (high),
+#include "../search/options.def"
+#undef OPTION
+};
+static process start_endless (const char *more, const char *path) {
+  char block[40], kernel[40], graphs[40];
+  snprintf (block, sizeof block, "--block-ops=%d", HIGH_block_ops);
+  snprintf (kernel, sizeof kernel, "--kernel-ops=%d", HIGH_kernel_ops);
+  snprintf (graphs, sizeof graphs, "--graphs=%d", HIGH_graphs);
+  return START ("gqa", "-b", "8", "--fresh", "--no-gpu", "--no-prune", block, kernel, graphs, "--json", "-", "--out", path, more);
+}
+
 static void test_interrupt (void **state) {
   (void) state;
-  /* Large bounds without pruning: no machine explores them in the time this test gives it. */
-  process p = START ("gqa", "-b", "8", "--fresh", "--no-gpu", "--no-prune", "--block-ops=24", "--kernel-ops=16", "--graphs=4",
-                     "--out=interrupted.json", "--json", "-");
+  process p = start_endless (NULL, "interrupted.json");
   usleep (1500000);
   assert_int_equal (kill (p.pid, SIGINT), 0);
   assert_int_equal (finish (p), 130);
@@ -525,13 +542,31 @@ static void test_interrupt (void **state) {
   if (found) assert_int_equal (RUN ("show", "interrupted.json"), 0);
 }
 
+/* What a budget cut short is used by those who allow no more, and searched again by others. */
 static void test_budget (void **state) {
   (void) state;
-  int status = RUN ("gqa", "-b", "8", "--fresh", "--no-gpu", "--no-prune", "--block-ops=24", "--kernel-ops=16", "--graphs=4",
-                    "--out=budget.json", "--json", "-", "--budget=0.5");
+  int status = finish (start_endless ("--budget=0.5", "budget.json"));
   assert_true (status == 0 || status == 3);
   cJSON *o = one_object ();
   assert_true (cJSON_IsFalse (at (o, "search.finished")));
+  cJSON_Delete (o);
+  write_file ("tiny.mg", TINY);
+  assert_int_equal (SEARCH ("-b", "5"), 0);
+  cJSON *file = cJSON_Parse (read_file ("saved_mugraphs/tiny_bs5.json")), *record = cJSON_GetObjectItem (file, "search");
+  cJSON_ReplaceItemInObject (record, "finished", cJSON_CreateFalse ());
+  cJSON_ReplaceItemInObject (record, "budget", cJSON_CreateNumber (5));
+  char *text = cJSON_Print (file);
+  cJSON_Delete (file);
+  write_file ("saved_mugraphs/tiny_bs5.json", text);
+  cJSON_free (text);
+  assert_int_equal (SEARCH ("-b", "5", "--budget=4"), 0);
+  o = one_object ();
+  assert_true (cJSON_IsTrue (at (o, "cached")));
+  cJSON_Delete (o);
+  assert_int_equal (SEARCH ("-b", "5"), 0);
+  must_have (err, "cut short");
+  o = one_object ();
+  check_result (o, "tiny", 5, false);
   cJSON_Delete (o);
 }
 

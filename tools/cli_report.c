@@ -54,7 +54,8 @@ static void report_search (FILE *out, const cli_session *s) {
   double seconds = number (r, "seconds"), states = number (r, "states"), threads = number (r, "threads");
   const char *how = number (r, "finished") != 0      ? "bounds fully explored"
                     : number (r, "interrupted") != 0 ? "interrupted"
-                                                     : "stopped by the budget";
+                    : number (r, "budget") > 0       ? "stopped by --budget"
+                                                     : "stopped by --memory";
   cli_label (out, "search");
   fprintf (out, "%.*f s on %.0f thread%s, %s", seconds < 10 ? 3 : 1, seconds, threads, threads == 1 ? "" : "s", how);
   if (number (r, "peak_bytes") > 0) fprintf (out, ", %.0f MiB at most", ceil (number (r, "peak_bytes") / 1048576));
@@ -118,6 +119,10 @@ static void report_best (FILE *out, const cli_session *s) {
   fprintf (out, "%d kernel%s", cli_kernels (&m->graph), cli_kernels (&m->graph) == 1 ? "" : "s");
   if (m->cost_us >= 0) fprintf (out, ", %.2f us by the cost model of %s", m->cost_us, s->device.name);
   fputs ("\n", out);
+  if (!m->graph.n_blocks && s->file.search && !s->c->file) {
+    cli_label (out, "");
+    fputs ("no graph-defined kernel was found: these are the program's own operators, one kernel each\n", out);
+  }
   mugraph_print (out, &m->graph, 2);
   for (int i = 0; s->c->verbose && i < s->file.n; i++) {
     char line[200];
@@ -160,7 +165,7 @@ void cli_report_text (const cli_session *s) {
   report_search (out, s);
   if (s->best < 0) {
     cli_label (out, "best");
-    fprintf (out, "nothing found%s\n", s->interrupted ? " before the interruption" : " within these bounds (see --block-ops, --kernel-ops, --graphs, --budget)");
+    fprintf (out, "nothing found%s\n", s->interrupted ? " before the interruption" : " within these bounds (see --budget, --memory, --block-ops)");
   } else {
     report_verify (out, s);
     report_best (out, s);

@@ -89,6 +89,15 @@ static int fastest (const cli_session *s) {
   return best;
 }
 
+/* Whether this search would be allowed to go on where the file's stopped. */
+static bool cut_short (const cli_session *s) {
+  const cJSON *r = s->file.search;
+  double budget = mugraph_record_number (r, "budget", 0), memory = mugraph_record_number (r, "memory", 0), mine = s->c->search.budget;
+  if (!r || mugraph_record_number (r, "finished", 1) != 0) return false;
+  return mugraph_record_number (r, "interrupted", 0) != 0 || (budget > 0 && (!(mine > 0) || mine > budget)) ||
+         (!(budget > 0) && s->c->search.memory > memory);
+}
+
 /* A file of an earlier search counts when it is for this program and these bounds, whatever it is called. */
 static bool look_up (cli_session *s, uint64_t key) {
   mugraph_error e;
@@ -100,6 +109,8 @@ static bool look_up (cli_session *s, uint64_t key) {
     why = "it is for another program, other shapes or other bounds";
   else if (!s->file.n)
     why = "it holds no µGraph";
+  else if (cut_short (s))
+    why = "its search was cut short";
   if (!why) return true;
   if (s->text) fprintf (s->text, "not used: %s: %s\n", s->path, why);
   mugraph_file_free (&s->file);
@@ -197,8 +208,11 @@ static bool search (cli_session *s, uint64_t key, mugraph_error *e) {
   record_search (s, &r);
   s->interrupted = r.interrupted;
   s->verify = r.verify;
-  s->verified = r.n > 0;
-  s->best = s->file.n ? 0 : -1;
+  /* The search falls back on the program itself, an operator a kernel. From bounds that were explored that is an answer;
+     from a search that was cut short it is none. */
+  bool answer = r.n && (r.finished || r.stats.structures || r.candidate[0].graph.n_blocks);
+  s->best = answer ? 0 : -1;
+  s->verified = answer;
   search_result_free (&r);
   return ok;
 }
