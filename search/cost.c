@@ -33,7 +33,6 @@ static int occupancy_of (const mugraph_plan *p, const mugraph_device *d) {
   int regs = p->regs < 32 ? 32 : (p->regs + 7) / 8 * 8;
   int by_regs = d->regs_sm / (regs * 32 * warps), by_threads = MAX_THREADS_SM / (32 * warps);
   int by_smem = (int) (d->smem_sm / ((double) p->smem + FIXED_SMEM)), least = MAX_BLOCKS_SM;
-  if (p->smem > d->smem_block) return 0;
   if (by_regs < least) least = by_regs;
   if (by_threads < least) least = by_threads;
   if (by_smem < least) least = by_smem;

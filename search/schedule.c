@@ -24,11 +24,10 @@ static const int32_t tiles[] = {1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 25
 
 static int32_t ceil_div (int64_t a, int64_t b) { return (int32_t) ((a + b - 1) / b); }
 
-/* The extent of tiles of this size, and of as many tiles the smallest size: 100 in tiles of 48 are 3 of 34. */
+/* The extent of tiles of this size. None is empty, and they are as even as may be: 100 in tiles of 48 are 3 of 34. */
 static void add_extent (int32_t size, int64_t tile, int32_t extent[], int *n) {
   if (tile < 1 || *n == SCHEDULE_EXTENTS) return;
   int32_t e = tile >= size ? 1 : ceil_div (size, tile);
-  e = ceil_div (size, ceil_div (size, e)); /* no empty chunks */
   int at = 0;
   while (at < *n && extent[at] < e) at++;
   if (at < *n && extent[at] == e) return;

@@ -66,6 +66,21 @@ static void test_rooflines (void **state) {
   assert_true (t > 1.9 && t < 3.2); /* 2.25 by measurement */
 }
 
+/* Attention at 8 sequences with the scores in registers: about 12 us are within reach, 5.5 of them for reading. */
+static void test_matrix_and_special_units (void **state) {
+  (void) state;
+  cost_parts parts;
+  ok (build_attention (&g, 16, 256, 64, 4096, 2, 4, 16, &error));
+  mugraph_plan p = {.backend = MUGRAPH_BACKEND_CHAIN, .threads = 256, .cluster = 1, .blocks = 128, .smem = 100000};
+  p.regs = 200, p.iterations = 16, p.sched.stages = 3, p.sched.split = 1;
+  p.dram_read = 17.3e6, p.l2_read = 34e6, p.dram_write = 4e6;
+  p.mma_flops = 4.0 * 16 * 256 * 4096 * 64, p.sfu_ops = 16.0 * 256 * 4096;
+  double both = of_plan (&p, h100, &parts);
+  assert_true (both > 8 && both < 15);
+  p.sfu_ops = 0;
+  assert_true (of_plan (&p, h100, &parts) < both - 0.5); /* they do not overlap altogether */
+}
+
 static void test_bytes_in_flight (void **state) {
   (void) state;
   cost_parts parts;
@@ -74,6 +89,8 @@ static void test_bytes_in_flight (void **state) {
   assert_true (of_plan (&shallow, h100, &parts) > 3 * of_plan (&deep, h100, &parts)); /* 1.5 KB an SM hide nothing */
   mugraph_plan few = streaming (16, 4, 32), many = streaming (128, 4, 32);
   assert_true (of_plan (&few, h100, &parts) > 1.5 * of_plan (&many, h100, &parts));
+  mugraph_plan half = streaming (64, 8, 32), all = streaming (128, 4, 32); /* as many bytes, from half of the SMs */
+  assert_true (of_plan (&half, h100, &parts) > 1.05 * of_plan (&all, h100, &parts));
 }
 
 static void test_waves (void **state) {
@@ -172,6 +189,7 @@ static void test_predefined_kernels (void **state) {
 int main (void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test (test_rooflines),        cmocka_unit_test (test_bytes_in_flight),
+      cmocka_unit_test (test_matrix_and_special_units),
       cmocka_unit_test (test_waves),            cmocka_unit_test (test_clusters_cost),
       cmocka_unit_test (test_misaligned_tiles), cmocka_unit_test (test_launches_and_caches),
       cmocka_unit_test (test_whole_graphs),     cmocka_unit_test (test_predefined_kernels),

@@ -182,6 +182,9 @@ static void test_factors_of_sums (void **state) {
   aim (map (MUGRAPH_OP_SQUARE, add (x, y)));
   KEPT (add (x, y)), KEPT (mul (x, y)), KEPT (add (mul (x, y), mul (x, y)));
   CUT (add (add (mul (x, y), mul (x, y)), mul (x, y))), CUT (add (add (x, x), add (y, y)));
+  fresh (false); /* a reciprocal of sums */
+  aim (div_ (add (x, y), add (z, w)));
+  KEPT (div_ (add (w, z), add (y, x))), KEPT (add (z, w)), CUT (div_ (add (w, z), add (y, z))), CUT (add (x, z));
   fresh (false); /* the sum in an exponent */
   aim (map (MUGRAPH_OP_EXP, add (div_ (x, y), z)));
   KEPT (add (div_ (x, y), z)), KEPT (div_ (x, y)), KEPT (add (x, mul (y, z))), KEPT (map (MUGRAPH_OP_EXP, z));

@@ -73,6 +73,9 @@ static void test_extents (void **state) {
   bool waves = false;
   for (int i = 0, n = schedule_extents (6144, 1, h100, extent); i < n; i++) waves |= extent[i] == 128; /* 48 columns */
   assert_true (waves);
+  waves = false;
+  for (int i = 0, n = schedule_extents (10000, 1, h100, extent); i < n; i++) waves |= extent[i] == 125; /* 80 columns */
+  assert_true (waves);
 }
 
 /* At shapes small enough to evaluate: a schedule never changes what is computed. */
@@ -133,6 +136,17 @@ static void test_none_cheaper_is_missed (void **state) {
     print_message ("rows %d inner %d columns %d: %.2f us, by all tiles %.2f\n", shapes[s].rows, shapes[s].inner,
                    shapes[s].columns, best, least);
     assert_true (best <= 1.03 * least);
+    /* nor by one launch parameter alone */
+    g = found[0].graph;
+    const mugraph_sched sched = g.block[0].sched;
+    assert_true (sched.backend && sched.warps && sched.stages); /* named, whatever defaults will be */
+    for (int w = 1; w <= 32; w *= 2)
+      for (int s2 = 1; s2 <= 8; s2 *= 2) {
+        g.block[0].sched = sched, g.block[0].sched.warps = (int16_t) w;
+        assert_true (search_cost (&g, h100) >= best - 1e-9);
+        g.block[0].sched = sched, g.block[0].sched.stages = (int16_t) s2;
+        assert_true (search_cost (&g, h100) >= best - 1e-9);
+      }
   }
 }
 
@@ -163,6 +177,9 @@ static void test_saved_schedules_are_tried (void **state) {
   double given = search_cost (&g, h100);
   schedules (h100, 4);
   assert_true (found[0].cost_us <= given);
+  assert_int_equal (schedule_structure (&g, h100, 2, 1, found, NULL), 1); /* no time for any other */
+  assert_true (found[0].cost_us == given);
+  schedules (h100, 4);
   g = found[0].graph;
   double before = found[0].cost_us;
   schedules (h100, 4);
