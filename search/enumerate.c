@@ -162,23 +162,25 @@ static int find_tensor (const enumeration *e, const mugraph_shape *s, const uint
   return -1;
 }
 
-expr_id space_tensor_expr (enumeration *e, worker *w, int t) {
+space_value space_tensor_expr (enumeration *e, worker *w, int t) {
   if (t >= w->capacity) {
     int more = e->tensor_capacity > t ? e->tensor_capacity : t + 1;
-    expr_id *expr = realloc (w->expr, (size_t) more * sizeof *expr);
+    expr_id (*expr)[2] = realloc (w->expr, (size_t) more * sizeof *expr);
     if (expr) w->expr = expr;
     bool *known = realloc (w->known, (size_t) more * sizeof *known);
     if (known) w->known = known;
-    if (!expr || !known) return EXPR_UNKNOWN;
+    if (!expr || !known) return (space_value){.count = 1};
     memset (known + w->capacity, 0, (size_t) (more - w->capacity) * sizeof *known);
     w->capacity = more;
   }
-  if (w->known[t]) return w->expr[t];
   const tensor *x = &e->tensor[t];
-  expr_id id = EXPR_UNKNOWN;
-  if (x->input >= 0) id = expr_input (w->pool, x->input);
-  else if (x->constant >= 0) id = expr_constant (w->pool, e->constant[x->constant]);
-  else if (x->n_producers) {
+  if (w->known[t]) return (space_value){{w->expr[t][0], w->expr[t][1]}, x->count};
+  space_value v = {.count = 1};
+  if (x->input >= 0) {
+    for (int p = 0; p < w->n_pools; p++) v.expr[p] = expr_input (w->pool[p], x->input);
+  } else if (x->constant >= 0) {
+    v = space_constant_expr (w, e->constant[x->constant]);
+  } else if (x->n_producers) {
     const producer *p = &x->producer[0];
     const space *s = p->space >= 0 ? e->space[p->space] : NULL;
     int n = s ? p->node + 1 : 1;
@@ -187,8 +189,7 @@ expr_id space_tensor_expr (enumeration *e, worker *w, int t) {
       const node *k = s ? &s->node[i] : NULL;
       const derivation *d = k ? (k->first >= 0 ? &s->derivation[k->first] : NULL) : &p->op;
       if (!d) {
-        tile[i].expr = k->tensor >= 0 ? space_tensor_expr (e, w, k->tensor) : expr_constant (w->pool, e->constant[k->constant]);
-        tile[i].count = k->count;
+        tile[i] = k->tensor >= 0 ? space_tensor_expr (e, w, k->tensor) : space_constant_expr (w, e->constant[k->constant]);
         continue;
       }
       mugraph_op op = e->alphabet[d->letter].op;
@@ -197,31 +198,59 @@ expr_id space_tensor_expr (enumeration *e, worker *w, int t) {
       space_value in[2];
       const mugraph_shape *shape[2];
       for (int j = 0; j < op.n_in; j++) {
-        in[j] = s ? tile[d->in[j]] : (space_value){space_tensor_expr (e, w, d->in[j]), e->tensor[d->in[j]].count};
+        in[j] = s ? tile[d->in[j]] : space_tensor_expr (e, w, d->in[j]);
         shape[j] = s ? &s->node[d->in[j]].type.shape : &e->tensor[d->in[j]].shape;
       }
       tile[i] = space_expr (w, &e->alphabet[d->letter], &op, shape, in, s && s->config.loop ? WITNESS_EXTENT : 1, s && s->node[d->in[0]].type.loops);
     }
-    if (tile) id = tile[n - 1].expr;
+    if (tile) v = tile[n - 1];
     free (tile);
   }
-  w->expr[t] = id;
+  memcpy (w->expr[t], v.expr, sizeof v.expr);
   w->known[t] = true;
-  return id;
+  return v;
 }
 
 /* The program's own expressions, by the rules of space_expr. */
-static void program_exprs (enumeration *e, worker *w, expr_id expr[MUGRAPH_TENSORS]) {
+static void program_exprs (enumeration *e, worker *w, space_value value[MUGRAPH_TENSORS]) {
   const mugraph *g = &e->w.program;
-  for (int t = 0; t < g->n_inputs; t++) expr[t] = expr_input (w->pool, t);
+  for (int t = 0; t < g->n_inputs; t++) {
+    value[t] = (space_value){.count = 1};
+    for (int p = 0; p < w->n_pools; p++) value[t].expr[p] = expr_input (w->pool[p], t);
+  }
   for (int i = 0; i < g->n_ops; i++) {
     const mugraph_op *op = &g->op[i];
     const mugraph_shape *shape[MUGRAPH_FANIN];
     space_value in[MUGRAPH_FANIN];
-    for (int k = 0; k < op->n_in; k++) shape[k] = &g->tensor[op->in[k]].shape, in[k] = (space_value){expr[op->in[k]], 1};
+    for (int k = 0; k < op->n_in; k++) shape[k] = &g->tensor[op->in[k]].shape, in[k] = value[op->in[k]];
     if (op->kind == MUGRAPH_OP_RMS_NORM && w->n_roots < 8) w->root[w->n_roots++] = shape[0]->dim[op->dim];
-    expr[op->out[0]] = op->kind == MUGRAPH_OP_CONST ? expr_constant (w->pool, op->c[0]) : space_expr (w, &(letter){.moment = false}, op, shape, in, 1, false).expr;
+    value[op->out[0]] = op->kind == MUGRAPH_OP_CONST ? space_constant_expr (w, op->c[0]) : space_expr (w, &(letter){.moment = false}, op, shape, in, 1, false);
   }
+}
+
+static bool make_pools (enumeration *e, worker *w) {
+  const mugraph *g = &e->w.program;
+  bool loose = expr_loose (g);
+  int divisors = 0;
+  for (int i = 0; i < g->n_ops; i++) divisors += g->op[i].kind == MUGRAPH_OP_DIV || g->op[i].kind == MUGRAPH_OP_RMS_NORM;
+  /* where terms may cancel, quotients come in other ways too: exp (a - b) */
+  for (int p = 0; p < (divisors && divisors <= MUGRAPH_OUTPUTS && !loose ? 2 : 1); p++) {
+    if (!(w->pool[p] = expr_pool_new (loose))) return false;
+    w->n_pools = p + 1;
+    expr_configure (w->pool[p], e->opt.self_check, &w->stats);
+  }
+  space_value value[MUGRAPH_TENSORS];
+  expr_id target[MUGRAPH_OUTPUTS];
+  program_exprs (e, w, value);
+  for (int k = 0; k < g->n_outputs; k++) target[k] = value[g->output[k]].expr[0];
+  expr_set_targets (w->pool[0], g->n_outputs, target);
+  if (w->n_pools == 1) return true;
+  divisors = 0;
+  for (int i = 0; i < g->n_ops; i++)
+    if (g->op[i].kind == MUGRAPH_OP_DIV) target[divisors++] = value[g->op[i].in[1]].expr[1];
+    else if (g->op[i].kind == MUGRAPH_OP_RMS_NORM) target[divisors++] = space_root_expr (w, &g->op[i], &g->tensor[g->op[i].in[0]].shape, value[g->op[i].in[0]].expr[1]);
+  expr_set_targets (w->pool[1], divisors, target);
+  return true;
 }
 
 /* Inputs, constants, and the outputs as what is to be reached. */
@@ -292,6 +321,7 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
     memcpy (type[k].label, x[k]->label, sizeof type[k].label);
     type[k].moment = x[k]->moment;
   }
+  if (e->alphabet[l].flat && (a == b || x[1]->quotient)) return;
   if (!tile_of_op (&e->w, &op, e->alphabet[l].moment, types, &out, &width_class)) return;
   w->stats.states++;
   if (last) { /* only the program's outputs are worth the evaluation */
@@ -301,10 +331,9 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
   }
   space_value in[2];
   const mugraph_shape *shape[2] = {&type[0].shape, &type[1].shape};
-  for (int k = 0; k < op.n_in; k++) in[k] = (space_value){space_tensor_expr (e, w, k ? b : a), x[k]->count};
+  for (int k = 0; k < op.n_in; k++) in[k] = space_tensor_expr (e, w, k ? b : a);
   space_value result = space_expr (w, &e->alphabet[l], &op, shape, in, 1, false);
-  expr_id id = result.expr;
-  if (e->opt.prune && (result.count == 0 || !expr_may_contribute (w->pool, id))) {
+  if (!space_may_stay (e, w, &e->alphabet[l], &result, op.kind == MUGRAPH_OP_DIV ? in[1].expr : NULL)) {
     w->stats.pruned++;
     return;
   }
@@ -322,7 +351,7 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
     free (v);
     return;
   } else {
-    tensor y = {.shape = out.shape, .value = v, .expr_hash = expr_hash (w->pool, id), .stage = (uint8_t) stage, .graphs = graphs, .input = -1, .constant = -1, .moment = out.moment, .count = result.count};
+    tensor y = {.shape = out.shape, .value = v, .expr_hash = expr_hash (w->pool[0], result.expr[0]), .quotient = op.kind == MUGRAPH_OP_DIV, .stage = (uint8_t) stage, .graphs = graphs, .input = -1, .constant = -1, .moment = out.moment, .count = result.count};
     memcpy (y.label, out.label, sizeof y.label);
     if ((t = add_tensor (e, &y)) < 0) {
       free (v);
@@ -414,6 +443,7 @@ static void merge (enumeration *e, int from, int stage, bool last) {
       node *n = &s->node[i];
       if (n->first < 0 || n->tensor >= 0 || n->constant >= 0) continue;
       tensor y = {.stage = (uint8_t) stage, .input = -1, .constant = -1, .expr_hash = n->expr_hash, .moment = n->type.moment, .count = n->count};
+      y.quotient = e->alphabet[s->derivation[n->first].letter].op.kind == MUGRAPH_OP_DIV;
       int8_t omap[TILE_AXES];
       if (!tile_saved (&e->w, &s->config, &n->type, &y.shape, y.label, omap)) continue;
       if (n->saved < 0 && last) continue;
@@ -494,15 +524,8 @@ enumeration *enumerate (const mugraph *program, const witness *w, const search_o
   bool ok = e->worker && e->published;
   for (int i = 0; ok && i < e->n_threads; i++) {
     worker *x = &e->worker[i];
-    expr_id expr[MUGRAPH_TENSORS], target[MUGRAPH_OUTPUTS];
-    x->pool = expr_pool_new (expr_loose (&e->w.program));
     x->table = malloc (2 * SPACE_NODES * sizeof *x->table);
-    ok = x->pool && x->table;
-    if (!ok) break;
-    expr_configure (x->pool, opt->self_check, &x->stats);
-    program_exprs (e, x, expr);
-    for (int k = 0; k < e->w.program.n_outputs; k++) target[k] = expr[e->w.program.output[k]];
-    expr_set_targets (x->pool, e->w.program.n_outputs, target);
+    ok = x->table && make_pools (e, x);
   }
   if (ok) make_alphabet (e);
   ok = ok && verify_fingerprint (&e->w.program, e->seed, e->fingerprint) && seed_tensors (e);
@@ -522,7 +545,7 @@ void enumeration_free (enumeration *e) {
   for (int i = 0; i < e->n_lists; i++) free (e->list[i].plan);
   for (int i = 0; e->worker && i < e->n_threads; i++) {
     worker *w = &e->worker[i];
-    expr_pool_free (w->pool);
+    for (int p = 0; p < w->n_pools; p++) expr_pool_free (w->pool[p]);
     free (w->expr), free (w->known), free (w->table), free (w->scratch);
   }
   free (e->worker), free (e->published), free (e->tensor), free (e->space), free (e->list), free (e->structure);

@@ -112,14 +112,18 @@ static void evaluate (enumeration *e, const mugraph_op *op, const tile_type *con
 }
 
 /* Any function of one argument and two constants outside of the theory will do. */
-static expr_id root_mean_square (worker *w, expr_id x, int64_t size, double epsilon) {
-  return expr_of_op (w->pool, MUGRAPH_OP_CLAMP, 1, &x, &(expr_attr){.size = 1, .loop = 1, .c = {(double) size, epsilon}});
+static expr_id root_mean_square (expr_pool *pool, expr_id x, int64_t size, double epsilon) {
+  return expr_of_op (pool, MUGRAPH_OP_CLAMP, 1, &x, &(expr_attr){.size = 1, .loop = 1, .c = {(double) size, epsilon}});
+}
+
+expr_id space_root_expr (worker *w, const mugraph_op *op, const mugraph_shape *s, expr_id x) {
+  return root_mean_square (w->pool[1], x, s->dim[op->dim], op->c[0]);
 }
 
 /* Whether the program has a root mean square of this. */
 static bool root_is_wanted (worker *w, expr_id x) {
   for (int i = 0; i < w->n_roots; i++)
-    if (expr_may_contribute (w->pool, root_mean_square (w, x, w->root[i], 0))) return true;
+    if (expr_may_contribute (w->pool[0], root_mean_square (w->pool[0], x, w->root[i], 0))) return true;
   return false;
 }
 
@@ -128,24 +132,45 @@ space_value space_expr (worker *w, const letter *x, const mugraph_op *op, const 
   expr_attr attr = expr_attr_of (op, shape, loop, varies);
   int64_t size = attr.size * attr.loop;
   bool rms = op->kind == MUGRAPH_OP_RMS_NORM || op->kind == MUGRAPH_OP_ACCUM_RMS;
-  if (op->kind == MUGRAPH_OP_SQUARE && x->moment && !root_is_wanted (w, in[0].expr)) return (space_value){EXPR_UNKNOWN, 0};
-  if (x->moment && op->kind != MUGRAPH_OP_SQRT)
-    return (space_value){in[0].expr, op->kind == MUGRAPH_OP_SQUARE ? 1 : (int32_t) (in[0].count * size)};
-  if (x->moment || rms) {
-    if (x->moment) size = in[0].count;
-    expr_id root = root_mean_square (w, in[0].expr, size, rms ? op->c[0] : 0), pair[2] = {in[0].expr, root};
-    if (op->kind != MUGRAPH_OP_RMS_NORM) return (space_value){root, 1};
-    return (space_value){expr_of_op (w->pool, MUGRAPH_OP_DIV, 2, pair, &(expr_attr){.size = 1, .loop = 1}), 1};
+  if (op->kind == MUGRAPH_OP_SQUARE && x->moment && !root_is_wanted (w, in[0].expr[0])) return (space_value){.count = 0};
+  space_value out = {.count = 1};
+  if (x->moment && op->kind != MUGRAPH_OP_SQRT) {
+    out = in[0];
+    out.count = op->kind == MUGRAPH_OP_SQUARE ? 1 : (int32_t) (in[0].count * size);
+    return out;
   }
-  expr_id exprs[MUGRAPH_FANIN];
-  for (int k = 0; k < op->n_in; k++) exprs[k] = in[k].expr;
-  return (space_value){expr_of_op (w->pool, op->kind, op->n_in, exprs, &attr), 1};
+  if (x->moment) size = in[0].count;
+  for (int p = 0; p < w->n_pools; p++) {
+    expr_id exprs[MUGRAPH_FANIN];
+    for (int k = 0; k < op->n_in; k++) exprs[k] = in[k].expr[p];
+    if (x->moment || rms) {
+      expr_id root = root_mean_square (w->pool[p], exprs[0], size, rms ? op->c[0] : 0), pair[2] = {exprs[0], root};
+      out.expr[p] = op->kind != MUGRAPH_OP_RMS_NORM ? root : expr_of_op (w->pool[p], MUGRAPH_OP_DIV, 2, pair, &(expr_attr){.size = 1, .loop = 1});
+    } else
+      out.expr[p] = expr_of_op (w->pool[p], op->kind, op->n_in, exprs, &attr);
+  }
+  return out;
+}
+
+space_value space_constant_expr (worker *w, double c) {
+  space_value out = {.count = 1};
+  for (int p = 0; p < w->n_pools; p++) out.expr[p] = expr_constant (w->pool[p], c);
+  return out;
+}
+
+bool space_may_stay (const enumeration *e, worker *w, const letter *x, const space_value *v, const expr_id divisor[2]) {
+  if (!e->opt.prune) return true;
+  if (v->count == 0 || !expr_may_contribute (w->pool[0], v->expr[0])) return false;
+  return !(divisor && x->flat && w->n_pools > 1) || expr_may_contribute (w->pool[1], divisor[1]);
 }
 
 /* Whether a node's first derivation is a division. */
 static bool quotient (const enumeration *e, const space *s, int i) {
+  if (s->node[i].tensor >= 0) return e->tensor[s->node[i].tensor].quotient;
   return s->node[i].first >= 0 && e->alphabet[s->derivation[s->node[i].first].letter].op.kind == MUGRAPH_OP_DIV;
 }
+
+static space_value value_of (const node *n) { return (space_value){{n->expr[0], n->expr[1]}, n->count}; }
 
 /* Tries one operator on nodes a and b (-1: unary). */
 static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, int b) {
@@ -162,11 +187,13 @@ static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, 
   n.least_ops = s->node[a].least_ops;
   if (b >= 0 && s->node[b].least_ops > n.least_ops) n.least_ops = s->node[b].least_ops;
   n.least_ops++;
-  space_value values[2] = {{s->node[a].expr, s->node[a].count}, {b >= 0 ? s->node[b].expr : EXPR_UNKNOWN, 1}};
+  space_value values[2] = {value_of (&s->node[a])};
+  if (b >= 0) values[1] = value_of (&s->node[b]);
   const mugraph_shape *shapes[2] = {&type[0]->shape, b >= 0 ? &type[1]->shape : NULL};
   space_value value = space_expr (w, x, &op, shapes, values, s->config.loop ? WITNESS_EXTENT : 1, type[0]->loops);
-  n.expr = value.expr, n.count = value.count;
-  if (e->opt.prune && (value.count == 0 || !expr_may_contribute (w->pool, n.expr))) {
+  memcpy (n.expr, value.expr, sizeof n.expr);
+  n.count = value.count;
+  if (!space_may_stay (e, w, x, &value, op.kind == MUGRAPH_OP_DIV ? values[1].expr : NULL)) {
     w->stats.pruned++;
     return;
   }
@@ -176,7 +203,7 @@ static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, 
   const residue *in[2] = {s->node[a].value, b >= 0 ? s->node[b].value : NULL};
   evaluate (e, &op, type, in, &n.type, n.value);
   n.hash = value_hash (n.value, volume) ^ hash_type (&n.type);
-  n.expr_hash = expr_hash (w->pool, n.expr);
+  n.expr_hash = expr_hash (w->pool[0], n.expr[0]);
   uint32_t slot = 0;
   int i = find (w, s, n.hash, &slot);
   if (i >= 0) {
@@ -209,20 +236,22 @@ static void load_tile (enumeration *e, const node *n, const int at[TILE_AXES], r
 
 static void add_leaf (enumeration *e, worker *w, space *s, node *n) {
   static const int origin[TILE_AXES] = {0};
+  space_value v;
   n->saved = -1, n->first = n->last = -1;
   n->value = allocate (e, s, (size_t) tile_volume (&n->type));
   if (!n->value) return;
   if (n->tensor >= 0) {
     load_tile (e, n, origin, n->value);
-    n->expr = space_tensor_expr (e, w, n->tensor);
-    n->count = e->tensor[n->tensor].count;
+    v = space_tensor_expr (e, w, n->tensor);
     n->type.moment = e->tensor[n->tensor].moment;
   } else {
     mugraph_op op = {.kind = MUGRAPH_OP_CONST, .c = {e->constant[n->constant]}};
     value_of_op (&op, e->seed, NULL, NULL, &n->type.shape, n->value);
-    n->expr = expr_constant (w->pool, e->constant[n->constant]);
+    v = space_constant_expr (w, e->constant[n->constant]);
   }
-  n->expr_hash = expr_hash (w->pool, n->expr);
+  memcpy (n->expr, v.expr, sizeof n->expr);
+  n->count = v.count;
+  n->expr_hash = expr_hash (w->pool[0], n->expr[0]);
   n->hash = value_hash (n->value, tile_volume (&n->type)) ^ hash_type (&n->type);
   uint32_t slot = 0;
   if (find (w, s, n->hash, &slot) < 0) add_node (e, w, s, n, slot);
@@ -308,6 +337,7 @@ space *space_close (enumeration *e, int me, const tile_config *config, int stage
   }
   for (int i = 0; i < s->n_nodes; i++)
     if (s->node[i].first >= 0) s->node[i].saved = (int16_t) saved_tensor (e, s, &s->node[i], last);
+  if (last) space_drop_values (e, s); /* nothing new is to be told apart */
   return s;
 }
 

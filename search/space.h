@@ -38,7 +38,7 @@ typedef struct {
   int16_t saved;       /* the tensor that saving it makes, or -1 */
   uint8_t least_ops;   /* a lower bound of the operators that it takes */
   int32_t count;       /* moment: elements that the mean is over */
-  expr_id expr;        /* in the pool of the worker that closed the space; of a moment: what is squared */
+  expr_id expr[2];     /* in the pools of the worker that closed the space; of a moment: what is squared */
   uint64_t expr_hash;
   uint64_t hash;       /* of type and values */
   residue *value;      /* a tile for each iteration where it loops, else one; gone after the stage */
@@ -78,6 +78,7 @@ typedef struct {
   uint8_t stage;    /* of its first producer; 0: an input or a constant */
   uint8_t graphs;   /* graph-defined kernels before it, at least */
   bool output;      /* of the program */
+  bool quotient;    /* its first producer divides */
   int16_t input;    /* of the program, or -1 */
   int16_t constant; /* or -1 */
   int n_producers, capacity;
@@ -94,11 +95,14 @@ typedef struct {
 
 /* Only this worker touches its own. */
 typedef struct {
-  expr_pool *pool;
+  /* the first pool's targets are the program's outputs; the second one's, its divisors (none: no second pool): as long
+     as no divisor is a quotient, what one divides by is a part of a divisor of the program */
+  int n_pools;
+  expr_pool *pool[2];
   int n_roots;      /* sizes of the program's root mean squares */
   int64_t root[8];
   search_stats stats;
-  expr_id *expr;   /* of tensors; EXPR_UNKNOWN: not asked yet, known[] tells */
+  expr_id (*expr)[2]; /* of tensors, where known[] says so */
   bool *known;
   int capacity;
   uint32_t *table; /* hash table of the space at work: node + 1 */
@@ -175,18 +179,26 @@ bool space_poll (enumeration *, int me);
 /* Counts memory (may be negative); false when the bound would be passed: then the search halts. */
 bool space_account (enumeration *, double bytes);
 
-/* The expression of a tensor in a worker's pool. */
-expr_id space_tensor_expr (enumeration *, worker *, int t);
 
 /* The expression of an operator's result. Moments keep the expression of what is squared and the number of elements
    averaged (0: there is no use for it); the root mean square that ends them, like that of an rms_norm, is an opaque function of the argument:
    expanded squares would make every product of two terms a part of the program. */
 typedef struct {
-  expr_id expr;
+  expr_id expr[2]; /* in the worker's pools */
   int32_t count;
 } space_value;
 space_value space_expr (worker *, const letter *, const mugraph_op *, const mugraph_shape *const shape[],
                         const space_value in[], int32_t loop, bool varies);
+
+/* The expression of a tensor. */
+space_value space_tensor_expr (enumeration *, worker *, int t);
+space_value space_constant_expr (worker *, double);
+
+/* The root mean square that an rms_norm of x (shape s) divides by, in the second pool. */
+expr_id space_root_expr (worker *, const mugraph_op *, const mugraph_shape *s, expr_id x);
+
+/* Whether pruning lets a result stay. divisor: of a division, or NULL. */
+bool space_may_stay (const enumeration *, worker *, const letter *, const space_value *, const expr_id divisor[2]);
 
 /* Closes a space over the tensors of lower stages. last: only the program's outputs count as saved. */
 space *space_close (enumeration *, int me, const tile_config *, int stage, bool last);

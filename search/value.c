@@ -2,6 +2,7 @@
 
 #include "../verify/field.h"
 
+#include <stdlib.h>
 #include <string.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -38,6 +39,35 @@ static residue neg (residue a) {
 static residue invert (residue a) {
   return (residue){field_power (a.p, FIELD_P - 2, FIELD_P), a.q == VALUE_NONE ? a.q : field_power (a.q, FIELD_Q - 2, FIELD_Q)};
 }
+
+enum { BATCH = 256 };
+
+/* Inverses of n elements, one exponentiation each BATCH (Montgomery's trick: invert the product, peel off factors). */
+static void invert_all (int64_t n, const residue *a, residue *out) {
+  for (int64_t at = 0; at < n; at += BATCH) {
+    int m = n - at < BATCH ? (int) (n - at) : BATCH;
+    residue before[BATCH], product = {1, 1};
+    for (int i = 0; i < m; i++) { /* zeros stand aside */
+      residue v = a[at + i];
+      before[i] = product;
+      product.p = v.p ? field_mul_p (product.p, v.p) : product.p;
+      product.q = v.q && v.q != VALUE_NONE ? field_mul_q (product.q, v.q) : product.q;
+    }
+    product = invert (product);
+    for (int i = m - 1; i >= 0; i--) {
+      residue v = a[at + i], *to = &out[at + i];
+      to->p = v.p ? field_mul_p (product.p, before[i].p) : 0;
+      if (v.p) product.p = field_mul_p (product.p, v.p);
+      if (v.q == VALUE_NONE || !v.q) {
+        to->q = v.q;
+        continue;
+      }
+      to->q = field_mul_q (product.q, before[i].q);
+      product.q = field_mul_q (product.q, v.q);
+    }
+  }
+}
+
 static residue whole (int64_t n) { return (residue){(uint32_t) (n % FIELD_P), (uint32_t) (n % FIELD_Q)}; }
 
 static residue from_hash (uint64_t h) { return (residue){field_draw_p (h), field_draw_q (h)}; }
@@ -72,7 +102,6 @@ static residue binary (const mugraph_op *op, uint64_t key, residue a, residue b)
   case MUGRAPH_OP_ADD: return add (a, b);
   case MUGRAPH_OP_SUB: return add (a, neg (b));
   case MUGRAPH_OP_MUL: return mul (a, b);
-  case MUGRAPH_OP_DIV: return mul (a, invert (b));
   default: return keyed (key, (residue){(uint32_t) field_hash (a.p, a.q), (uint32_t) field_hash (b.p, b.q)});
   }
 }
@@ -90,6 +119,17 @@ static void strides (const mugraph_shape *s, int n, int64_t stride[MUGRAPH_DIMS]
 
 static void eval_binary (const mugraph_op *op, uint64_t seed, const mugraph_shape *const shape[], const residue *const in[],
                          const mugraph_shape *os, residue *out) {
+  if (op->kind == MUGRAPH_OP_DIV) { /* times the inverses */
+    int64_t size = mugraph_volume (shape[1]);
+    residue few[BATCH], *inverse = size > BATCH ? malloc ((size_t) size * sizeof *inverse) : few;
+    if (!inverse) return;
+    invert_all (size, in[1], inverse);
+    mugraph_op times = *op;
+    times.kind = MUGRAPH_OP_MUL;
+    eval_binary (&times, seed, shape, (const residue *[]){in[0], inverse}, os, out);
+    if (inverse != few) free (inverse);
+    return;
+  }
   int n = os->n_dims;
   int64_t sa[MUGRAPH_DIMS], sb[MUGRAPH_DIMS];
   uint64_t key = key_of (op, op->kind, seed);
@@ -100,11 +140,7 @@ static void eval_binary (const mugraph_op *op, uint64_t seed, const mugraph_shap
   for (int64_t r = 0; r < rows; r++) {
     int64_t a = 0, b = 0;
     for (int d = 0; d < n - 1; d++) a += at[d] * sa[d], b += at[d] * sb[d];
-    if (op->kind == MUGRAPH_OP_DIV && !sb[n - 1]) { /* one inverse a row */
-      residue inverse = invert (in[1][b]);
-      for (int32_t i = 0; i < os->dim[n - 1]; i++) *out++ = mul (in[0][a + i * sa[n - 1]], inverse);
-    } else
-      for (int32_t i = 0; i < os->dim[n - 1]; i++) *out++ = binary (op, key, in[0][a + i * sa[n - 1]], in[1][b + i * sb[n - 1]]);
+    for (int32_t i = 0; i < os->dim[n - 1]; i++) *out++ = binary (op, key, in[0][a + i * sa[n - 1]], in[1][b + i * sb[n - 1]]);
     for (int d = n - 2; d >= 0 && ++at[d] == os->dim[d]; d--) at[d] = 0;
   }
 }
@@ -173,8 +209,8 @@ static void scale (int64_t n, residue factor, residue *out) {
 }
 
 /* sqrt (sum / count + epsilon), as a random function of the mean: equal to sqrt of a mean where epsilon is 0. */
-static residue root_of_mean (const mugraph_op *op, uint64_t seed, residue sum, int64_t count) {
-  residue mean = mul (sum, invert (whole (count)));
+static residue root_of_mean (const mugraph_op *op, uint64_t seed, residue sum, residue inverse_count) {
+  residue mean = mul (sum, inverse_count);
   if (op->c[0] != 0) mean = add (mean, from_hash (field_hash (seed, bits_of (op->c[0]))));
   mugraph_op root = {.kind = MUGRAPH_OP_SQRT};
   return keyed (key_of (&root, MUGRAPH_OP_SQRT, seed), mean);
@@ -182,6 +218,7 @@ static residue root_of_mean (const mugraph_op *op, uint64_t seed, residue sum, i
 
 static void eval_reduce (const mugraph_op *op, uint64_t seed, const mugraph_shape *s, const residue *in, residue *out) {
   around x = split_at (s, op->dim);
+  residue per;
   switch ((mugraph_op_kind) op->kind) {
   case MUGRAPH_OP_SUM: sum_to (s, op->dim, 1, false, in, out, false); break;
   case MUGRAPH_OP_MEAN:
@@ -190,14 +227,15 @@ static void eval_reduce (const mugraph_op *op, uint64_t seed, const mugraph_shap
     break;
   case MUGRAPH_OP_SUM_TO: sum_to (s, op->dim, op->width, false, in, out, false); break;
   case MUGRAPH_OP_RMS_NORM:
+    per = invert (whole (x.n));
     for (int64_t o = 0; o < x.outer; o++)
       for (int64_t i = 0; i < x.inner; i++) {
-        residue sum = {0, 0};
+        residue sum = {0, 0}, inverse;
         for (int64_t r = 0; r < x.n; r++) {
           residue v = in[(o * x.n + r) * x.inner + i];
           sum = add (sum, mul (v, v));
         }
-        residue inverse = invert (root_of_mean (op, seed, sum, x.n));
+        inverse = invert (root_of_mean (op, seed, sum, per));
         for (int64_t r = 0; r < x.n; r++) out[(o * x.n + r) * x.inner + i] = mul (in[(o * x.n + r) * x.inner + i], inverse);
       }
     break;
@@ -263,10 +301,11 @@ void value_accumulate (const mugraph_op *op, uint64_t seed, int loop, const mugr
   int last = s->n_dims - 1;
   int64_t width = os->dim[last];
   for (int l = 0; l < loop; l++, in += n) sum_to (s, last, width, op->kind == MUGRAPH_OP_ACCUM_RMS, in, out, l > 0);
-  int64_t count = (int64_t) s->dim[last] * loop;
-  if (op->kind == MUGRAPH_OP_ACCUM_MEAN) scale (m, invert (whole (count)), out);
+  residue per = {1, 1};
+  if (op->kind == MUGRAPH_OP_ACCUM_MEAN || op->kind == MUGRAPH_OP_ACCUM_RMS) per = invert (whole ((int64_t) s->dim[last] * loop));
+  if (op->kind == MUGRAPH_OP_ACCUM_MEAN) scale (m, per, out);
   if (op->kind == MUGRAPH_OP_ACCUM_RMS)
-    for (int64_t i = 0; i < m; i++) out[i] = root_of_mean (op, seed, out[i], count);
+    for (int64_t i = 0; i < m; i++) out[i] = root_of_mean (op, seed, out[i], per);
 }
 
 void value_box (const mugraph_shape *tensor, const int32_t first[MUGRAPH_DIMS], const mugraph_shape *tile, residue *whole_tensor,
