@@ -358,7 +358,8 @@ static bool infer_saver (const mugraph_block *b, mugraph_op *op, mugraph_shape *
 bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], int *n_out, mugraph_shape out[],
                           mugraph_error *e) {
   bool looped[MUGRAPH_BLOCK_OPS]; /* may differ from one iteration to the next */
-  mugraph_error why;
+  mugraph_error buffer, *why = e ? &buffer : NULL; /* nothing is formatted for those who do not ask */
+  buffer.text[0] = 0;
   *n_out = 0;
   int64_t blocks = 1;
   for (int g = 0; g < 3; g++) {
@@ -398,17 +399,17 @@ bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], 
       return mugraph_fail (e, "operator %d: %s mixes a value of the loop with the result of an accumulator", i, TEXT (op));
     if (op->kind == MUGRAPH_OP_INPUT) {
       if (op->in[0] >= n_in) return mugraph_fail (e, "operator %d: iterates over input %d, the kernel has %d", i, op->in[0], n_in);
-      if (!mugraph_infer_iterator (op, &in[op->in[0]], b->grid, b->loop, &op->shape, op->split, &why))
-        return mugraph_fail (e, "operator %d: %s", i, why.text);
+      if (!mugraph_infer_iterator (op, &in[op->in[0]], b->grid, b->loop, &op->shape, op->split, why))
+        return mugraph_fail (e, "operator %d: %s", i, buffer.text);
       loops = op->fmap >= 0 && b->loop > 1;
     } else if (op->kind == MUGRAPH_OP_OUTPUT) {
       if (loops && b->loop > 1) return mugraph_fail (e, "operator %d: saves a value of the loop; accumulate it first", i);
       if (*n_out >= MUGRAPH_FANOUT) return mugraph_fail (e, "more than %d savers in a block graph", MUGRAPH_FANOUT);
-      if (!infer_saver (b, op, &out[(*n_out)++], &why)) return mugraph_fail (e, "operator %d: %s", i, why.text);
+      if (!infer_saver (b, op, &out[(*n_out)++], why)) return mugraph_fail (e, "operator %d: %s", i, buffer.text);
       after = true;
     } else {
-      if (!mugraph_infer_op (op, shapes, &op->shape, &why) || !infer_splits (b, op, &why))
-        return mugraph_fail (e, "operator %d: %s", i, why.text);
+      if (!mugraph_infer_op (op, shapes, &op->shape, why) || !infer_splits (b, op, why))
+        return mugraph_fail (e, "operator %d: %s", i, buffer.text);
     }
     op->after_loop = after;
     looped[i] = loops;
