@@ -42,6 +42,27 @@ void cuda_print (cuda_text *t, const char *format, ...) {
   va_end (list);
 }
 
+void cuda_print_indented (cuda_text *t, const char *code) {
+  int depth = 1;
+  bool open = false; /* the statement goes on in the next line */
+  while (*code) {
+    while (*code == ' ') code++;
+    int n = (int) strcspn (code, "\n"), inner = depth;
+    for (int i = 0; i < n && code[i] == '}'; i++) inner--;
+    bool directive = *code == '#', comment = !strncmp (code, "//", 2);
+    int indent = directive || !n ? 0 : 2 * (inner < 0 ? 0 : inner) + (open && inner == depth ? 4 : 0);
+    cuda_print (t, "%*s%.*s\n", indent, "", n, code);
+    for (int i = 0; i < n && !directive && strncmp (code + i, "//", 2); i++) {
+      if (code[i] == '"')
+        while (++i < n && code[i] != '"') i += code[i] == '\\';
+      else
+        depth += (code[i] == '{') - (code[i] == '}');
+    }
+    if (!directive && !comment) open = n && !strchr (";{}:,(", code[n - 1]);
+    code += n + (code[n] == '\n');
+  }
+}
+
 void cuda_text_free (cuda_text *t) {
   free (t->data);
   *t = (cuda_text){0};

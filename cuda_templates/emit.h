@@ -16,6 +16,9 @@ typedef struct {
 void cuda_print (cuda_text *, const char *format, ...) __attribute__ ((format (printf, 2, 3)));
 void cuda_text_free (cuda_text *);
 
+/* Appends the body of a function, its closing brace included, with every line indented by its depth in braces. */
+void cuda_print_indented (cuda_text *, const char *code);
+
 /* ---- one emission ---- */
 
 enum { CUDA_TEMPLATES = 8 };

@@ -181,20 +181,21 @@ static void emit_matmul (generator *w, int k) {
 
 bool cuda_emit_predefined (cuda_emitter *e, int k, mugraph_error *error) {
   const mugraph_op *op = &e->g->op[k];
-  generator w = {.e = e, .text = &e->body, .op = op, .out = &e->tensor[op->out[0]]};
+  cuda_text body = {0};
+  generator w = {.e = e, .text = &body, .op = op, .out = &e->tensor[op->out[0]]};
   for (int i = 0; i < op->n_in && i < 2; i++) {
     w.in[i] = &e->tensor[op->in[i]];
     cuda_aligned (&w.in[i]->shape, w.dim[i], w.stride[i]);
   }
   cuda_aligned (&w.out->shape, w.result, w.out_stride);
   switch (mugraph_op_table[op->kind].klass) {
-  case MUGRAPH_MATMUL: emit_matmul (&w, k); return true;
+  case MUGRAPH_MATMUL: emit_matmul (&w, k); break;
   case MUGRAPH_REDUCE:
     if (op->kind == MUGRAPH_OP_RMS_NORM)
       emit_rows (&w, k);
     else
       emit_reduction (&w, k);
-    return true;
+    break;
   case MUGRAPH_UNARY:
   case MUGRAPH_BINARY:
   case MUGRAPH_LAYOUT:
@@ -203,10 +204,13 @@ bool cuda_emit_predefined (cuda_emitter *e, int k, mugraph_error *error) {
       emit_rows (&w, k);
     else
       emit_elements (&w, k);
-    return true;
+    break;
   case MUGRAPH_SAVER:
   case MUGRAPH_CUSTOM:
-  case MUGRAPH_ACCUM: break;
+  case MUGRAPH_ACCUM: return mugraph_fail (error, "kernel operator %d: %s is not a pre-defined kernel", k, mugraph_op_table[op->kind].text);
   }
-  return mugraph_fail (error, "kernel operator %d: %s is not a pre-defined kernel", k, mugraph_op_table[op->kind].text);
+  cuda_print_indented (&e->body, body.data ? body.data : "");
+  e->body.failed |= body.failed;
+  cuda_text_free (&body);
+  return true;
 }
