@@ -10,7 +10,7 @@ static const double LOADED_LATENCY = 1.0e-6; /* of device memory near full bandw
 static const double L2_LATENCY = 0.6e-6;    /* of L2 under load */
 static const double BARRIER = 0.08e-6;      /* a reduction over the threads of a block, its barrier included */
 static const double COMBINE = 0.25e-6;      /* partial sums of the warps, through shared memory */
-static const double CLUSTER = 0.35e-6;      /* two barriers of a cluster and remote shared memory between them */
+static const double CLUSTER = 0.5e-6;       /* two barriers of a cluster and remote shared memory between them */
 static const double UNPIPELINED = 0.55e-6;  /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
 static const double FIXED_SMEM = 1024;      /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;         /* of L2 that one call may count on */
@@ -153,8 +153,9 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   t.sfu = p->sfu_ops / d->sfu * uneven;
   t.fp32 = 2 * p->fp32_flops / d->fp32 * uneven; /* counted one a result; half the rate of fused multiply-adds */
 
-  t.latency = FIRST_BYTES + reductions_of (b, false) * BARRIER;
-  if (cluster > 1) t.latency += CLUSTER;
+  int exchanges = reductions_of (b, false);
+  t.latency = FIRST_BYTES + exchanges * BARRIER;
+  if (cluster > 1) t.latency += p->backend == MUGRAPH_BACKEND_ROWS ? exchanges * CLUSTER : CLUSTER;
   if (p->backend == MUGRAPH_BACKEND_STREAM) t.latency += COMBINE;
   double turns = ceil (t.waves);
   if (p->backend == MUGRAPH_BACKEND_GENERIC || p->backend == MUGRAPH_BACKEND_AUTO) {

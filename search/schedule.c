@@ -14,6 +14,7 @@ enum {
   ROUNDS = 4,      /* of refinement */
   AXES = 4,        /* grid x, y, z and the loop */
   LOOP = 3,
+  SMALL_TILE = 8,  /* of an axis that has more */
   MAX_BLOCKS = 1 << 16,
   MAX_GRID_YZ = 65535
 };
@@ -249,35 +250,51 @@ static bool try_choice (tuner *t, choice c) {
   return true;
 }
 
-/* Every combination of coarse extents, the launch parameters left to the planner. When there are too many, only those
-   near the wanted number of blocks. */
+typedef struct {
+  int32_t extent[3];
+  float score;
+} combination;
+
+static int compare_combinations (const void *x, const void *y) {
+  const combination *a = x, *b = y;
+  if (a->score != b->score) return a->score < b->score ? -1 : 1;
+  return memcmp (a->extent, b->extent, sizeof a->extent); /* the same order everywhere */
+}
+
+/* Combinations of coarse extents, the launch parameters left to the planner: those first that make about two blocks an SM of
+   tiles that are not tiny. */
 static void try_coarse (tuner *t, const choice *start, int budget) {
-  int limit = t->plans + budget;
+  static const int32_t loops[] = {64, 256, 16, 1 << 28};
   int32_t value[3][SCHEDULE_EXTENTS];
-  int n[3], stride = 1;
+  int n[3], count = 0, limit = t->plans + budget;
   for (int a = 0; a < 3; a++) {
     n[a] = t->size[a] ? schedule_extents (t->size[a], 0, t->device, value[a]) : 1;
     if (!t->size[a]) value[a][0] = start->extent[a];
   }
-  static const int32_t loops[] = {64, 256, 16, 1 << 28};
-  int64_t all = (int64_t) n[0] * n[1] * n[2] * 2;
-  while (all / stride > budget) stride++;
-  int64_t count = 0;
+  combination *all = malloc ((size_t) n[0] * (size_t) n[1] * (size_t) n[2] * sizeof *all);
+  if (!all) return;
   for (int x = 0; x < n[0]; x++)
     for (int y = 0; y < n[1]; y++)
       for (int z = 0; z < n[2]; z++) {
-        choice c = *start;
-        c.extent[0] = value[0][x], c.extent[1] = value[1][y], c.extent[2] = value[2][z];
-        int64_t blocks = (int64_t) c.extent[0] * c.extent[1] * c.extent[2];
-        bool sensible = blocks >= t->device->sms / 4 && blocks <= 8 * t->device->sms;
-        if (!sensible && count++ % stride) continue;
-        int32_t walks = walked (t, c.extent);
-        for (size_t l = 0; l < (walks ? sizeof loops / sizeof *loops : 1); l++) {
-          if (l > 1 && !sensible) break;
-          c.extent[LOOP] = walks ? ceil_div (walks, loops[l] < walks ? loops[l] : walks) : start->extent[LOOP];
-          if (!try_choice (t, c) || t->plans > limit) return;
-        }
+        combination c = {.extent = {value[0][x], value[1][y], value[2][z]}};
+        double blocks = (double) c.extent[0] * c.extent[1] * c.extent[2];
+        c.score = (float) fabs (log2 (blocks / (1.5 * t->device->sms)));
+        for (int a = 0; a < 3; a++)
+          if (t->size[a] >= SMALL_TILE && t->size[a] / c.extent[a] < SMALL_TILE) c.score += 1;
+        all[count++] = c;
       }
+  qsort (all, (size_t) count, sizeof *all, compare_combinations);
+  for (int i = 0; i < count && t->plans < limit; i++) {
+    choice c = *start;
+    memcpy (c.extent, all[i].extent, sizeof all[i].extent);
+    int32_t walks = walked (t, c.extent);
+    size_t tried = !walks ? 1 : i < count / 4 ? sizeof loops / sizeof *loops : 2;
+    for (size_t l = 0; l < tried && t->plans < limit; l++) {
+      c.extent[LOOP] = walks ? ceil_div (walks, loops[l] < walks ? loops[l] : walks) : start->extent[LOOP];
+      try_choice (t, c);
+    }
+  }
+  free (all);
 }
 
 /* Every parameter of a choice to each of its values, and each extent together with the split of its loop. */
