@@ -103,9 +103,14 @@ static int compare_letters (const void *x, const void *y) {
   return a->moment != b->moment ? a->moment - b->moment : memcmp (a->op.c, b->op.c, sizeof a->op.c);
 }
 
-static bool divisor_is_quotient (const mugraph *g, int t) {
-  for (int i = 0; i < g->n_ops; i++)
-    if (g->op[i].out[0] == t) return g->op[i].kind == MUGRAPH_OP_DIV;
+/* Whether the program divides by a quotient, or multiplies by or divides what it divides by: then graphs may too. */
+static bool divisor_is_used (const mugraph *g, int divisor) {
+  for (int i = 0; i < g->n_ops; i++) {
+    const mugraph_op *op = &g->op[i];
+    if (op->out[0] == divisor && op->kind == MUGRAPH_OP_DIV) return true;
+    if ((op->kind == MUGRAPH_OP_DIV || op->kind == MUGRAPH_OP_MUL) && op->in[0] == divisor) return true;
+    if (op->kind == MUGRAPH_OP_MUL && op->in[1] == divisor) return true;
+  }
   return false;
 }
 
@@ -121,7 +126,7 @@ static void make_alphabet (enumeration *e) {
       continue;
     }
     add_letter (e, op->kind, op->c, true, false, false);
-    if (op->kind == MUGRAPH_OP_DIV) nested |= divisor_is_quotient (&e->w.program, op->in[1]);
+    if (op->kind == MUGRAPH_OP_DIV) nested |= divisor_is_used (&e->w.program, op->in[1]);
     for (size_t k = 0; k < sizeof companions / sizeof *companions; k++) {
       if (companions[k].kind != op->kind) continue;
       for (const uint8_t *b = companions[k].brings; *b; b++)
@@ -131,7 +136,10 @@ static void make_alphabet (enumeration *e) {
     }
   }
   for (size_t k = 0; k < sizeof summers; k++) add_letter (e, summers[k], none, false, summers[k] != MUGRAPH_OP_ACCUM, false);
-  for (int i = 0; i < e->n_letters; i++) e->alphabet[i].flat = e->alphabet[i].op.kind == MUGRAPH_OP_DIV && !nested;
+  for (int i = 0; i < e->n_letters; i++) {
+    int kind = e->alphabet[i].op.kind;
+    e->alphabet[i].flat = (kind == MUGRAPH_OP_DIV || kind == MUGRAPH_OP_MUL) && !nested;
+  }
   qsort (e->alphabet, (size_t) e->n_letters, sizeof *e->alphabet, compare_letters);
 }
 
@@ -321,7 +329,7 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
     memcpy (type[k].label, x[k]->label, sizeof type[k].label);
     type[k].moment = x[k]->moment;
   }
-  if (e->alphabet[l].flat && (a == b || x[1]->quotient)) return;
+  if (op.kind == MUGRAPH_OP_DIV && e->alphabet[l].flat && (a == b || x[1]->quotient)) return;
   if (!tile_of_op (&e->w, &op, e->alphabet[l].moment, types, &out, &width_class)) return;
   w->stats.states++;
   if (last) { /* only the program's outputs are worth the evaluation */
@@ -332,6 +340,7 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
   space_value in[2];
   const mugraph_shape *shape[2] = {&type[0].shape, &type[1].shape};
   for (int k = 0; k < op.n_in; k++) in[k] = space_tensor_expr (e, w, k ? b : a);
+  if (e->alphabet[l].flat && (space_divides (w, &in[0]) || (op.kind == MUGRAPH_OP_MUL && space_divides (w, &in[1])))) return;
   space_value result = space_expr (w, &e->alphabet[l], &op, shape, in, 1, false);
   if (!space_may_stay (e, w, &e->alphabet[l], &result, op.kind == MUGRAPH_OP_DIV ? in[1].expr : NULL)) {
     w->stats.pruned++;

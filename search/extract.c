@@ -34,6 +34,13 @@ static int position (const reading *r, int i) {
   return -1;
 }
 
+/* Whether a tile with the same values is there already: it would be computed or read twice. */
+static bool repeats (const reading *r, const node *n) {
+  for (int k = 0; k < r->n; k++)
+    if (r->s->node[r->node[k]].value_hash == n->value_hash) return true;
+  return false;
+}
+
 static int arity (const reading *r, const derivation *d) { return r->e->alphabet[d->letter].op.n_in; }
 
 /* Whether to is among what from is computed from by the choices so far. */
@@ -98,7 +105,7 @@ static void choose (reading *r) {
       const node *in = &r->s->node[d->in[j]];
       if (reaches (r, d->in[j], r->node[open])) fits = false;
       else if (position (r, d->in[j]) < 0) {
-        fits = r->n < SPACE_TILES && (is_leaf (in) || ++r->n_ops <= r->e->opt.block_ops);
+        fits = r->n < SPACE_TILES && !repeats (r, in) && (is_leaf (in) || ++r->n_ops <= r->e->opt.block_ops);
         if (fits) {
           r->node[r->n] = d->in[j];
           r->choice[r->n++] = -1;

@@ -68,6 +68,14 @@ static uint64_t hash_type (const tile_type *t) {
 
 static int64_t tile_volume (const tile_type *t) { return mugraph_volume (&t->shape) * (t->loops ? WITNESS_EXTENT : 1); }
 
+static void hash_node (node *n) {
+  uint64_t values = value_hash (n->value, tile_volume (&n->type));
+  tile_type splits = {.shape = n->type.shape, .moment = n->type.moment, .part_axes = n->type.part_axes};
+  memcpy (splits.label, n->type.label, sizeof splits.label);
+  n->hash = values ^ hash_type (&n->type);
+  n->value_hash = values ^ hash_type (&splits);
+}
+
 /* The node with these values, or the slot where it belongs. */
 static int find (const worker *w, const space *s, uint64_t hash, uint32_t *slot) {
   uint32_t i = (uint32_t) hash & (TABLE - 1);
@@ -158,6 +166,8 @@ space_value space_constant_expr (worker *w, double c) {
   return out;
 }
 
+bool space_divides (const worker *w, const space_value *v) { return w->n_pools > 1 && expr_target (w->pool[1], v->expr[1]) >= 0; }
+
 bool space_may_stay (const enumeration *e, worker *w, const letter *x, const space_value *v, const expr_id divisor[2]) {
   if (!e->opt.prune) return true;
   if (v->count == 0 || !expr_may_contribute (w->pool[0], v->expr[0])) return false;
@@ -181,7 +191,7 @@ static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, 
   node n = {.tensor = -1, .constant = -1, .saved = -1, .first = -1, .last = -1};
   uint8_t width_class;
   if (x->parts_only && dim >= 0 && !(type[0]->label[dim] & TILE_PARTS)) return;
-  if (x->flat && (a == b || quotient (e, s, b))) return;
+  if (x->flat && op.kind == MUGRAPH_OP_DIV && (a == b || quotient (e, s, b))) return;
   if (!tile_of_op (&e->w, &op, x->moment, type, &n.type, &width_class)) return;
   w->stats.states++;
   n.least_ops = s->node[a].least_ops;
@@ -189,6 +199,7 @@ static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, 
   n.least_ops++;
   space_value values[2] = {value_of (&s->node[a])};
   if (b >= 0) values[1] = value_of (&s->node[b]);
+  if (x->flat && (space_divides (w, &values[0]) || (op.kind == MUGRAPH_OP_MUL && space_divides (w, &values[1])))) return;
   const mugraph_shape *shapes[2] = {&type[0]->shape, b >= 0 ? &type[1]->shape : NULL};
   space_value value = space_expr (w, x, &op, shapes, values, s->config.loop ? WITNESS_EXTENT : 1, type[0]->loops);
   memcpy (n.expr, value.expr, sizeof n.expr);
@@ -202,7 +213,7 @@ static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, 
   if (!n.value) return;
   const residue *in[2] = {s->node[a].value, b >= 0 ? s->node[b].value : NULL};
   evaluate (e, &op, type, in, &n.type, n.value);
-  n.hash = value_hash (n.value, volume) ^ hash_type (&n.type);
+  hash_node (&n);
   n.expr_hash = expr_hash (w->pool[0], n.expr[0]);
   uint32_t slot = 0;
   int i = find (w, s, n.hash, &slot);
@@ -252,7 +263,7 @@ static void add_leaf (enumeration *e, worker *w, space *s, node *n) {
   memcpy (n->expr, v.expr, sizeof n->expr);
   n->count = v.count;
   n->expr_hash = expr_hash (w->pool[0], n->expr[0]);
-  n->hash = value_hash (n->value, tile_volume (&n->type)) ^ hash_type (&n->type);
+  hash_node (n);
   uint32_t slot = 0;
   if (find (w, s, n->hash, &slot) < 0) add_node (e, w, s, n, slot);
 }

@@ -41,6 +41,7 @@ typedef struct {
   expr_id expr[2];     /* in the pools of the worker that closed the space; of a moment: what is squared */
   uint64_t expr_hash;
   uint64_t hash;       /* of type and values */
+  uint64_t value_hash; /* of splits and values: the same whether in the loop or after it */
   residue *value;      /* a tile for each iteration where it loops, else one; gone after the stage */
   int32_t first, last; /* derivations; the first one reads nodes with smaller numbers only */
 } node;
@@ -90,7 +91,7 @@ typedef struct {
   bool kernel;   /* the program has it: also a pre-defined kernel */
   bool parts_only; /* sums of partial sums only */
   bool moment;     /* as a part of a root mean square */
-  bool flat;       /* div: the divisor must not be a quotient itself */
+  bool flat;       /* mul, div: no factor or numerator is a divisor of the program; nor is a divisor a quotient */
 } letter;
 
 /* Only this worker touches its own. */
@@ -196,6 +197,9 @@ space_value space_constant_expr (worker *, double);
 
 /* The root mean square that an rms_norm of x (shape s) divides by, in the second pool. */
 expr_id space_root_expr (worker *, const mugraph_op *, const mugraph_shape *s, expr_id x);
+
+/* Whether this is what the program divides by somewhere. */
+bool space_divides (const worker *, const space_value *);
 
 /* Whether pruning lets a result stay. divisor: of a division, or NULL. */
 bool space_may_stay (const enumeration *, worker *, const letter *, const space_value *, const expr_id divisor[2]);
