@@ -166,8 +166,17 @@ dist:
 	$(call variant,dist) LDFLAGS='-Wl,--disable-new-dtags,-rpath,$$$$ORIGIN/lib:$$$$ORIGIN/../lib' build-dist/msearch build-dist/bench/kernels
 	tools/dist.sh build-dist/msearch $(VERSION)
 
+# Hand-built and random µGraphs on a GPU. They link neither libz3 nor libcjson, so they run where those are missing.
+GPU_TESTS := $(BUILD)/tests/gpu_test $(BUILD)/tests/gpu_random
+$(GPU_TESTS): %: %.o $(foreach r,cuda_templates verify mugraph,$(call archive,$(r)))
+	$(CC) $(LDFLAGS) $^ -lxxhash -ldl -lm -lpthread -o $@
+
 ## gpu-check: on a machine with a GPU, run and compare all workloads at b = 1, 8, 16, and sanitize every kernel
-gpu-check: msearch
+gpu-check: msearch $(GPU_TESTS)
+	$(BUILD)/tests/gpu_test
+	$(BUILD)/tests/gpu_test --pdl
+	$(BUILD)/tests/gpu_test --backend 1
+	$(BUILD)/tests/gpu_random
 	tools/gpu-check.sh
 
 ## clean: remove what was built
