@@ -110,6 +110,8 @@ cJSON *cli_report_json (const cli_session *);
 char *cli_count (double, char buffer[40]);
 /* "Q 16x256x64, K 16x64x4096 -> O 16x256x64" */
 char *cli_signature (const mugraph *, char *buffer, size_t size);
+/* ", backend 2 warps 16": what of the schedules is not the default */
+char *cli_schedule (const mugraph *, char *buffer, size_t size);
 int cli_kernels (const mugraph *);
 
 #endif

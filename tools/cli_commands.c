@@ -243,8 +243,12 @@ static void print_records (FILE *out, const mugraph_file *f) {
     cli_label (out, names[k]);
     const char *separator = "";
     for (const cJSON *m = records[k]->child; m; m = m->next) {
-      char *text = cJSON_PrintUnformatted (m);
-      fprintf (out, "%s%s %s", separator, m->string, text ? text : "?");
+      char *text = cJSON_IsNumber (m) ? NULL : cJSON_PrintUnformatted (m);
+      fprintf (out, "%s%s ", separator, m->string);
+      if (text)
+        fputs (text, out);
+      else
+        fprintf (out, m->valuedouble < 1e15 && m->valuedouble == (double) m->valueint ? "%.0f" : "%.4g", m->valuedouble);
       separator = ", ";
       free (text);
     }
@@ -267,7 +271,8 @@ static void print_file (FILE *out, const mugraph_file *f, const cli *c) {
       double us = mugraph_record_number (d, "best_us", mugraph_record_number (d, "cold_us", -1));
       if (us >= 0) fprintf (out, "%8.2f us on %s, ", us, d->string);
     }
-    fprintf (out, "%s\n", mugraph_summary (&m->graph, line, sizeof line));
+    fputs (mugraph_summary (&m->graph, line, sizeof line), out);
+    fprintf (out, "%s\n", cli_schedule (&m->graph, line, sizeof line));
   }
   if (f->n) {
     fprintf (out, "\nµGraph %d:\n", c->index);
@@ -275,9 +280,16 @@ static void print_file (FILE *out, const mugraph_file *f, const cli *c) {
   }
 }
 
-/* Loads a file of either format and checks --index. */
+/* Loads a file of either format and checks --index. A workload stands for the file that its search saved. */
 static bool load_indexed (const cli *c, mugraph_file *f, mugraph_error *e) {
-  if (!mugraph_file_load_any (c->subject, f, e)) return false;
+  const mugraph_workload *w = access (c->subject, F_OK) ? mugraph_workload_find (c->subject) : NULL;
+  char path[200];
+  if (w) {
+    int b = c->batch ? c->batch : 1;
+    snprintf (path, sizeof path, CLI_FOLDER "/%s_bs%d.json", w->stem, b);
+    if (access (path, F_OK)) return mugraph_fail (e, "%s: nothing is saved for %s at b = %d: search first, msearch %s -b %d", path, w->name, b, w->name, b);
+  }
+  if (!mugraph_file_load_any (w ? path : c->subject, f, e)) return false;
   if (c->index < f->n || (!f->n && !c->index)) return true;
   mugraph_fail (e, "%s: has %d µGraphs, no number %d", c->subject, f->n, c->index);
   mugraph_file_free (f);

@@ -37,6 +37,22 @@ char *cli_signature (const mugraph *g, char *buffer, size_t size) {
   return buffer;
 }
 
+char *cli_schedule (const mugraph *g, char *buffer, size_t size) {
+  mugraph_sched d;
+  size_t n = 0;
+  buffer[0] = 0;
+  mugraph_sched_default (&d);
+  for (int b = 0; b < g->n_blocks; b++) {
+    const mugraph_sched *s = &g->block[b].sched;
+    if (b && n < size) n += (size_t) snprintf (buffer + n, size - n, ";");
+#define SCHED(name, def, low, high, help)                                                                              \
+  if (s->name != d.name && n < size) n += (size_t) snprintf (buffer + n, size - n, "%s %s %d", n ? "" : ",", #name, s->name);
+#include "../mugraph/sched.def"
+#undef SCHED
+  }
+  return buffer;
+}
+
 int cli_kernels (const mugraph *g) {
   int n = 0;
   for (int i = 0; i < g->n_ops; i++) n += g->op[i].kind != MUGRAPH_OP_CONST;
@@ -128,7 +144,8 @@ static void report_best (FILE *out, const cli_session *s) {
     char line[200];
     if (i == s->best) continue;
     cli_label (out, "");
-    fprintf (out, "%3d  %8.2f us  %s\n", i, s->file.saved[i].cost_us, mugraph_summary (&s->file.saved[i].graph, line, sizeof line));
+    fprintf (out, "%3d  %8.2f us  %s", i, s->file.saved[i].cost_us, mugraph_summary (&s->file.saved[i].graph, line, sizeof line));
+    fprintf (out, "%s\n", cli_schedule (&s->file.saved[i].graph, line, sizeof line));
   }
 }
 
