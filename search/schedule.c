@@ -51,7 +51,7 @@ int schedule_extents (int32_t size, int64_t others, const mugraph_device *d, int
   return n;
 }
 
-static const int16_t splits[] = {1, 2, 4, 8, 16}, warps[] = {0, 1, 2, 4, 8, 16, 32}, stages[] = {0, 1, 2, 3, 4, 6, 8};
+static const int16_t splits[] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16}, warps[] = {0, 1, 2, 4, 8, 16, 32}, stages[] = {0, 1, 2, 3, 4, 6, 8};
 static const int16_t swaps[] = {0, 1, 2}, tile_ms[] = {0, 16, 32, 64}, tile_ns[] = {0, 8, 16, 32, 64, 128};
 static const int16_t backends[] = {MUGRAPH_BACKEND_AUTO, MUGRAPH_BACKEND_GENERIC, MUGRAPH_BACKEND_STREAM,
                                    MUGRAPH_BACKEND_CHAIN, MUGRAPH_BACKEND_ROWS};
@@ -85,11 +85,13 @@ typedef struct {
   int kernel;
   cost_caches caches;
   int32_t size[AXES];       /* elements that each axis splits; 0: unused or not to be changed */
+  bool leading[AXES];       /* of matrices side by side, not of their rows or columns */
   choice *best;             /* KEPT, cheapest first */
   int n_best;
   uint64_t *seen;           /* hashes of choices tried; open addressing */
   int n_seen, seen_slots;
   int plans, max_plans;
+  double last;              /* cost of the last choice tried */
 } tuner;
 
 static mugraph_block *block_of (tuner *t) { return &t->graph.block[t->graph.op[t->kernel].block]; }
@@ -101,12 +103,15 @@ static void find_axes (tuner *t) {
   const mugraph_op *kernel = &t->graph.op[t->kernel];
   bool fixed[3] = {false};
   memset (t->size, 0, sizeof t->size);
+  for (int a = 0; a < 3; a++) t->leading[a] = true;
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *o = &b->op[i];
     for (int a = 0; a < 3; a++) {
       if (o->kind == MUGRAPH_OP_OUTPUT && o->map[a] < 0) fixed[a] = true;
       if (o->kind != MUGRAPH_OP_INPUT || o->map[a] < 0) continue;
-      int32_t size = t->graph.tensor[kernel->in[o->in[0]]].shape.dim[o->map[a]];
+      const mugraph_shape *data = &t->graph.tensor[kernel->in[o->in[0]]].shape;
+      int32_t size = data->dim[o->map[a]];
+      t->leading[a] &= o->map[a] < data->n_dims - 2;
       if (t->size[a] && t->size[a] != size) fixed[a] = true;
       t->size[a] = size;
     }
@@ -246,23 +251,27 @@ static bool try_choice (tuner *t, choice c) {
     for (int i = 0; i < n_out; i++) t->graph.tensor[op->out[i]].shape = kept[i];
   }
   *b = before;
+  t->last = c.cost;
   if (isfinite (c.cost)) keep (t, &c);
   return true;
 }
 
 typedef struct {
   int32_t extent[3];
+  int16_t split;
   float score;
 } combination;
 
 static int compare_combinations (const void *x, const void *y) {
   const combination *a = x, *b = y;
   if (a->score != b->score) return a->score < b->score ? -1 : 1;
+  if (a->split != b->split) return a->split - b->split;
   return memcmp (a->extent, b->extent, sizeof a->extent); /* the same order everywhere */
 }
 
-/* Combinations of coarse extents, the launch parameters left to the planner: those first that make about two blocks an SM of
-   tiles that are not tiny. */
+/* Combinations of coarse extents, the launch parameters left to the planner: those first that make one or two blocks an
+   SM of tiles that are not tiny, and of one matrix where there are several. Where the tiles are too few, clusters that share
+   the loop make up for it; with and without take turns. */
 static void try_coarse (tuner *t, const choice *start, int budget) {
   static const int32_t loops[] = {64, 256, 16, 1 << 28};
   int32_t value[3][SCHEDULE_EXTENTS];
@@ -271,7 +280,7 @@ static void try_coarse (tuner *t, const choice *start, int budget) {
     n[a] = t->size[a] ? schedule_extents (t->size[a], 0, t->device, value[a]) : 1;
     if (!t->size[a]) value[a][0] = start->extent[a];
   }
-  combination *all = malloc ((size_t) n[0] * (size_t) n[1] * (size_t) n[2] * sizeof *all);
+  combination *all = malloc (2 * (size_t) n[0] * (size_t) n[1] * (size_t) n[2] * sizeof *all);
   if (!all) return;
   for (int x = 0; x < n[0]; x++)
     for (int y = 0; y < n[1]; y++)
@@ -279,19 +288,35 @@ static void try_coarse (tuner *t, const choice *start, int budget) {
         combination c = {.extent = {value[0][x], value[1][y], value[2][z]}};
         double blocks = (double) c.extent[0] * c.extent[1] * c.extent[2];
         c.score = (float) fabs (log2 (blocks / (1.5 * t->device->sms)));
-        for (int a = 0; a < 3; a++)
-          if (t->size[a] >= SMALL_TILE && t->size[a] / c.extent[a] < SMALL_TILE) c.score += 1;
+        for (int a = 0; a < 3; a++) {
+          if (!t->size[a]) continue;
+          double tile = (double) t->size[a] / c.extent[a];
+          c.score += t->leading[a] ? (float) log2 (tile) : t->size[a] >= SMALL_TILE && tile < SMALL_TILE;
+        }
+        c.split = 1;
+        all[count++] = c;
+        int most = 1;
+        for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
+          if (blocks * splits[i] <= 0.93 * t->device->sms) most = splits[i]; /* clusters do not fill all SMs */
+        if (most == 1 || t->device->arch < 90) continue;
+        c.score += (float) (0.3 + fabs (log2 (blocks * most / (1.5 * t->device->sms))) - fabs (log2 (blocks / (1.5 * t->device->sms))));
+        c.split = (int16_t) most;
         all[count++] = c;
       }
+  qsort (all, (size_t) count, sizeof *all, compare_combinations);
+  for (int i = 0, rank[2] = {0, 0}; i < count; i++) all[i].score = (float) rank[all[i].split > 1]++;
   qsort (all, (size_t) count, sizeof *all, compare_combinations);
   for (int i = 0; i < count && t->plans < limit; i++) {
     choice c = *start;
     memcpy (c.extent, all[i].extent, sizeof all[i].extent);
+    c.sched.split = all[i].split;
     int32_t walks = walked (t, c.extent);
     size_t tried = !walks ? 1 : i < count / 4 ? sizeof loops / sizeof *loops : 2;
     for (size_t l = 0; l < tried && t->plans < limit; l++) {
       c.extent[LOOP] = walks ? ceil_div (walks, loops[l] < walks ? loops[l] : walks) : start->extent[LOOP];
+      double before = t->last;
       try_choice (t, c);
+      if (l == 1 && t->last == before) break; /* a generator that cuts the loop itself */
     }
   }
   free (all);

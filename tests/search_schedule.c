@@ -107,7 +107,7 @@ static void test_schedules_compute_the_same (void **state) {
 static void test_partial_results_grow (void **state) {
   (void) state;
   ok (build_attention (&g, 2, 256, 64, 4096, 1, 1, 1, &error));
-  schedules (h100, 8);
+  schedules (mugraph_device_find ("a100"), 8); /* has no clusters that could share the loop */
   const mugraph *best = &found[0].graph;
   int32_t parts = best->block[0].grid[2];
   assert_true (parts > 4 && best->block[0].grid[0] * best->block[0].grid[1] * parts >= 64);
