@@ -96,22 +96,9 @@ typedef struct {
   void *out[2][MUGRAPH_OUTPUTS];
 } comparison;
 
-/* One draw of the inputs. EVAL_DONE: *difference tells whether some output differs, and r->reason which. */
-static eval_status draw_once (comparison *c, const verify_options *o, eval_options *run, int trial, bool *different, verify_report *r) {
-  eval_arena arena;
-  eval_value inputs[MUGRAPH_INPUTS];
-  eval_arena_init (&arena, NULL, 0);
-  eval_status status = EVAL_MEMORY;
-  if (draw_inputs (c->graph[0], c->need, run->key, run->threads, &arena, inputs)) {
-    status = EVAL_DONE;
-    for (int side = 0; side < 2 && status == EVAL_DONE; side++) {
-      run->stable = side && o->stable && c->stable.any ? &c->stable : NULL;
-      status = eval_run (&c->plan[side], run, inputs, c->out[side], &arena);
-    }
-  }
-  eval_arena_free (&arena);
-  *different = false;
-  for (int k = 0; status == EVAL_DONE && k < c->graph[0]->n_outputs; k++) {
+/* Whether some output of the candidate differs from the program's: r->reason says which. */
+static bool tell_difference (const comparison *c, int trial, verify_report *r) {
+  for (int k = 0; k < c->graph[0]->n_outputs; k++) {
     const mugraph_shape *s = &c->graph[0]->tensor[c->graph[0]->output[k]].shape;
     int64_t n = mugraph_volume (s), e = 0, others = 0;
     const uint32_t *a = c->out[0][k], *b = c->out[1][k];
@@ -126,9 +113,26 @@ static eval_status draw_once (comparison *c, const verify_options *o, eval_optio
     char text[64];
     conclude (r, VERIFY_DIFFERENT, "output %d%s differs at %lld of %lld elements, first at %s: %u and %u mod p (trial %d)", k, name, (long long) others,
               (long long) n, shape_text (&at, text), a[e], b[e], trial);
-    *different = true;
-    break;
+    return true;
   }
+  return false;
+}
+
+/* One draw of the inputs. EVAL_DONE: *difference tells whether some output differs. */
+static eval_status draw_once (comparison *c, const verify_options *o, eval_options *run, int trial, bool *different, verify_report *r) {
+  eval_arena arena;
+  eval_value inputs[MUGRAPH_INPUTS];
+  eval_arena_init (&arena, NULL, 0);
+  eval_status status = EVAL_MEMORY;
+  if (draw_inputs (c->graph[0], c->need, run->key, run->threads, &arena, inputs)) {
+    status = EVAL_DONE;
+    for (int side = 0; side < 2 && status == EVAL_DONE; side++) {
+      run->stable = side && o->stable && c->stable.any ? &c->stable : NULL;
+      status = eval_run (&c->plan[side], run, inputs, c->out[side], &arena);
+    }
+  }
+  eval_arena_free (&arena);
+  *different = status == EVAL_DONE && tell_difference (c, trial, r);
   return status;
 }
 
@@ -158,8 +162,14 @@ static void compare (comparison *c, const verify_options *o, verify_report *r) {
   r->verdict = VERIFY_EQUIVALENT;
 }
 
-void verify_equivalent (const mugraph *program, const mugraph *candidate, const verify_options *options, verify_report *r) {
-  double begin = omp_get_wtime ();
+static void free_comparison (comparison *c) {
+  for (int side = 0; c && side < 2; side++)
+    for (int k = 0; k < MUGRAPH_OUTPUTS; k++) free (c->out[side][k]);
+  free (c);
+}
+
+/* Everything that a comparison needs, or NULL with the reason in r. */
+static comparison *prepare (const mugraph *program, const mugraph *candidate, const verify_options *options, verify_report *r) {
   *r = (verify_report){.verdict = VERIFY_UNKNOWN, .p = FIELD_P, .q = FIELD_Q, .error_bound = 1};
   comparison *c = calloc (1, sizeof *c);
   char why[256];
@@ -181,11 +191,78 @@ void verify_equivalent (const mugraph *program, const mugraph *candidate, const 
     }
   }
   if (ok && options->stable) mugraph_analyse_stable (candidate, &c->stable);
-  if (ok) compare (c, options, r);
-  for (int side = 0; c && side < 2; side++)
-    for (int k = 0; k < MUGRAPH_OUTPUTS; k++) free (c->out[side][k]);
-  free (c);
+  if (ok) return c;
+  free_comparison (c);
+  return NULL;
+}
+
+void verify_equivalent (const mugraph *program, const mugraph *candidate, const verify_options *options, verify_report *r) {
+  double begin = omp_get_wtime ();
+  comparison *c = prepare (program, candidate, options, r);
+  if (c) compare (c, options, r);
+  free_comparison (c);
   r->seconds = omp_get_wtime () - begin;
+}
+
+/* One trial of all candidates that are still equal, on one draw, the program evaluated once. False: ask for each alone. */
+static bool trial_of_all (int n, comparison *const c[], const uint8_t need[], const verify_options *o, eval_options *run, int trial,
+                          const int trials[], verify_report r[]) {
+  eval_arena arena;
+  eval_value inputs[MUGRAPH_INPUTS];
+  int first = 0;
+  while (first < n && !c[first]) first++;
+  if (first == n) return true;
+  eval_arena_init (&arena, NULL, 0);
+  run->key = field_hash (o->seed, (uint64_t) trial * VERIFY_DRAWS);
+  run->stable = NULL;
+  bool ok = draw_inputs (c[first]->graph[0], need, run->key, run->threads, &arena, inputs) &&
+            eval_run (&c[first]->plan[0], run, inputs, c[first]->out[0], &arena) == EVAL_DONE;
+  for (int i = first; ok && i < n; i++) {
+    if (!c[i] || trial >= trials[i] || r[i].verdict == VERIFY_DIFFERENT) continue;
+    double begin = omp_get_wtime ();
+    eval_arena own;
+    eval_arena_init (&own, NULL, 0);
+    run->stable = o->stable && c[i]->stable.any ? &c[i]->stable : NULL;
+    ok = eval_run (&c[i]->plan[1], run, inputs, c[i]->out[1], &own) == EVAL_DONE;
+    eval_arena_free (&own);
+    for (int k = 0; ok && i != first && k < c[i]->graph[0]->n_outputs; k++)
+      memcpy (c[i]->out[0][k], c[first]->out[0][k], (size_t) mugraph_volume (&c[i]->graph[0]->tensor[c[i]->graph[0]->output[k]].shape) * sizeof (uint32_t));
+    if (ok && tell_difference (c[i], trial, &r[i])) r[i].error_bound = 0;
+    r[i].trials += ok;
+    r[i].seconds += omp_get_wtime () - begin;
+  }
+  eval_arena_free (&arena);
+  return ok;
+}
+
+void verify_equivalent_each (const mugraph *program, int n, const mugraph *const candidate[], const int trials[],
+                             const verify_options *options, verify_report r[]) {
+  double begin = omp_get_wtime ();
+  comparison **c = calloc ((size_t) n + 1, sizeof *c);
+  uint8_t need[MUGRAPH_INPUTS] = {0};
+  int most = 0;
+  bool ok = c != NULL;
+  eval_options run = {.threads = threads_of (options->threads), .deadline = options->time_limit > 0 ? begin + options->time_limit : 0};
+  for (int i = 0; ok && i < n; i++) {
+    if (!(c[i] = prepare (program, candidate[i], options, &r[i]))) continue;
+    for (int k = 0; k < program->n_inputs; k++) need[k] |= c[i]->need[k];
+    if (trials[i] > most) most = trials[i];
+  }
+  for (int trial = 0; ok && trial < most; trial++) ok = trial_of_all (n, c, need, options, &run, trial, trials, r);
+  for (int i = 0; i < n; i++) {
+    if (!ok) { /* some draw was unlucky, or memory is short: one by one */
+      verify_options own = *options;
+      own.trials = trials[i];
+      verify_equivalent (program, candidate[i], &own, &r[i]);
+    } else if (c[i] && r[i].verdict != VERIFY_DIFFERENT) {
+      double per_trial = verify_bound (program, candidate[i]);
+      r[i].error_bound = 1;
+      for (int t = 0; t < r[i].trials; t++) r[i].error_bound *= per_trial;
+      r[i].verdict = VERIFY_EQUIVALENT;
+    }
+    if (c) free_comparison (c[i]);
+  }
+  free (c);
 }
 
 /* ---- fingerprints ---- */

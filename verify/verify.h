@@ -42,6 +42,11 @@ void verify_options_default (verify_options *);
 /* Compares two graphs whose inputs correspond by position (same shapes) and outputs too. */
 void verify_equivalent (const mugraph *program, const mugraph *candidate, const verify_options *, verify_report *);
 
+/* The same for n candidates of one program, trials[i] trials of candidate i: each draw, and the program's value there, is
+   made once for all of them. */
+void verify_equivalent_each (const mugraph *program, int n, const mugraph *const candidate[], const int trials[],
+                             const verify_options *, verify_report report[]);
+
 /* The 64-bit fingerprint of every output of a graph at the inputs drawn from seed; equal for equivalent graphs.
    For the search: many candidates against one program at the witness shape. False when there is no value. */
 bool verify_fingerprint (const mugraph *, uint64_t seed, uint64_t out[MUGRAPH_OUTPUTS]);
