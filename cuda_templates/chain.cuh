@@ -1,0 +1,607 @@
+// Chained matmuls, O = f (A B1) B2 summed over a loop that walks columns of B1 and rows of B2: scores, exponentials and
+// the result stay in registers. P, printed by emit_chain.c, has the shapes, the tiling and the elementwise parts:
+//   type                 of A, B1 and B2, 16 bits wide
+//   D, DV                the contracted extent of the first matmul, columns of the second
+//   LOOP, RAGGED         the loop's extent in one block, and whether a tile of NT may be cut by its end
+//   WM, WN, NT, S, ST    warpgroups along rows and along the loop, columns of B1 a tile, blocks that share the loop, stages
+//   STABLE, PLAIN        exponentials are taken of exponent () minus a running maximum of the row; nothing else is multiplied or summed
+//   STATS, DEGREE, degree (k, f)   sums along the row; the power of the row's scale that O and sum k carry, as a factor
+//   FIXED, fixed ()      values a row that do not change over the loop
+//   exponent (s, fix)    in powers of 2; plain: linear in s and growing
+//   element (s, e, fix, x)         the operand of the second matmul for score s and exponential e; adds to the sums x
+//   B1_MAP, B2_MAP, B2_NORM, b1 (x), b2 (x, b2_factor (mean square of the row))   elementwise changes of B1 and B2
+//   finish (context, row, column, o, o of the next column, sums)      what follows the loop; writes the outputs
+//
+// A warpgroup owns 64 rows; WM of them stand along the rows, WN take turns at the tiles of the loop; the S blocks of a
+// cluster share the loop. A thread holds rows g and g + 8 of its warp's 16 (g = lane / 4) and columns 2 t, 2 t + 1 of
+// every 8 (t = lane % 4): the accumulator fragment of one matmul is the operand fragment of the next.
+//
+// A tile in shared memory: rows of 128 bytes (64 columns), the 16-byte unit u of row r at u ^ r % 8; a tile of more
+// columns is several of those one after the other. It is what the copy engine writes, wgmma and ldmatrix read.
+
+template <class P> struct chain_shape {
+  static constexpr int groups = P::WM * P::WN, threads = 128 * groups;
+  static constexpr int steps = (P::D + 15) / 16;                       // of the first contraction
+  static constexpr int chunks = (P::DV + 7) / 8, blocks = (P::DV + 63) / 64; // 8, 64 columns of the result
+  static constexpr int b1_bytes = steps * 16 * P::NT * 2, b2_bytes = P::NT * 128 * blocks, stage = b1_bytes + b2_bytes;
+  static constexpr int mine = (chunks + P::WN - 1) / P::WN;            // chunks that a warpgroup goes on with after the loop
+  static constexpr int quads = (mine + 3) / 4;                         // of them, 16 bytes a thread each
+  static constexpr int units = P::WN * quads * 4;                      // 16-byte units of a partial row
+  static constexpr int row_bytes = units * 16 + 64;                    // rows g and g + 1 in other banks
+  static constexpr int aux = P::WN + 1 + P::STATS;                     // beside it: scales, maximum, sums
+  static constexpr int share = (P::WM * 64 + P::S - 1) / P::S;         // rows that a block of the cluster finishes
+  static constexpr int cells = P::WN > 1 ? 4 * chunks + 2 + 2 * P::STATS : 0;
+  static constexpr int at_partial = P::ST * stage;
+  static constexpr int at_aux = at_partial + P::S * share * row_bytes;
+  static constexpr int at_cells = (at_aux + P::S * share * aux * 4 + 15) / 16 * 16;
+  static constexpr int at_barriers = at_cells + groups * cells * 512;
+  static constexpr int bytes = at_barriers + 8 * (3 * P::ST + 1);
+};
+
+// Registers that an asynchronous instruction may be reading or writing: nothing moves across.
+template <int N> MS_DEVICE void ms_keep (float (&r)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; i++) asm volatile ("" : "+f"(r[i])::"memory");
+}
+template <int N> MS_DEVICE void ms_keep (unsigned (&r)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; i++) asm volatile ("" : "+r"(r[i])::"memory");
+}
+
+template <class T> MS_DEVICE unsigned chain_max2 (unsigned a, unsigned b);
+template <> MS_DEVICE unsigned chain_max2<ms_f16> (unsigned a, unsigned b) {
+  unsigned y;
+  asm ("max.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+}
+template <> MS_DEVICE unsigned chain_max2<ms_bf16> (unsigned a, unsigned b) {
+  unsigned y;
+  asm ("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+}
+template <class T> MS_DEVICE float chain_low (unsigned x) { T y; y.bits = (unsigned short) x; return ms_float (y); }
+template <class T> MS_DEVICE float chain_high (unsigned x) { T y; y.bits = (unsigned short) (x >> 16); return ms_float (y); }
+MS_DEVICE float chain_quad_sum (float x) {
+  x += __shfl_xor_sync (0xffffffffu, x, 1);
+  return x + __shfl_xor_sync (0xffffffffu, x, 2);
+}
+MS_DEVICE float chain_quad_max (float x) {
+  x = fmaxf (x, __shfl_xor_sync (0xffffffffu, x, 1));
+  return fmaxf (x, __shfl_xor_sync (0xffffffffu, x, 2));
+}
+template <int degree> MS_DEVICE float chain_power (float x) {
+  float y = 1.0f;
+#pragma unroll
+  for (int i = 0; i < degree; i++) y *= x;
+  return y;
+}
+
+// Sums of squares of rows g and g + 8.
+template <class T, int N> MS_DEVICE void chain_squares (const unsigned (&a)[N][4], float (&y)[2]) {
+  y[0] = y[1] = 0.0f;
+#pragma unroll
+  for (int k = 0; k < N; k++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      const float low = chain_low<T> (a[k][e]), high = chain_high<T> (a[k][e]);
+      y[e & 1] += low * low + high * high;
+    }
+  y[0] = chain_quad_sum (y[0]);
+  y[1] = chain_quad_sum (y[1]);
+}
+
+// Rows g and g + 8 of a warp's 16 as operand fragments. Rows beyond `rows` and columns beyond D are zero.
+template <class P> MS_DEVICE void chain_load_a (unsigned (&a)[chain_shape<P>::steps][4], const typename P::type *from, int row, int rows) {
+  const int t = threadIdx.x & 3;
+#pragma unroll
+  for (int k = 0; k < chain_shape<P>::steps; k++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      const int r = row + (e & 1) * 8, c = k * 16 + (e >> 1) * 8 + 2 * t;
+      const typename P::type *p = from + (long long) r * P::D + c;
+      a[k][e] = 0;
+      if (r < rows && c < P::D) {
+        if constexpr (P::D % 2 == 0) asm volatile ("ld.global.nc.b32 %0, [%1];" : "=r"(a[k][e]) : "l"(p));
+        else a[k][e] = p[0].bits | (c + 1 < P::D ? (unsigned) p[1].bits << 16 : 0u);
+      }
+    }
+}
+
+// The operand of the second matmul from the scores of one tile, and what is summed along the rows. first: nothing has been
+// accumulated yet; cut: only columns below `valid` exist.
+template <class P>
+MS_DEVICE void chain_operand (float (&s)[P::NT / 2], float (&o)[chain_shape<P>::chunks * 4], unsigned (&p)[P::NT / 16][4], float (&m)[2],
+                              float (&sum)[2][P::STATS > 0 ? P::STATS : 1], const float (&fix)[2][P::FIXED > 0 ? P::FIXED : 1], bool first, bool cut, int valid) {
+  typedef chain_shape<P> L;
+  typedef typename P::type T;
+  constexpr int NT = P::NT, STATS = P::STATS;
+  const int t = threadIdx.x & 3;
+  if constexpr (P::STABLE) {
+    if (P::PLAIN && cut) {
+#pragma unroll
+      for (int c = 0; c < NT / 2; c++) if ((c >> 2) * 8 + 2 * t + (c & 1) >= valid) s[c] = -MS_INF;
+    }
+    // The exact maximum, and everything accumulated brought to it.
+    auto raise = [&] () {
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        float top = m[h];
+#pragma unroll
+        for (int c = 0; c < NT / 8; c++)
+#pragma unroll
+          for (int e = 0; e < 2; e++)
+            if (P::PLAIN || !cut || c * 8 + 2 * t + e < valid) top = fmaxf (top, P::exponent (s[4 * c + 2 * h + e], fix[h]));
+        top = chain_quad_max (top);
+        const float f = ms_exp2 (m[h] - top);
+        m[h] = top;
+#pragma unroll
+        for (int k = 0; k < STATS; k++) sum[h][k] *= P::degree (k, f);
+#pragma unroll
+        for (int c = 0; c < L::chunks; c++) o[4 * c + 2 * h] *= chain_power<P::DEGREE> (f), o[4 * c + 2 * h + 1] *= chain_power<P::DEGREE> (f);
+      }
+      ms_keep (s); // or the products above would be kept for what follows, in registers that do not exist
+    };
+    float x[2][STATS > 0 ? STATS : 1];
+    // Whether an exponential came out large: then the maximum is raised. One that is a little too small does no harm.
+    auto exponentials = [&] () {
+      unsigned top2 = 0;
+      float top = 0.0f;
+#pragma unroll
+      for (int k = 0; k < STATS; k++) x[0][k] = x[1][k] = 0.0f;
+#pragma unroll
+      for (int c = 0; c < NT / 8; c++) {
+        float v[4];
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const float y = ms_exp2 (P::exponent (s[4 * c + e], fix[e >> 1]) - m[e >> 1]);
+          if (P::PLAIN || !cut || c * 8 + 2 * t + (e & 1) < valid) {
+            v[e] = P::element (s[4 * c + e], y, fix[e >> 1], x[e >> 1]);
+            if (!P::PLAIN) top = fmaxf (top, y);
+          } else v[e] = 0.0f;
+        }
+        p[c / 2][c % 2 * 2] = ms_pack<T> (v[0], v[1]);
+        p[c / 2][c % 2 * 2 + 1] = ms_pack<T> (v[2], v[3]);
+        if (P::PLAIN) top2 = chain_max2<T> (top2, chain_max2<T> (p[c / 2][c % 2 * 2], p[c / 2][c % 2 * 2 + 1]));
+      }
+      if (P::PLAIN) top = fmaxf (chain_low<T> (top2), chain_high<T> (top2));
+      return __any_sync (0xffffffffu, top > 256.0f);
+    };
+    if (first) raise ();
+    const bool high = exponentials ();
+    ms_keep (s);
+    if (high) {
+      raise ();
+      exponentials ();
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+#pragma unroll
+      for (int k = 0; k < STATS; k++) sum[h][k] += x[h][k];
+  } else {
+#pragma unroll
+    for (int c = 0; c < NT / 8; c++) {
+      float v[4];
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        v[e] = 0.0f;
+        if (!cut || c * 8 + 2 * t + (e & 1) < valid) v[e] = P::element (s[4 * c + e], 0.0f, fix[e >> 1], sum[e >> 1]);
+      }
+      p[c / 2][c % 2 * 2] = ms_pack<T> (v[0], v[1]);
+      p[c / 2][c % 2 * 2 + 1] = ms_pack<T> (v[2], v[3]);
+    }
+  }
+}
+
+// B1 and B2 of one stage changed in place, by 128 threads; two threads have a row of B2. Rows of B2 from `valid` on are zero.
+template <class P> MS_DEVICE void chain_prepare (unsigned char *stage, int valid) {
+  typedef typename P::type T;
+  typedef chain_shape<P> L;
+  const int tid = threadIdx.x & 127;
+  if constexpr (P::B1_MAP) {
+    for (int u = tid; u < L::b1_bytes / 16; u += 128) {
+      unsigned *x = (unsigned *) (stage + u * 16);
+#pragma unroll
+      for (int j = 0; j < 4; j++) x[j] = ms_pack<T> (P::b1 (chain_low<T> (x[j])), P::b1 (chain_high<T> (x[j])));
+    }
+  }
+  if constexpr (P::B2_MAP) {
+    const int half = tid & 1;
+#pragma unroll
+    for (int r = tid >> 1; r < P::NT; r += 64) {
+      unsigned char *row = stage + L::b1_bytes + r * 128;
+      float sum = 0.0f;
+      uint4 v[L::blocks][4];
+#pragma unroll
+      for (int c = 0; c < L::blocks; c++)
+#pragma unroll
+        for (int u = 0; u < 4; u++) {
+          v[c][u] = *(const uint4 *) (row + c * P::NT * 128 + (((half * 4 + u) ^ (r & 7)) << 4));
+          const unsigned w[4] = {v[c][u].x, v[c][u].y, v[c][u].z, v[c][u].w};
+#pragma unroll
+          for (int j = 0; j < 4 && P::B2_NORM; j++) {
+            const float low = chain_low<T> (w[j]), high = chain_high<T> (w[j]);
+            sum += low * low + high * high;
+          }
+        }
+      if (P::B2_NORM) sum += __shfl_xor_sync (0xffffffffu, sum, 1);
+      const float factor = P::b2_factor (sum / P::DV);
+      const bool present = !P::RAGGED || r < valid;
+      auto map = [&] (unsigned x) { return present ? ms_pack<T> (P::b2 (chain_low<T> (x), factor), P::b2 (chain_high<T> (x), factor)) : 0u; };
+#pragma unroll
+      for (int c = 0; c < L::blocks; c++)
+#pragma unroll
+        for (int u = 0; u < 4; u++)
+          *(uint4 *) (row + c * P::NT * 128 + (((half * 4 + u) ^ (r & 7)) << 4)) = make_uint4 (map (v[c][u].x), map (v[c][u].y), map (v[c][u].z), map (v[c][u].w));
+    }
+  }
+}
+
+#if __CUDA_ARCH__ >= 900
+// Brings together what the warpgroups of a block and the blocks of a cluster accumulated for the same rows, and finishes
+// the rows. Partial results travel as halves beside a scale a row: every element keeps 11 bits.
+template <class P>
+MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gathered, float (&o)[chain_shape<P>::chunks * 4], float (&m)[2],
+                             float (&sum)[2][P::STATS > 0 ? P::STATS : 1], int rows, int rank, const typename P::context &context) {
+  typedef chain_shape<P> L;
+  constexpr int WM = P::WM, WN = P::WN, S = P::S, STATS = P::STATS, mine = L::mine;
+  const int tid = threadIdx.x, lane = tid & 31, g = lane >> 2, t = lane & 3;
+  const int group = __shfl_sync (0xffffffffu, tid >> 7, 0), wm = group % WM, wn = group / WM;
+  float f[mine * 4];
+#pragma unroll
+  for (int v = 0; v < mine * 4; v++) f[v] = v < L::chunks * 4 ? o[v] : 0.0f;
+  if constexpr (WN > 1) { // warpgroup wn goes on with its share of the columns
+    float *cells = (float *) (smem + L::at_cells) + (tid & 127);
+    auto cell = [&] (int w, int v) -> float & { return cells[((wm + WM * w) * L::cells + v) * 128]; };
+#pragma unroll
+    for (int v = 0; v < L::chunks * 4; v++) if (v / (mine * 4) != wn) cell (wn, v) = o[v];
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      cell (wn, L::chunks * 4 + h) = m[h];
+#pragma unroll
+      for (int k = 0; k < STATS; k++) cell (wn, L::chunks * 4 + 2 + 2 * k + h) = sum[h][k];
+    }
+    __syncthreads ();
+    float top[2] = {m[0], m[1]}, factor[2] = {1.0f, 1.0f};
+    if (P::STABLE) {
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+#pragma unroll
+        for (int w = 0; w < WN; w++) top[h] = fmaxf (top[h], cell (w, L::chunks * 4 + h));
+        factor[h] = ms_exp2 (m[h] - top[h]);
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < mine * 4; v++) {
+      f[v] = 0.0f;
+#pragma unroll
+      for (int w = 0; w < WN; w++) if (w == wn && w * mine * 4 + v < L::chunks * 4) f[v] = o[w * mine * 4 + v];
+      f[v] *= chain_power<P::DEGREE> (factor[v >> 1 & 1]);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+#pragma unroll
+      for (int k = 0; k < STATS; k++) sum[h][k] *= P::degree (k, factor[h]);
+#pragma unroll
+    for (int w = 0; w < WN; w++) if (w != wn) {
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        factor[h] = P::STABLE ? ms_exp2 (cell (w, L::chunks * 4 + h) - top[h]) : 1.0f;
+#pragma unroll
+        for (int k = 0; k < STATS; k++) sum[h][k] += P::degree (k, factor[h]) * cell (w, L::chunks * 4 + 2 + 2 * k + h);
+      }
+#pragma unroll
+      for (int v = 0; v < mine * 4; v++)
+        if (wn * mine * 4 + v < L::chunks * 4) f[v] += chain_power<P::DEGREE> (factor[v >> 1 & 1]) * cell (w, wn * mine * 4 + v);
+    }
+    m[0] = top[0], m[1] = top[1];
+  }
+  if (S > 1) ms_cluster_wait (); // the others have initialised their barriers
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    float scale = 0.0f;
+#pragma unroll
+    for (int c = 0; c < mine; c++) scale = fmaxf (scale, fmaxf (fabsf (f[4 * c + 2 * h]), fabsf (f[4 * c + 2 * h + 1])));
+    scale = fmaxf (chain_quad_max (scale), 1e-30f);
+    const float inverse = 1.0f / scale;
+    const int row = wm * 64 + (tid >> 5 & 3) * 16 + g + 8 * h, owner = row / L::share, at = rank * L::share + row % L::share;
+    const unsigned to = ms_cluster_address (base, owner), barrier = to + (gathered - base);
+#pragma unroll
+    for (int q = 0; q < L::quads; q++) {
+      unsigned w[4];
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const int c = q * 4 + j;
+        w[j] = c < mine ? ms_pack<ms_f16> (f[4 * (c < mine ? c : 0) + 2 * h] * inverse, f[4 * (c < mine ? c : 0) + 2 * h + 1] * inverse) : 0;
+      }
+      ms_send (to + L::at_partial + at * L::row_bytes + ((wn * L::quads + q) * 4 + t) * 16, barrier, w[0], w[1], w[2], w[3]);
+    }
+    const unsigned beside = to + L::at_aux + at * L::aux * 4;
+    if (t == 0) ms_send (beside + 4 * wn, barrier, __float_as_int (scale));
+    if (wn == 0) {
+      if (t == 1) ms_send (beside + 4 * WN, barrier, __float_as_int (m[h]));
+#pragma unroll
+      for (int k = 0; k < STATS; k++) if (t == (k + 2) % 4) ms_send (beside + 4 * (WN + 1 + k), barrier, __float_as_int (sum[h][k]));
+    }
+  }
+  ms_barrier_wait (gathered, 0);
+  ms_wait_inputs (); // before anything is written to device memory
+
+  const int first = rank * L::share, some = min (min (L::share, WM * 64 - first), rows - first);
+  for (int e = tid; e < some * L::units; e += L::threads) {
+    const int r = e / L::units, u = e % L::units, w = u / (L::quads * 4);
+    float top = -MS_INF, acc[8] = {}, total[STATS > 0 ? STATS : 1] = {};
+    const float *aux = (const float *) (smem + L::at_aux) + r * L::aux;
+    if (P::STABLE)
+#pragma unroll
+      for (int k = 0; k < S; k++) top = fmaxf (top, aux[k * L::share * L::aux + WN]);
+#pragma unroll
+    for (int k = 0; k < S; k++) {
+      const float *x = aux + k * L::share * L::aux;
+      const float factor = P::STABLE ? ms_exp2 (x[WN] - top) : 1.0f, scale = x[w] * chain_power<P::DEGREE> (factor);
+#pragma unroll
+      for (int j = 0; j < STATS; j++) total[j] += x[WN + 1 + j] * P::degree (j, factor);
+      const uint4 v = *(const uint4 *) (smem + L::at_partial + (k * L::share + r) * L::row_bytes + u * 16);
+      const unsigned bits[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        acc[2 * j] += scale * chain_low<ms_f16> (bits[j]);
+        acc[2 * j + 1] += scale * chain_high<ms_f16> (bits[j]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int c = u / 4 % L::quads * 4 + j, column = (w * mine + c) * 8 + 2 * (u & 3);
+      if (c < mine && column < P::DV) P::finish (context, first + r, column, acc[2 * j], acc[2 * j + 1], total);
+    }
+  }
+}
+
+template <class P>
+MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int rows, const ms_tensor_map *b1, int z1, const ms_tensor_map *b2, int z2,
+                            int column, int start, int length, int rank, const typename P::context &context) {
+  typedef chain_shape<P> L;
+  typedef typename P::type T;
+  constexpr int NT = P::NT, ST = P::ST, WM = P::WM, WN = P::WN, S = P::S, STATS = P::STATS;
+  constexpr bool PREPARED = P::B1_MAP || P::B2_MAP;
+  constexpr int lag = PREPARED || ST < 3 * WN ? 1 : 2;
+  const int tid = threadIdx.x, lane = tid & 31, g = lane >> 2, t = lane & 3;
+  const int group = __shfl_sync (0xffffffffu, tid >> 7, 0), wm = WN > 1 ? group % WM : group, wn = WN > 1 ? group / WM : 0;
+  const int row = wm * 64 + (tid >> 5 & 3) * 16 + g;
+  const unsigned base = __shfl_sync (0xffffffffu, ms_shared_address (smem), 0);
+  const unsigned full = base + L::at_barriers, empty = full + 8 * ST, ready = empty + 8 * ST, gathered = ready + 8 * ST;
+
+  const int all = (length + NT - 1) / NT, first = (int) ((long long) all * rank / S), tiles = (int) ((long long) all * (rank + 1) / S) - first;
+  unsigned q[L::steps][4];
+  chain_load_a<P> (q, a, row, rows); // requested before the copies of B1 and B2, which would queue in front
+
+  auto copy = [&] (int i) {
+    const int slot = i % ST, x = start + (first + i) * NT;
+    const unsigned to = base + slot * L::stage, barrier = full + 8 * slot;
+    ms_barrier_expect (barrier, L::stage);
+#pragma unroll
+    for (int c = 0; c < NT; c += 64) ms_copy_box (to + c * L::steps * 32, b1, x + c, 0, z1, barrier);
+#pragma unroll
+    for (int c = 0; c < L::blocks; c++) ms_copy_box (to + L::b1_bytes + c * NT * 128, b2, column + c * 64, x, z2, barrier);
+  };
+  // Tile i is copied by one of the warpgroups that use it.
+  auto copy_share = [&] (int from, int to) {
+    for (int i = from + wn; i < to && i < tiles; i += WN)
+      if (i / WN % WM == wm) copy (i);
+  };
+  constexpr int early = ST < 4 || ST < 2 * WN ? ST : (4 + WN - 1) / WN * WN;
+  if (tid == 0) {
+    const int received = min (L::share, WM * 64 - rank * L::share);
+    for (int s = 0; s < ST; s++) {
+      ms_barrier_init (full + 8 * s, 1);
+      ms_barrier_init (empty + 8 * s, WM * 4);
+      ms_barrier_init (ready + 8 * s, 4);
+    }
+    ms_barrier_init (gathered, 1);
+    ms_barrier_init_fence ();
+    if (received > 0) ms_barrier_expect (gathered, S * received * (L::units * 16 + 4 * L::aux));
+    else ms_barrier_arrive (gathered);
+  }
+  __syncthreads ();
+  if (S > 1) ms_cluster_arrive ();
+  const bool leader = (tid & 127) == 0;
+  if (leader) copy_share (0, early);
+  ms_launch_dependents ();
+
+  float fix[2][P::FIXED > 0 ? P::FIXED : 1]; // per-row values that do not change over the loop
+  P::fixed (fix, q, row, rows, context);
+
+  // Rows of a tile of B2, or elements of B1, changed in place before any warpgroup multiplies by them.
+  auto prepare = [&] (int i) {
+    if constexpr (PREPARED) {
+      const int slot = i % ST;
+      ms_barrier_wait (full + 8 * slot, i / ST & 1);
+      chain_prepare<P> (smem + slot * L::stage, length - (first + i) * NT);
+      ms_fence_async ();
+      __syncwarp ();
+      if (lane == 0) ms_barrier_arrive (ready + 8 * slot);
+    }
+  };
+
+  float s[NT / 2], o[L::chunks * 4], m[2] = {-1e30f, -1e30f}, sum[2][STATS > 0 ? STATS : 1] = {};
+#pragma unroll
+  for (int i = 0; i < L::chunks * 4; i++) o[i] = 0.0f;
+  ms_keep (o);
+  auto scores = [&] (unsigned slot) {
+    const unsigned d = (base + slot * L::stage & 0x3ffff) >> 4;
+    ms_wgmma_fence ();
+    ms_wgmma<T, NT>::first (s, q[0], ms_columns (d, L::steps * 2048));
+#pragma unroll
+    for (int k = 1; k < L::steps; k++) ms_wgmma<T, NT>::add (s, q[k], ms_columns (d + k * 128, L::steps * 2048));
+  };
+
+  const int rounds = (tiles + WN - 1) / WN;
+  unsigned slot = wn, parity = 0;
+  if (PREPARED && wn + wm * WN < tiles) prepare (wn + wm * WN);
+  if (wn < tiles) {
+    ms_barrier_wait ((PREPARED ? ready : full) + 8 * slot, 0);
+    scores (slot);
+    ms_wgmma_commit ();
+  }
+  if (leader) copy_share (early, ST);
+#pragma unroll 1
+  for (int r = 0; r < rounds; r++) {
+    const int i = r * WN + wn;
+    if (WN > 1 && i >= tiles) break;
+    const bool more = i + WN < tiles;
+    unsigned next = slot + WN, next_parity = parity;
+    if (next >= ST) next -= ST, next_parity ^= 1;
+    const unsigned next_barrier = (PREPARED ? ready : full) + 8 * next;
+    ms_wgmma_wait ();
+    ms_keep (s);
+    ms_keep (o);
+    const bool there = more && ms_barrier_try (next_barrier, next_parity);
+    // What the last round read is free: tell, and refill, a round later if there is room so that the others have caught up.
+    auto recycle = [&] () {
+      if (r > 0 && lane == 0) ms_barrier_arrive (empty + 8 * (slot >= WN ? slot - WN : slot + ST - WN));
+      if (leader && r >= lag && r % WM == wm) {
+        const int j = i - lag * WN;
+        if (j + ST < tiles) {
+          ms_barrier_wait (empty + 8 * (j % ST), j / ST & 1);
+          copy (j + ST);
+        }
+      }
+    };
+    if (PREPARED) recycle ();
+    if (PREPARED && r % WM == wm && i + WM * WN < tiles) prepare (i + WM * WN);
+
+    unsigned p[NT / 16][4];
+    const int valid = length - (first + i) * NT; // columns of B1 in this tile
+    const bool cut = P::RAGGED && valid < NT;
+    chain_operand<P> (s, o, p, m, sum, fix, r == 0, cut, valid);
+    if (!PREPARED) recycle ();
+    if (more && !there) ms_barrier_wait (next_barrier, next_parity);
+    ms_wgmma_fence ();
+    const unsigned d = (base + slot * L::stage + L::b1_bytes & 0x3ffff) >> 4;
+#pragma unroll
+    for (int k = 0; k < NT / 16; k++) ms_wgmma<T, L::chunks * 8>::add (o, p[k], ms_columns (d + k * 128, NT * 128));
+    ms_wgmma_commit ();
+    if (more) {
+      scores (next);
+      ms_wgmma_commit ();
+    }
+#pragma unroll
+    for (int k = 0; k < NT / 16; k++) ms_keep (p[k]);
+    slot = next, parity = next_parity;
+  }
+  ms_wgmma_wait ();
+  ms_keep (o);
+#pragma unroll
+  for (int h = 0; h < 2; h++)
+#pragma unroll
+    for (int k = 0; k < STATS; k++) sum[h][k] = chain_quad_sum (sum[h][k]);
+
+  chain_gather<P> (smem, base, gathered, o, m, sum, rows, rank, context);
+}
+#endif
+
+// The same with mma.sync and no cluster: every warp owns 16 rows, the block's warps read the same tiles. Takes tensors
+// that the copy engine does not, and runs on sm_80.
+template <class P>
+MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int rows, const typename P::type *b1, const typename P::type *b2, int length,
+                          const typename P::context &context) {
+  typedef chain_shape<P> L;
+  typedef typename P::type T;
+  constexpr int NT = P::NT, ST = P::ST;
+  const int tid = threadIdx.x, lane = tid & 31, t = lane & 3, row = (tid >> 5) * 16 + (lane >> 2);
+  const unsigned base = ms_shared_address (smem);
+  const int tiles = (length + NT - 1) / NT;
+  ms_launch_dependents ();
+
+  auto unit = [&] (unsigned offset, const T *from, long long at, int present) { // 8 elements, those from `present` on are zero
+    present = present < 0 ? 0 : present > 8 ? 8 : present;
+    if constexpr (P::ALIGNED) ms_copy_async (base + offset, present ? from + at : from, 2 * present);
+    else {
+      unsigned w[4];
+#pragma unroll
+      for (int j = 0; j < 4; j++)
+        w[j] = (2 * j < present ? (unsigned) from[at + 2 * j].bits : 0u) | (2 * j + 1 < present ? (unsigned) from[at + 2 * j + 1].bits << 16 : 0u);
+      *(uint4 *) (smem + offset) = make_uint4 (w[0], w[1], w[2], w[3]);
+    }
+  };
+  auto copy = [&] (int i) {
+    const int to = i % ST * L::stage, x = i * NT;
+    for (int e = tid; e < L::steps * 16 * (NT / 8); e += 128 * P::WM) {
+      const int k = e / (NT / 8), u = e % (NT / 8);
+      unit (to + u / 8 * L::steps * 2048 + k * 128 + ((u & 7 ^ k & 7) << 4), b1, (long long) k * P::B1_PITCH + x + u * 8, k < P::D ? length - x - u * 8 : 0);
+    }
+    for (int e = tid; e < NT * L::blocks * 8; e += 128 * P::WM) {
+      const int k = e / (L::blocks * 8), u = e % (L::blocks * 8);
+      unit (to + L::b1_bytes + u / 8 * NT * 128 + k * 128 + ((u & 7 ^ k & 7) << 4), b2, (long long) (x + k) * P::B2_PITCH + u * 8, x + k < length ? P::DV - u * 8 : 0);
+    }
+  };
+  // Operand fragments of 16 rows from k and the 16 columns of units 2 n, 2 n + 1 of a tile.
+  auto fragment = [&] (unsigned (&b)[4], unsigned tile, int chunk_bytes, int k, int n) {
+    const int r = k + (lane & 15), u = 2 * n + (lane >> 4);
+    ms_ldmatrix_trans (b, tile + u / 8 * chunk_bytes + r * 128 + ((u & 7 ^ r & 7) << 4));
+  };
+  auto multiply = [&] (float *d, const unsigned (&x)[4], unsigned low, unsigned high) {
+    const unsigned y[2] = {low, high};
+    float c[4] = {d[0], d[1], d[2], d[3]};
+    ms_mma<T> (c, x, y);
+    d[0] = c[0], d[1] = c[1], d[2] = c[2], d[3] = c[3];
+  };
+
+#pragma unroll
+  for (int i = 0; i < ST - 1; i++) {
+    if (i < tiles) copy (i);
+    ms_copy_commit ();
+  }
+  unsigned q[L::steps][4];
+  chain_load_a<P> (q, a, row, rows);
+  float fix[2][P::FIXED > 0 ? P::FIXED : 1];
+  P::fixed (fix, q, row, rows, context);
+  float o[L::chunks * 4], m[2] = {-1e30f, -1e30f}, sum[2][P::STATS > 0 ? P::STATS : 1] = {};
+#pragma unroll
+  for (int i = 0; i < L::chunks * 4; i++) o[i] = 0.0f;
+#pragma unroll 1
+  for (int i = 0; i < tiles; i++) {
+    ms_copy_wait<ST - 2> ();
+    __syncthreads (); // tile i is there, and everybody is done with tile i - 1
+    if (i + ST - 1 < tiles) copy (i + ST - 1);
+    ms_copy_commit ();
+    const int valid = length - i * NT;
+    if (P::B1_MAP || P::B2_MAP) {
+      if (tid < 128) chain_prepare<P> (smem + i % ST * L::stage, valid);
+      __syncthreads ();
+    }
+    const unsigned tile1 = base + i % ST * L::stage, tile2 = tile1 + L::b1_bytes;
+    float s[NT / 2];
+#pragma unroll
+    for (int c = 0; c < NT / 2; c++) s[c] = 0.0f;
+#pragma unroll
+    for (int k = 0; k < L::steps; k++)
+#pragma unroll
+      for (int n = 0; n < NT / 16; n++) {
+        unsigned b[4];
+        fragment (b, tile1, L::steps * 2048, k * 16, n);
+        multiply (s + 8 * n, q[k], b[0], b[1]);
+        multiply (s + 8 * n + 4, q[k], b[2], b[3]);
+      }
+    unsigned p[NT / 16][4];
+    chain_operand<P> (s, o, p, m, sum, fix, i == 0, P::RAGGED && valid < NT, valid);
+#pragma unroll
+    for (int k = 0; k < NT / 16; k++)
+#pragma unroll
+      for (int n = 0; n < (L::chunks + 1) / 2; n++) {
+        unsigned b[4];
+        fragment (b, tile2, NT * 128, k * 16, n);
+        multiply (o + 8 * n, p[k], b[0], b[1]);
+        if (2 * n + 1 < L::chunks) multiply (o + 8 * n + 4, p[k], b[2], b[3]);
+      }
+  }
+  ms_copy_wait<0> ();
+  ms_wait_inputs (); // before anything is written to device memory
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+#pragma unroll
+    for (int k = 0; k < P::STATS; k++) sum[h][k] = chain_quad_sum (sum[h][k]);
+#pragma unroll
+    for (int c = 0; c < L::chunks; c++)
+      if (row + 8 * h < rows && c * 8 + 2 * t < P::DV) P::finish (context, row + 8 * h, c * 8 + 2 * t, o[4 * c + 2 * h], o[4 * c + 2 * h + 1], sum[h]);
+  }
+}

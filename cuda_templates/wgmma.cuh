@@ -1,0 +1,72 @@
+// Hopper's asynchronous units (sm_90a): wgmma, the tensor copy engine, mbarriers, clusters. One instruction a function.
+
+// ---- mbarriers; addresses are in the shared window ----
+
+MS_DEVICE void ms_barrier_init (unsigned barrier, int arrivals) {
+  asm volatile ("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+// Makes initialised barriers known to the copy engine and to the other blocks of the cluster.
+MS_DEVICE void ms_barrier_init_fence () {
+  asm volatile ("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
+}
+MS_DEVICE void ms_barrier_arrive (unsigned barrier) {
+  asm volatile ("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+MS_DEVICE void ms_barrier_expect (unsigned barrier, int bytes) {
+  asm volatile ("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+MS_DEVICE bool ms_barrier_try (unsigned barrier, unsigned parity) {
+  unsigned done;
+  asm volatile ("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                : "=r"(done) : "r"(barrier), "r"(parity) : "memory");
+  return done;
+}
+MS_DEVICE void ms_barrier_wait (unsigned barrier, unsigned parity) {
+  asm volatile ("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra again;\n}" ::"r"(barrier), "r"(parity) : "memory");
+}
+
+// ---- tensor copies: a box of a tensor map to shared memory, counted on a barrier ----
+
+MS_DEVICE void ms_copy_box (unsigned to, const ms_tensor_map *map, int x, int y, int z, unsigned barrier) {
+  asm volatile ("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];"
+                ::"r"(to), "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier) : "memory");
+}
+// Ordinary stores to shared memory become visible to the copy engine and to wgmma.
+MS_DEVICE void ms_fence_async () { asm volatile ("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// ---- clusters ----
+
+MS_DEVICE unsigned ms_cluster_address (unsigned address, int rank) {
+  unsigned there;
+  asm ("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+  return there;
+}
+MS_DEVICE void ms_cluster_arrive () { asm volatile ("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
+MS_DEVICE void ms_cluster_wait () { asm volatile ("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+// Stores to a block of the cluster, counted on a barrier of that block.
+MS_DEVICE void ms_send (unsigned to, unsigned barrier, unsigned a) {
+  asm volatile ("st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %2, [%1];" ::"r"(to), "r"(barrier), "r"(a) : "memory");
+}
+MS_DEVICE void ms_send (unsigned to, unsigned barrier, unsigned a, unsigned b) {
+  asm volatile ("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%2, %3}, [%1];"
+                ::"r"(to), "r"(barrier), "r"(a), "r"(b) : "memory");
+}
+MS_DEVICE void ms_send (unsigned to, unsigned barrier, unsigned a, unsigned b, unsigned c, unsigned d) {
+  asm volatile ("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%2, %3, %4, %5}, [%1];"
+                ::"r"(to), "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+
+// ---- wgmma ----
+
+MS_DEVICE void ms_wgmma_fence () { asm volatile ("wgmma.fence.sync.aligned;" ::: "memory"); }
+MS_DEVICE void ms_wgmma_commit () { asm volatile ("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+MS_DEVICE void ms_wgmma_wait () { asm volatile ("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
+// Descriptor of a B operand whose columns (N) are contiguous: 64 columns a row of 128 bytes, rows swizzled by 128 bytes,
+// 8 rows a group of 1024 bytes, chunk bytes from one 64 columns to the next.
+MS_DEVICE unsigned long long ms_columns (unsigned address16, int chunk) {
+  unsigned long long d;
+  asm ("mov.b64 %0, {%1, %2};" : "=l"(d) : "r"(address16 | (unsigned) (chunk >> 4) << 16), "r"(0x40000000u | 1024u >> 4));
+  return d;
+}
+// m64nNk16: d (64 x N, f32) = a b (first) or a b + d (add); a: fragments of 64 rows, b: a descriptor. Printed for the N in use.
+template <class T, int N> struct ms_wgmma;

@@ -1,0 +1,52 @@
+/* The class of block graphs that the chain generator takes: two chained matmuls, the first one's result only ever in registers.
+
+     S = A B1            A [m, d] stays, the loop walks the columns of B1 [d, n]
+     P, X_k = f (S)      elementwise, with constants and values of the row; at most one kind of stabilised exponential
+     O = sum of P B2     over the loop, which walks the rows of B2 [n, dv]
+     x_k = sums of X_k along the row
+     outputs             elementwise on O [m, dv] and x_k [m, 1]
+
+   A may be normalised or scaled by row (folded into S), B2 normalised by row, all three changed elementwise. */
+#ifndef MUGRAPH_PLAN_CHAIN_H
+#define MUGRAPH_PLAN_CHAIN_H
+
+#include "plan.h"
+
+enum { MUGRAPH_CHAIN_SUMS = 4, MUGRAPH_CHAIN_FACTORS = 8, MUGRAPH_CHAIN_FIXED = 8 };
+
+typedef struct {
+  /* operators of the block graph; -1: absent */
+  int first, second;           /* the matmuls */
+  int a, b1, b2;               /* iterators */
+  int a_map;                   /* A before its factors: an elementwise operator on iterator a, or a itself */
+  int b1_top, b2_top;          /* the operands as multiplied */
+  int b2_norm;                 /* an rms_norm of iterator b2 below b2_top */
+  int operand;                 /* P */
+  int result;                  /* O: the accumulator, or the second matmul where there is no loop */
+  int exponential;             /* stabilised; the first of those with the same argument */
+  int n_sums, sum[MUGRAPH_CHAIN_SUMS], addend[MUGRAPH_CHAIN_SUMS]; /* x_k and X_k (of accum_rms: squared on top) */
+  int degree, sum_degree[MUGRAPH_CHAIN_SUMS]; /* of O and x_k in the row's scale */
+  /* A = a_map times these: rms_norm of a_map, or the other operand of mul or div (div: divided by) */
+  int n_factors, factor[MUGRAPH_CHAIN_FACTORS];
+  bool plain;                  /* P and every X_k is the exponential itself, its argument a positive multiple of S */
+  double slope;                /* plain: constants of that multiple, the factors aside */
+  int n_fixed, fixed[MUGRAPH_CHAIN_FIXED]; /* row values that f reads */
+  int32_t rows, d, dv, n;      /* of a block: m, d, dv; extent of the loop */
+  int32_t n_full;              /* of the data */
+  int8_t n_axis;               /* the grid dimension that splits n, -1 none */
+  mugraph_dtype dtype;
+  bool aligned;                /* the rows of a block's parts of B1 and B2 start at multiples of 16 bytes */
+  /* the schedule */
+  bool wgmma;                  /* and tensor copies, where the device and the rows' lengths allow; else mma.sync */
+  int wm, wn, nt, split, stages;
+  int64_t smem;
+} mugraph_chain;
+
+bool mugraph_chain_match (const mugraph *, int k, const mugraph_device *, mugraph_chain *, mugraph_error *e);
+
+/* Rows of the factor of operator i that multiplies or divides: see mugraph_chain.factor. The operand that is the factor. */
+int mugraph_chain_factor (const mugraph_block *, int i);
+/* True when tile i has one value a row (or one at all). */
+bool mugraph_chain_is_row (const mugraph_block *, int i);
+
+#endif

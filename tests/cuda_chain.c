@@ -1,0 +1,131 @@
+/* The chain generator: attention with and without norms, clusters, warpgroups that share rows, edges that no tile divides,
+   both instruction paths, linear chains, scales and epilogues. */
+#include "cuda_backend.h"
+
+#define PV(m, d, n, dv, t) "input Q[h," m "," d "]: " t "\ninput K[h," d "," n "]: " t "\ninput V[h," n "," dv "]: " t "\n"
+#define HEADS(h) "dim h = " h "\n"
+#define SOFTMAX_V "E = exp(matmul(Q, K))\noutput matmul(E / sum(E, -1), V)\n"
+#define NORMED "E = exp(matmul(rms_norm(Q, -1), K))\noutput matmul(E / sum(E, -1), rms_norm(V, -1))\n"
+
+/* Grid x over heads, y over rows, the loop over columns of K. What stands between the matmuls and around them is `variant`. */
+enum { SILU, SCALED, STATS, LINEAR, ROW_SCALE, BIAS, RELU_K, SQUARED };
+
+static int unary (mugraph_block *b, mugraph_op_kind kind, int a) { return tile_op (b, kind, a, -1); }
+
+static bool build_variant (const graph_case *c, const mugraph *program, mugraph *g, int variant) {
+  mugraph_block *b = start (c, program, g);
+  int q = tile_in (b, 0, 0, 1, -1), k = tile_in (b, 1, 0, -1, 2), v = tile_in (b, 2, 0, -1, 1);
+  int p, x, o, s;
+  switch (variant) {
+  case SILU: /* no exponential, no sum */
+    o = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, unary (b, MUGRAPH_OP_SILU, tile_op (b, MUGRAPH_OP_MATMUL, q, k)), v), -1);
+    break;
+  case LINEAR: /* (Q K) V + sums of Q K along the rows */
+    x = tile_op (b, MUGRAPH_OP_MATMUL, q, k);
+    o = tile_op (b, MUGRAPH_OP_ADD, tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, v), -1), tile_op (b, MUGRAPH_OP_ACCUM_SUM, x, -1));
+    break;
+  case SCALED: /* exp (Q K / 8) */
+    p = unary (b, MUGRAPH_OP_EXP, tile_op (b, MUGRAPH_OP_MUL, tile_op (b, MUGRAPH_OP_MATMUL, q, k), mugraph_block_const (b, 0.125)));
+    o = tile_op (b, MUGRAPH_OP_DIV, tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, p, v), -1), tile_op (b, MUGRAPH_OP_ACCUM_SUM, p, -1));
+    break;
+  case STATS: /* exp (tanh (Q K) * 3), over the root of the sum of squares of the exponentials: degrees 1 and 2 */
+    p = unary (b, MUGRAPH_OP_EXP, tile_op (b, MUGRAPH_OP_MUL, unary (b, MUGRAPH_OP_TANH, tile_op (b, MUGRAPH_OP_MATMUL, q, k)), mugraph_block_const (b, 3)));
+    s = tile_op (b, MUGRAPH_OP_ACCUM_SUM, unary (b, MUGRAPH_OP_SQUARE, p), -1);
+    o = tile_op (b, MUGRAPH_OP_DIV, tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, p, v), -1), unary (b, MUGRAPH_OP_SQRT, s));
+    break;
+  case ROW_SCALE: /* exp (0.2 Q R K - R), R a value of each row: not a positive multiple of the scores */
+    s = tile_in (b, 3, 0, 1, -1);
+    x = tile_op (b, MUGRAPH_OP_MUL, tile_op (b, MUGRAPH_OP_MUL, q, mugraph_block_const (b, 0.2)), s);
+    p = unary (b, MUGRAPH_OP_EXP, tile_op (b, MUGRAPH_OP_SUB, tile_op (b, MUGRAPH_OP_MATMUL, x, k), s));
+    o = tile_op (b, MUGRAPH_OP_DIV, tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, p, v), -1), tile_op (b, MUGRAPH_OP_ACCUM_SUM, p, -1));
+    break;
+  case BIAS: /* softmax (Q K) V * R + Y, and the sum of the operand as another output */
+    x = tile_op (b, MUGRAPH_OP_MATMUL, q, k);
+    p = unary (b, MUGRAPH_OP_EXP, x);
+    o = tile_op (b, MUGRAPH_OP_DIV, tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, p, v), -1), tile_op (b, MUGRAPH_OP_ACCUM_SUM, p, -1));
+    o = tile_op (b, MUGRAPH_OP_ADD, tile_op (b, MUGRAPH_OP_MUL, o, tile_in (b, 3, 0, 1, -1)), tile_in (b, 4, 0, 1, -1));
+    tile_out (b, o, 0, 1);
+    o = tile_op (b, MUGRAPH_OP_ACCUM_MEAN, x, -1);
+    break;
+  case RELU_K: /* relu (relu (Q) relu (K)) (V * V) */
+    x = tile_op (b, MUGRAPH_OP_MATMUL, unary (b, MUGRAPH_OP_RELU, q), unary (b, MUGRAPH_OP_RELU, k));
+    o = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, unary (b, MUGRAPH_OP_RELU, x), unary (b, MUGRAPH_OP_SQUARE, v)), -1);
+    break;
+  case SQUARED: /* Q over the root of its sum of squares, spelt out; the loop of one turn */
+    s = unary (b, MUGRAPH_OP_SQRT, mugraph_block_op (b, MUGRAPH_OP_SUM, unary (b, MUGRAPH_OP_SQUARE, q), -1, 2));
+    p = unary (b, MUGRAPH_OP_EXP, tile_op (b, MUGRAPH_OP_MATMUL, tile_op (b, MUGRAPH_OP_DIV, q, s), k));
+    o = tile_op (b, MUGRAPH_OP_DIV, tile_op (b, MUGRAPH_OP_MATMUL, p, v), mugraph_block_op (b, MUGRAPH_OP_SUM, p, -1, 2));
+    break;
+  default: return false;
+  }
+  tile_out (b, o, 0, 1);
+  return finish (c, g);
+}
+static bool build_silu (const graph_case *c, const mugraph *program, mugraph *g) { return build_variant (c, program, g, SILU); }
+static bool build_scaled (const graph_case *c, const mugraph *program, mugraph *g) { return build_variant (c, program, g, SCALED); }
+static bool build_stats (const graph_case *c, const mugraph *program, mugraph *g) { return build_variant (c, program, g, STATS); }
+static bool build_linear (const graph_case *c, const mugraph *program, mugraph *g) { return build_variant (c, program, g, LINEAR); }
+static bool build_row_scale (const graph_case *c, const mugraph *program, mugraph *g) { return build_variant (c, program, g, ROW_SCALE); }
+static bool build_bias (const graph_case *c, const mugraph *program, mugraph *g) { return build_variant (c, program, g, BIAS); }
+static bool build_relu (const graph_case *c, const mugraph *program, mugraph *g) { return build_variant (c, program, g, RELU_K); }
+static bool build_squared (const graph_case *c, const mugraph *program, mugraph *g) { return build_variant (c, program, g, SQUARED); }
+
+/* Grid y over the columns of V. */
+static bool build_columns (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  int q = tile_in (b, 0, 0, -1, -1), k = tile_in (b, 1, 0, -1, 2), v = tile_in (b, 2, 0, 2, 1);
+  int p = unary (b, MUGRAPH_OP_EXP, tile_op (b, MUGRAPH_OP_MATMUL, q, k));
+  int o = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, p, v), -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_DIV, o, tile_op (b, MUGRAPH_OP_ACCUM_SUM, p, -1)), 0, 2);
+  return finish (c, g);
+}
+/* Without leading dimensions; grid x over the rows. */
+static bool build_flat (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  int q = tile_in (b, 0, 0, -1, -1), k = tile_in (b, 1, -1, -1, 1), v = tile_in (b, 2, -1, -1, 0);
+  int p = unary (b, MUGRAPH_OP_GELU, tile_op (b, MUGRAPH_OP_MATMUL, q, k));
+  tile_out (b, tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, p, v), -1), 0, -1);
+  return finish (c, g);
+}
+#define GQA(h, m, n) HEADS (h) PV (m, "64", n, "64", "f16") SOFTMAX_V
+static const backend_case cases[] = {
+  {{.name = "gqa 2x256x4096, 64 rows, split 8", .program = GQA ("2", "256", "4096"), .build = build_attention, .grid = {2, 4}, .loop = 64}, {.split = 8}},
+  {{.name = "gqa 2x256x4096, 128 rows, split 16", .program = GQA ("2", "256", "4096"), .build = build_attention, .grid = {2, 2}, .loop = 64}, {.split = 16}},
+  {{.name = "gqa 8x256x4096, 256 rows, split 4", .program = GQA ("8", "256", "4096"), .build = build_attention, .grid = {8, 1}, .loop = 64}, {.split = 4}},
+  {{.name = "gqa 3x256x4096, 128 rows, tile 128, split 2", .program = GQA ("3", "256", "4096"), .build = build_attention, .grid = {3, 2}, .loop = 32}, {.split = 2, .tile_n = 128}},
+  {{.name = "gqa Q x 4, split 5", .program = GQA ("2", "192", "2048"), .build = build_attention, .grid = {2, 1}, .loop = 16, .scale = {4, 1, 1}}, {.split = 5}},
+  {{.name = "gqa few stages", .program = GQA ("2", "256", "4096"), .build = build_attention, .grid = {2, 1}, .loop = 64}, {.stages = 3}},
+  {{.name = "gqa few stages, 4 in turns", .program = GQA ("2", "64", "8192"), .build = build_attention, .grid = {2, 1}, .loop = 64}, {.stages = 8}},
+  {{.name = "gqa ragged", .program = GQA ("2", "50", "1000"), .build = build_attention, .grid = {2, 1}, .loop = 7}, {.split = 2}},
+  {{.name = "gqa ragged rows", .program = GQA ("2", "150", "200"), .build = build_attention, .grid = {2, 4}, .loop = 3}, {0}},
+  {{.name = "gqa odd length", .program = GQA ("2", "70", "333"), .build = build_attention, .grid = {2, 1}, .loop = 3}, {0}},
+  {{.name = "gqa d 40, dv 72", .program = HEADS ("3") PV ("100", "40", "512", "72", "f16") SOFTMAX_V, .build = build_attention, .grid = {3, 1}, .loop = 4}, {.split = 3}},
+  {{.name = "gqa d 33, dv 17", .program = HEADS ("3") PV ("100", "33", "500", "17", "f16") SOFTMAX_V, .build = build_attention, .grid = {3, 1}, .loop = 4}, {0}},
+  {{.name = "gqa d 128", .program = HEADS ("3") PV ("128", "128", "1024", "128", "f16") SOFTMAX_V, .build = build_attention, .grid = {3, 1}, .loop = 4}, {.split = 4}},
+  {{.name = "gqa d 192, 64 rows", .program = HEADS ("2") PV ("128", "192", "512", "192", "f16") SOFTMAX_V, .build = build_attention, .grid = {2, 2}, .loop = 4}, {.split = 2}},
+  {{.name = "gqa bf16", .program = HEADS ("4") PV ("64", "64", "512", "64", "bf16") SOFTMAX_V, .build = build_attention, .grid = {4, 1}, .loop = 8}, {.split = 2}},
+  {{.name = "qknorm, 256 rows, split 4", .program = HEADS ("2") PV ("256", "64", "4096", "64", "f16") NORMED, .build = build_attention_norm, .grid = {2, 1}, .loop = 64}, {.split = 4}},
+  {{.name = "qknorm, 64 rows, split 8", .program = HEADS ("2") PV ("256", "64", "4096", "64", "f16") NORMED, .build = build_attention_norm, .grid = {2, 4}, .loop = 64}, {.split = 8}},
+  {{.name = "qknorm ragged", .program = HEADS ("2") PV ("50", "48", "1000", "96", "f16") NORMED, .build = build_attention_norm, .grid = {2, 1}, .loop = 7}, {0}},
+  {{.name = "qknorm odd", .program = HEADS ("2") PV ("50", "33", "333", "31", "f16") NORMED, .build = build_attention_norm, .grid = {2, 1}, .loop = 7}, {0}},
+  {{.name = "silu", .program = HEADS ("2") PV ("100", "64", "1000", "64", "f16") "output matmul(silu(matmul(Q, K)), V)\n", .build = build_silu, .grid = {2, 1}, .loop = 5}, {.split = 3}},
+  {{.name = "linear", .program = HEADS ("2") PV ("256", "64", "512", "64", "f16") "X = matmul(Q, K)\noutput matmul(X, V) + sum(X, -1)\n", .build = build_linear, .grid = {2, 2}, .loop = 4}, {.split = 2}},
+  {{.name = "scaled", .program = HEADS ("2") PV ("130", "64", "512", "64", "f16") "E = exp(matmul(Q, K) * 0.125)\noutput matmul(E / sum(E, -1), V)\n", .build = build_scaled, .grid = {2, 2}, .loop = 4}, {0}},
+  {{.name = "degree 2", .program = HEADS ("2") PV ("64", "64", "504", "64", "f16") "E = exp(tanh(matmul(Q, K)) * 3)\noutput matmul(E, V) / sqrt(sum(square(E), -1))\n", .build = build_stats, .grid = {2, 1}, .loop = 4}, {.split = 2}},
+  {{.name = "row scale", .program = HEADS ("2") PV ("100", "64", "512", "64", "f16") "input R[h,100,1]: f32\nE = exp(matmul(Q * 0.2 * R, K) - R)\noutput matmul(E / sum(E, -1), V)\n", .build = build_row_scale, .grid = {2, 2}, .loop = 4}, {.split = 2}},
+  {{.name = "bias, two outputs", .program = HEADS ("2") PV ("100", "64", "512", "64", "f16") "input R[h,100,1]: f32\ninput Y[h,100,64]: f16\nX = matmul(Q, K)\nE = exp(X)\noutput matmul(E / sum(E, -1), V) * R + Y\noutput mean(X, -1)\n", .build = build_bias, .grid = {2, 2}, .loop = 4}, {.split = 2}},
+  {{.name = "maps of all operands", .program = HEADS ("2") PV ("128", "64", "1000", "64", "f16") "output matmul(relu(matmul(relu(Q), relu(K))), square(V))\n", .build = build_relu, .grid = {2, 1}, .loop = 4}, {0}},
+  {{.name = "norm spelt out, no loop", .program = HEADS ("2") PV ("64", "40", "320", "64", "f16") "E = exp(matmul(Q / sqrt(sum(square(Q), -1)), K))\noutput matmul(E / sum(E, -1), V)\n", .build = build_squared, .grid = {2, 2}, .loop = 1}, {.split = 2}},
+  {{.name = "columns over the grid", .program = HEADS ("2") PV ("64", "64", "512", "160", "f16") SOFTMAX_V, .build = build_columns, .grid = {2, 3}, .loop = 4}, {.split = 2}},
+  {{.name = "no leading dimensions", .program = "input Q[200,64]: f16\ninput K[64,1024]: f16\ninput V[1024,64]: f16\noutput matmul(gelu(matmul(Q, K)), V)\n", .build = build_flat, .grid = {2}, .loop = 8}, {.split = 2}},
+};
+
+static void generated (void **state) {
+  (void) state;
+  check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_CHAIN);
+}
+
+int main (void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test (generated)};
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
