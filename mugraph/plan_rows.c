@@ -112,13 +112,16 @@ static bool match_operators (const mugraph_block *b, const bool stable_exp[], mu
   return true;
 }
 
-static int registers (const mugraph_block *b, const mugraph_rows *s) {
-  int tensors = 0;
-  for (int i = 0; i < b->n_ops; i++) tensors += s->needed[i] && b->op[i].kind == MUGRAPH_OP_INPUT && cols_of (&b->op[i].shape) > 1;
-  return (tensors + (s->levels > 1 ? 1 : 0)) * s->pieces * s->piece + 24;
+/* Rows as stored, in f32 between the passes, and addresses. */
+static int registers (const mugraph *g, const mugraph_op *kernel, const mugraph_block *b, const mugraph_rows *s) {
+  int bytes = s->levels > 1 ? 4 : 0;
+  for (int i = 0; i < b->n_ops; i++)
+    if (s->needed[i] && b->op[i].kind == MUGRAPH_OP_INPUT && cols_of (&b->op[i].shape) > 1)
+      bytes += mugraph_dtype_bytes (mugraph_plan_storage (g, kernel->in[b->op[i].in[0]]));
+  return bytes * s->pieces * s->piece / 4 + 24;
 }
 
-static bool schedule (const mugraph_block *b, const mugraph_device *d, mugraph_rows *s, mugraph_error *e) {
+static bool schedule (const mugraph *g, const mugraph_op *kernel, const mugraph_block *b, const mugraph_device *d, mugraph_rows *s, mugraph_error *e) {
   const mugraph_sched *w = &b->sched;
   s->split = w->split;
   if (!is_power_of_two (s->split)) return FAIL ("split %d is no power of two", s->split);
@@ -141,7 +144,7 @@ static bool schedule (const mugraph_block *b, const mugraph_device *d, mugraph_r
   s->even = s->pieces * s->piece * 32 * s->row_warps * s->split == s->n && s->full % s->n == 0;
   int room = d->regs_sm / (32 * warps);
   if (room > 255) room = 255;
-  if (registers (b, s) > room) return FAIL ("about %d registers a thread, %d warps leave %d", registers (b, s), warps, room);
+  if (registers (g, kernel, b, s) > room) return FAIL ("about %d registers a thread, %d warps leave %d", registers (g, kernel, b, s), warps, room);
   return true;
 }
 
@@ -158,7 +161,7 @@ bool mugraph_rows_match (const mugraph *g, int k, const mugraph_device *d, mugra
     if (stable.tensor_degree[kernel->out[i]]) return FAIL ("output %d travels with row maxima", i);
   for (int i = 0; i < b->n_ops; i++)
     if (b->op[i].kind == MUGRAPH_OP_OUTPUT) need (b, s, i);
-  if (!match_operators (b, stable.block_exp[kernel->block], s, e) || !match_shapes (b, s, e) || !schedule (b, d, s, e)) return false;
+  if (!match_operators (b, stable.block_exp[kernel->block], s, e) || !match_shapes (b, s, e) || !schedule (g, kernel, b, d, s, e)) return false;
   s->even_rows = s->rows % s->groups == 0;
   for (int i = 0; i < b->n_ops; i++)
     for (int dim = 0; dim + 1 < b->op[i].shape.n_dims; dim++) {
@@ -181,7 +184,7 @@ bool mugraph_plan_rows (const mugraph *g, int k, const mugraph_device *d, mugrap
   double grid = (double) b->grid[0] * b->grid[1] * b->grid[2];
   p->blocks = (int64_t) grid * s.split;
   p->smem = 0; /* a few static words for the exchanges */
-  p->regs = registers (b, &s);
+  p->regs = registers (g, kernel, b, &s);
   p->iterations = ceil_div (s.rows, s.groups);
   bool seen[MUGRAPH_FANIN] = {false};
   for (int i = 0; i < b->n_ops; i++) {

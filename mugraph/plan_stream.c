@@ -6,7 +6,7 @@
      Axes may also split rows, leading dimensions (tiles of size 1) and k.
    - loop: its range changes nothing (k is walked 16 rows a warp and step): one value is enough.
    - split 1, 2, 4, 8, 16: blocks of a cluster that share k. Clusters above 2 leave SMs of a GPC over: see fitting_blocks.
-   - warps (power of two): default 16 where k is long, else one for each 16 k.
+   - warps: a power of two times the warps along n; default up to 16, one for each 16 k at least.
    - tile_n: columns of one warp; default all columns of the block up to 64. warps / (columns / tile_n) warps share k.
    - stages 1 to 8: steps of weights in flight; default 2. Bytes in flight in an SM: warps * stages * 32 * tile_n * weights; 48 to 96
      KB are best, more slows device memory down.
@@ -275,7 +275,7 @@ static int registers (const mugraph_stream *s) {
   int stage = 2 * ((s->n_weights - s->n_weights_inner) * s->pieces * s->piece + s->n_weights_inner * s->pieces_inner * s->piece_inner) +
               2 * s->n_streams * groups;
   int chained = s->inner ? s->pieces * s->piece * s->piece_inner * s->pieces_inner : 0;
-  return held + s->stages * stage + (chained > 32 ? 0 : chained) + s->n_rows * groups + 20;
+  return held + s->stages * stage + (chained > 32 ? 0 : chained) + s->n_rows * groups + 8;
 }
 
 static bool schedule (matcher *c, const mugraph_device *d) {
@@ -289,8 +289,6 @@ static bool schedule (matcher *c, const mugraph_device *d) {
   if (s->m.chunk > 64) return FAIL ("%d rows of a block, 64 are supported", s->m.chunk);
   int32_t nt = s->n.chunk, alignment = (int32_t) (s->n.axis < 0 ? s->n.full : (s->n.full | nt));
   s->n_warps = ceil_div (nt, w->tile_n ? w->tile_n : 64);
-  if (w->tile_n && !is_power_of_two (s->n_warps)) return FAIL ("tile_n %d: columns for %d warps, no power of two", w->tile_n, s->n_warps);
-  while (!is_power_of_two (s->n_warps)) s->n_warps++;
   s->columns = w->tile_n ? w->tile_n : ceil_div (ceil_div (nt, s->n_warps), 8) * 8;
   if (s->columns % 2) return FAIL ("tile_n %d is odd", s->columns);
   choose_piece (s->columns, alignment | s->columns, &s->piece, &s->pieces, &s->whole);
@@ -298,10 +296,10 @@ static bool schedule (matcher *c, const mugraph_device *d) {
   int32_t steps = ceil_div (s->k.chunk, 16);
   s->warps = w->warps;
   if (!s->warps)
-    for (s->warps = s->n_warps; s->warps < 16 && 2 * s->warps / s->n_warps * s->split <= steps;) s->warps *= 2;
+    for (s->warps = s->n_warps; 2 * s->warps <= 16 && 2 * s->warps / s->n_warps * s->split <= steps;) s->warps *= 2;
   for (;; s->warps /= 2) {
     s->k_warps = s->warps / s->n_warps;
-    if (!s->k_warps || s->k_warps * s->n_warps != s->warps || !is_power_of_two (s->k_warps))
+    if (s->warps > 32 || !s->k_warps || s->k_warps * s->n_warps != s->warps || !is_power_of_two (s->k_warps))
       return FAIL ("%d warps do not share %d groups of columns", s->warps, s->n_warps);
     s->steps = ceil_div (steps, s->split * s->k_warps);
     s->stages = w->stages ? w->stages : 2;

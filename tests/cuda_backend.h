@@ -1,0 +1,65 @@
+/* Cases of one code generator: compiled for sm_80 and sm_90a where NVRTC is, and where a GPU is also run and compared with the float64
+   reference, with and without programmatic dependent launch. */
+#ifndef TESTS_CUDA_BACKEND_H
+#define TESTS_CUDA_BACKEND_H
+
+#include "cuda_graphs.h"
+#include "../cuda_templates/cuda.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+typedef struct {
+  graph_case graph;    /* graph.backend is ignored */
+  mugraph_sched sched; /* 0: the planner's choice; split 0 means 1 */
+} backend_case;
+
+static inline bool build_backend_case (const backend_case *c, int backend, mugraph *program, mugraph *candidate) {
+  if (!build_case (&c->graph, program, candidate)) return false;
+  for (int i = 0; i < candidate->n_blocks; i++) {
+    candidate->block[i].sched = c->sched;
+    candidate->block[i].sched.backend = (int16_t) backend;
+    if (!c->sched.split) candidate->block[i].sched.split = 1;
+  }
+  return true;
+}
+
+/* True when the case was checked as far as this machine can. */
+static inline void check_backend_case (const backend_case *c, int backend, const char *device, bool pdl, const cuda_facts *facts) {
+  const mugraph_device *d = mugraph_device_find (device);
+  mugraph program, candidate;
+  cuda_program p;
+  mugraph_error e;
+  char *cubin, *log;
+  size_t size;
+  assert_non_null (d);
+  assert_true (build_backend_case (c, backend, &program, &candidate));
+  if (!cuda_emit (&candidate, d, pdl, &p, &e)) fail_msg ("%s: %s", c->graph.name, e.text);
+  if (!cuda_compile (p.source, d->arch, &cubin, &size, &log, &e)) fail_msg ("%s for sm_%d: %s\n%s", c->graph.name, d->arch, e.text, log ? log : "");
+  free (cubin);
+  free (log);
+  cuda_program_free (&p);
+  if (!facts->gpu || facts->arch != d->arch) return; /* a cubin runs on its own architecture */
+  cuda_measurement m;
+  if (!cuda_measure (&program, &candidate, d, pdl, 7, c->graph.scale[0] ? c->graph.scale : NULL, 2e-3, false, &m, &e))
+    fail_msg ("%s: %s", c->graph.name, e.text);
+  if (!m.correct) fail_msg ("%s (%s, pdl %d): relative error %g", c->graph.name, device, pdl, m.rel_err);
+}
+
+static inline void check_backend_cases (const backend_case *cases, size_t n, int backend) {
+  cuda_facts facts;
+  cuda_probe (&facts);
+  if (!facts.nvrtc) {
+    print_message ("skipped: %s\n", facts.line);
+    return;
+  }
+  for (size_t i = 0; i < n; i++) {
+    check_backend_case (&cases[i], backend, "h100", false, &facts);
+    if (facts.gpu) check_backend_case (&cases[i], backend, "h100", true, &facts);
+    if (cases[i].sched.split < 2) check_backend_case (&cases[i], backend, "a100", false, &facts);
+  }
+}
+
+#endif

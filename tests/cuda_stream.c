@@ -1,0 +1,114 @@
+/* The stream generator: every role that plan_stream.h knows, every way of sharing k, ragged everything. */
+#include "cuda_backend.h"
+
+/* silu(X) * G against exp(W / 10) - 0.5, a bias and a residual behind it: expressions on every side. */
+static bool build_sides (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  int x = tile_in (b, 0, -1, -1, 1), gain = tile_in (b, 1, -1, -1, 0), w = tile_in (b, 2, 1, -1, 0), bias = tile_in (b, 3, 0, -1, -1);
+  int rest = tile_in (b, 4, 1, -1, -1);
+  int left = tile_op (b, MUGRAPH_OP_MUL, tile_op (b, MUGRAPH_OP_SILU, x, -1), gain);
+  int right = tile_op (b, MUGRAPH_OP_SUB, tile_op (b, MUGRAPH_OP_EXP, tile_op (b, MUGRAPH_OP_MUL, w, mugraph_block_const (b, 0.1)), -1), mugraph_block_const (b, 0.5));
+  int sum = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, left, right), -1);
+  int total = tile_op (b, MUGRAPH_OP_ACCUM_SUM, left, -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_ADD, tile_op (b, MUGRAPH_OP_ADD, tile_op (b, MUGRAPH_OP_MUL, sum, tile_op (b, MUGRAPH_OP_SIGMOID, total, -1)), bias), rest), 1, -1);
+  return finish (c, g);
+}
+#define SIDES(m, k, n)                                                                                                 \
+  "input X[" m "," k "]: f16\ninput G[" k "]: f16\ninput W[" k "," n "]: f16\ninput C[" n "]: f16\ninput R[" m "," n "]: f16\n" \
+  "L = silu(X) * G\noutput matmul(L, exp(W * 0.1) - 0.5) * sigmoid(sum(L, -1)) + C + R\n"
+
+/* Rows over grid y, leading dimension over grid x, columns over grid z. */
+static bool build_batched (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  int x = mugraph_block_input (b, 0, (const int[]){0, 1, -1}, 2), w = mugraph_block_input (b, 1, (const int[]){0, -1, 2}, 1);
+  int sum = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w), -1);
+  int mean = tile_op (b, MUGRAPH_OP_ACCUM_MEAN, x, -1);
+  mugraph_block_output (b, tile_op (b, MUGRAPH_OP_SUB, sum, mean), (const int[]){0, 1, 2});
+  mugraph_block_output (b, tile_op (b, MUGRAPH_OP_RELU, sum, -1), (const int[]){0, 1, 2});
+  return finish (c, g);
+}
+#define BATCHED "input X[3,11,200]: f16\ninput W[3,200,90]: f16\nY = matmul(X, W)\noutput A = Y - mean(X, -1)\noutput B = relu(Y)\n"
+
+/* k over grid x, partial results side by side, added up by a pre-defined kernel; then a second stream kernel reads its result. */
+static bool build_split_k (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_error e;
+  mugraph_block *b = start (c, program, g);
+  int x = mugraph_block_input (b, 0, (const int[]){2, -1, -1}, 2), w = mugraph_block_input (b, 1, (const int[]){1, -1, -1}, 1);
+  mugraph_block_output (b, tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w), -1), (const int[]){0, -1, -1});
+  if (!mugraph_finish_custom (g, 0, &e)) return give_up (c->name, &e);
+  mugraph_add_op (g, MUGRAPH_OP_SUM, 1, (const int[]){g->op[0].out[0]}, 0, &e);
+  return finish (c, g);
+}
+#define SPLIT_K "input X[1,7,1000]: f16\ninput W[1,1000,64]: f16\noutput matmul(X, W)\n"
+
+/* The residual of a second kernel is what the first one wrote: it may not be read before the first has ended. */
+static bool build_two (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_error e;
+  mugraph_block *b = start (c, program, g);
+  int x = tile_in (b, 0, -1, -1, 1), w = tile_in (b, 1, 1, -1, 0);
+  tile_out (b, tile_op (b, MUGRAPH_OP_SILU, tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w), -1), -1), 1, -1);
+  if (!mugraph_finish_custom (g, 0, &e)) return give_up (c->name, &e);
+  mugraph_add_custom (g, 3, (const int[]){0, 2, g->op[0].out[0]}, (const int32_t[]){c->grid[0], 1, 1}, c->loop);
+  b = &g->block[1];
+  x = tile_in (b, 0, -1, -1, 1), w = tile_in (b, 1, 1, -1, 0);
+  int rest = tile_in (b, 2, 1, -1, -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_ADD, tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w), -1), rest), 1, -1);
+  return finish (c, g);
+}
+#define TWO "input X[b,512]: f16\ninput V[512,384]: f16\ninput W[512,384]: f16\noutput silu(matmul(X, V)) + matmul(X, W)\n"
+
+/* Sums of products are one accumulator: X V - (Y W + X W), halves of k in different matmuls. */
+static bool build_sum (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  int x = tile_in (b, 0, -1, -1, 1), y = tile_in (b, 1, -1, -1, 1), v = tile_in (b, 2, 1, -1, 0), w = tile_in (b, 3, 1, -1, 0);
+  int yw = tile_op (b, MUGRAPH_OP_ADD, tile_op (b, MUGRAPH_OP_MATMUL, y, w), tile_op (b, MUGRAPH_OP_MATMUL, x, w));
+  int xv = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, v), -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_SUB, xv, tile_op (b, MUGRAPH_OP_ACCUM, yw, -1)), 1, -1);
+  return finish (c, g);
+}
+#define SUM2 "input X[b,260]: bf16\ninput Y[b,260]: bf16\ninput V[260,96]: bf16\ninput W[260,96]: bf16\noutput matmul(X, V) - (matmul(Y, W) + matmul(X, W))\n"
+
+static const backend_case cases[] = {
+  {{.name = "rmsnorm 2 rows", .program = RMS ("b", "4096", "6144", "f16"), .b = 2, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {0}},
+  {{.name = "rmsnorm 32 rows", .program = RMS ("b", "4096", "6144", "f16"), .b = 32, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {.stages = 2}},
+  {{.name = "rmsnorm 48 columns", .program = RMS ("b", "4096", "6144", "f16"), .b = 5, .build = build_rmsnorm, .grid = {128}, .loop = 8}, {.stages = 3}},
+  {{.name = "rmsnorm cluster of 2", .program = RMS ("b", "4096", "6144", "f16"), .b = 16, .build = build_rmsnorm, .grid = {64}, .loop = 64}, {.split = 2, .warps = 16, .tile_n = 48}},
+  {{.name = "rmsnorm cluster of 8", .program = RMS ("b", "4096", "6144", "f16"), .b = 31, .build = build_rmsnorm, .grid = {32}, .loop = 64}, {.split = 8, .warps = 8, .tile_n = 96}},
+  {{.name = "rmsnorm cluster of 16", .program = RMS ("b", "2048", "512", "f16"), .b = 3, .build = build_rmsnorm, .grid = {4}, .loop = 2}, {.split = 16}},
+  {{.name = "rmsnorm one row", .program = RMS ("b", "1024", "1000", "f16"), .b = 1, .build = build_rmsnorm, .grid = {10}, .loop = 4}, {0}},
+  {{.name = "rmsnorm 64 rows", .program = RMS ("b", "512", "256", "f16"), .b = 64, .build = build_rmsnorm, .grid = {4}, .loop = 4}, {0}},
+  {{.name = "rmsnorm odd", .program = RMS ("b", "101", "77", "f16"), .b = 5, .build = build_rmsnorm, .grid = {3}, .loop = 7}, {0}},
+  {{.name = "rmsnorm odd, cluster of 4", .program = RMS ("b", "1001", "77", "f16"), .b = 9, .build = build_rmsnorm, .grid = {3}, .loop = 7}, {.split = 4}},
+  {{.name = "rmsnorm one column block", .program = RMS ("b", "130", "130", "f16"), .b = 17, .build = build_rmsnorm, .grid = {1}, .loop = 3}, {.stages = 4}},
+  {{.name = "rmsnorm bf16", .program = RMS ("b", "512", "256", "bf16"), .b = 40, .build = build_rmsnorm, .grid = {4}, .loop = 8}, {.warps = 4}},
+  {{.name = "rmsnorm by means", .program = RMS ("b", "333", "65", "f16"), .b = 9, .build = build_rmsnorm_mean, .grid = {2}, .loop = 4}, {.warps = 6, .tile_n = 16}},
+  {{.name = "rmsnorm eight columns a warp", .program = RMS ("b", "256", "64", "f16"), .b = 2, .build = build_rmsnorm, .grid = {2}, .loop = 1}, {.warps = 8, .tile_n = 8}},
+  {{.name = "rmsnorm partial sums in turns", .program = RMS ("b", "4096", "512", "f16"), .b = 64, .build = build_rmsnorm, .grid = {4}, .loop = 4}, {.warps = 16, .tile_n = 32, .stages = 1}},
+  {{.name = "gatedmlp", .program = MLP ("b", "4096", "4096", "f16"), .b = 8, .build = build_gatedmlp, .grid = {128}, .loop = 64}, {0}},
+  {{.name = "gatedmlp cluster of 2", .program = MLP ("b", "4096", "4096", "f16"), .b = 16, .build = build_gatedmlp, .grid = {64}, .loop = 64}, {.split = 2}},
+  {{.name = "gatedmlp ragged", .program = MLP ("b", "300", "150", "f16"), .b = 31, .build = build_gatedmlp, .grid = {4}, .loop = 5}, {0}},
+  {{.name = "lora", .program = LORA ("b", "256", "4096", "16", "f16"), .b = 16, .build = build_lora, .grid = {64}, .loop = 4}, {0}},
+  {{.name = "lora one row", .program = LORA ("b", "256", "4096", "16", "f16"), .b = 1, .build = build_lora, .grid = {128}, .loop = 1}, {.warps = 8}},
+  {{.name = "lora cluster of 2, two warp columns", .program = LORA ("b", "256", "4096", "16", "f16"), .b = 8, .build = build_lora, .grid = {32}, .loop = 2}, {.split = 2, .tile_n = 64, .warps = 4}},
+  {{.name = "lora ragged", .program = LORA ("b", "130", "1000", "5", "f16"), .b = 3, .build = build_lora, .grid = {7}, .loop = 3}, {0}},
+  {{.name = "lora inner 24", .program = LORA ("b", "256", "512", "24", "f16"), .b = 20, .build = build_lora, .grid = {8}, .loop = 4}, {.warps = 4}},
+  {{.name = "lora inner 64", .program = LORA ("b", "512", "512", "64", "bf16"), .b = 9, .build = build_lora, .grid = {8}, .loop = 4}, {.warps = 4}},
+  {{.name = "sides", .program = SIDES ("b", "512", "320"), .b = 12, .build = build_sides, .grid = {5}, .loop = 4}, {0}},
+  {{.name = "sides odd", .program = SIDES ("b", "211", "103"), .b = 3, .build = build_sides, .grid = {4}, .loop = 3}, {.warps = 4}},
+  {{.name = "batched", .program = BATCHED, .build = build_batched, .grid = {3, 2, 4}, .loop = 5}, {0}},
+  {{.name = "batched one row a block", .program = BATCHED, .build = build_batched, .grid = {3, 11, 2}, .loop = 2}, {.split = 2}},
+  {{.name = "k over the grid", .program = SPLIT_K, .build = build_split_k, .grid = {5}, .loop = 4}, {0}},
+  {{.name = "k over the grid, ragged", .program = SPLIT_K, .build = build_split_k, .grid = {7}, .loop = 3}, {.split = 2}},
+  {{.name = "two kernels", .program = TWO, .b = 6, .build = build_two, .grid = {6}, .loop = 4}, {0}},
+  {{.name = "sums of products", .program = SUM2, .b = 10, .build = build_sum, .grid = {3}, .loop = 5}, {0}},
+};
+
+static void generated (void **state) {
+  (void) state;
+  check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_STREAM);
+}
+
+int main (void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test (generated)};
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
