@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <omp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -129,24 +130,39 @@ static void select_best (search *s) {
   r->n = kept;
 }
 
-/* Drops what is not equivalent at its real shape. */
+/* Drops what is not equivalent at its real shape. Launch parameters change nothing that is computed, so one candidate of
+   each grid and loop stands for all; the best one gets all trials, the others one. */
 static void verify_all (search *s) {
   search_result *r = s->r;
   verify_options v;
   verify_options_default (&v);
   v.seed = (uint64_t) s->options->seed;
-  v.trials = s->options->trials;
   v.threads = s->threads;
-  int kept = 0;
+  int n = 0, group[64], trials[64], kept = 0;
+  const mugraph *graph[64];
+  verify_report report[64];
+  uint64_t hash[64];
   for (int i = 0; i < r->n; i++) {
-    verify_report report;
-    v.stable = true;
-    if (halted (s) && kept) break; /* the best so far */
-    verify_equivalent (s->program, &r->candidate[i].graph, &v, &report);
-    if (report.verdict != VERIFY_EQUIVALENT) continue;
+    uint64_t h = mugraph_hash (&r->candidate[i].graph, true);
+    int k = 0;
+    while (k < n && hash[k] != h) k++;
+    if (k == n) hash[n] = h, trials[n] = n ? 1 : s->options->trials, graph[n++] = &r->candidate[i].graph;
+    group[i] = k;
+  }
+  verify_equivalent_each (s->program, n, graph, trials, &v, report);
+  for (int i = 0; i < r->n; i++) {
+    if (report[group[i]].verdict != VERIFY_EQUIVALENT) continue;
+    if (!kept) { /* of what is best now, as many trials as were asked for */
+      r->verify = report[group[i]];
+      if (r->verify.trials < s->options->trials) {
+        v.trials = s->options->trials;
+        verify_equivalent (s->program, &r->candidate[i].graph, &v, &r->verify);
+        if (r->verify.verdict != VERIFY_EQUIVALENT) continue;
+      }
+    }
     if (kept != i) r->candidate[kept] = r->candidate[i];
     r->candidate[kept].rank = kept;
-    if (!kept++) r->verify = report;
+    kept++;
   }
   r->n = kept;
   r->stats.valid += (uint64_t) kept;
@@ -154,7 +170,7 @@ static void verify_all (search *s) {
 
 bool search_run (const mugraph *program, const search_options *options, const mugraph_device *device,
                  const volatile int *stop, search_progress progress, void *user, search_result *r, mugraph_error *e) {
-  double start = now ();
+  double start = now (), found = start;
   memset (r, 0, sizeof *r);
   uint64_t print[MUGRAPH_OUTPUTS];
   search s = {.program = program, .options = options, .device = device, .stop = stop, .r = r};
@@ -173,6 +189,7 @@ bool search_run (const mugraph *program, const search_options *options, const mu
       r->stats = *enumeration_stats (x);
       r->finished = enumeration_finished (x);
       r->peak_bytes = enumeration_bytes (x);
+      found = now ();
       schedule_all (&s, x);
       enumeration_free (x);
     }
@@ -180,7 +197,9 @@ bool search_run (const mugraph *program, const search_options *options, const mu
   free (w);
   add_program (&s);
   select_best (&s);
+  double chosen = now ();
   verify_all (&s);
+  if (getenv ("TIMES")) fprintf (stderr, "enumerate %.3f schedule %.3f verify %.3f\n", found - start, chosen - found, now () - chosen);
   r->interrupted = stop && *stop;
   if (r->interrupted) r->finished = false;
   r->seconds = now () - start;

@@ -724,7 +724,7 @@ expr_attr expr_attr_of (const mugraph_op *op, const mugraph_shape *const in[], i
   case MUGRAPH_OP_ACCUM_SUM:
   case MUGRAPH_OP_ACCUM_MEAN:
   case MUGRAPH_OP_ACCUM_RMS: attr.size = last; break;
-  case MUGRAPH_OP_SUM_TO:
+  case MUGRAPH_OP_SUM_TO: last = s->dim[op->dim]; /* fall through */
   case MUGRAPH_OP_ACCUM_SUM_TO: attr.size = op->width > 0 ? last / op->width : 1; break;
   case MUGRAPH_OP_CONCAT: attr.size = s->dim[op->dim], attr.loop = in[1]->dim[op->dim]; break;
   default: break;
