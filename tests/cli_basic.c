@@ -329,6 +329,15 @@ static void test_import_and_verify (void **state) {
   assert_true (cJSON_IsFalse (at (g, "equivalent")));
   must_have (at (g, "reason")->valuestring, "float64");
   cJSON_Delete (o);
+  /* the same inputs in another order */
+  write_file ("order.mg", "input A[4, 4]: f16\ninput B[4, 4]: f16\ninput C[4, 4]: f16\noutput matmul(A, exp(B)) - C\n");
+  write_file ("ordered.mg", "input X[4, 4]: f16\ninput Y[4, 4]: f16\ninput Z[4, 4]: f16\noutput matmul(Y, exp(Z)) - X\n");
+  assert_int_equal (RUN ("order.mg", "--no-gpu", "--out=order.json", "--graphs=0", "--kernel-ops=1"), 0);
+  assert_int_equal (RUN ("verify", "order.json", "-p", "ordered.mg"), 1);
+  must_have (out, "equivalent with its inputs in the order Y, Z, X");
+  write_file ("ordered.mg", "input X[4, 4]: f16\ninput Y[4, 4]: f16\ninput Z[4, 4]: f16\noutput matmul(exp(Y), Z) - X\n");
+  assert_int_equal (RUN ("verify", "order.json", "-p", "ordered.mg"), 1);
+  assert_null (strstr (out, "order Y"));
   /* programs that do not fit */
   must_fail (RUN ("verify", file, "-p", "gqa"), "has 3 inputs, the file's graphs have 2");
   must_fail (RUN ("verify", file, "-p", "rmsnorm"), "the file's is");

@@ -356,6 +356,53 @@ static const char *const verdicts[] = {[VERIFY_EQUIVALENT] = "equivalent",
                                        [VERIFY_UNSUPPORTED] = "unsupported",
                                        [VERIFY_UNKNOWN] = "unknown"};
 
+/* The next order of the inputs in which each stands where one of its shape stood; false after the last. */
+static bool next_order (const mugraph *g, int order[]) {
+  for (int i = g->n_inputs - 1; i-- > 0;) {
+    bool used[MUGRAPH_INPUTS] = {false};
+    for (int t = 0; t < i; t++) used[order[t]] = true;
+    int start = order[i];
+    for (int next = start + 1; next < g->n_inputs; next++) {
+      if (used[next] || !mugraph_same_shape (&g->tensor[next].shape, &g->tensor[i].shape)) continue;
+      used[order[i] = next] = true;
+      for (int k = i + 1; k < g->n_inputs; k++) {
+        int t = 0;
+        while (t < g->n_inputs && (used[t] || !mugraph_same_shape (&g->tensor[t].shape, &g->tensor[k].shape))) t++;
+        used[order[k] = t] = true;
+      }
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Inputs correspond by position, and files of other tools do not name them. Where a µGraph differs, would it compute the
+   program with its inputs in another order? Then writes "; equivalent with its inputs in the order H, X, alpha". */
+static void try_orders (const mugraph *program, const mugraph *g, const verify_options *o, char *text, size_t size) {
+  enum { TRIED = 24 };
+  int order[MUGRAPH_INPUTS];
+  mugraph *other = malloc (sizeof *other);
+  for (int t = 0; t < program->n_inputs; t++) order[t] = t;
+  for (int n = 0; other && n < TRIED && next_order (program, order); n++) {
+    verify_report r;
+    int place[MUGRAPH_INPUTS];
+    for (int t = 0; t < program->n_inputs; t++) place[order[t]] = t;
+    *other = *program;
+    for (int i = 0; i < other->n_ops; i++)
+      for (int k = 0; k < other->op[i].n_in; k++)
+        if (other->op[i].in[k] < other->n_inputs) other->op[i].in[k] = (uint8_t) place[other->op[i].in[k]];
+    for (int k = 0; k < other->n_outputs; k++)
+      if (other->output[k] < other->n_inputs) other->output[k] = (uint8_t) place[other->output[k]];
+    verify_equivalent (other, g, o, &r);
+    if (r.verdict != VERIFY_EQUIVALENT) continue;
+    size_t used = (size_t) snprintf (text, size, "; equivalent with its inputs in the order");
+    for (int t = 0; t < program->n_inputs && used < size; t++)
+      used += (size_t) snprintf (text + used, size - used, "%s %s", t ? "," : "", program->tensor[order[t]].name);
+    break;
+  }
+  free (other);
+}
+
 int cli_verify (const cli *c, mugraph_error *e) {
   enum { DRAWS = 4 };
   const double tolerance = 1e-2;
@@ -389,13 +436,14 @@ int cli_verify (const cli *c, mugraph_error *e) {
   if (out) fprintf (out, "program    %s, b = %d: %s\n", p->name, p->batch, cli_signature (&p->graph, line, sizeof line));
   for (int i = 0; i < f.n; i++) {
     verify_report r;
-    char reason[600], example[256] = "";
+    char reason[1000], example[256] = "", order[300] = "";
     const mugraph *g = &f.saved[i].graph;
     verify_equivalent (&p->graph, g, &o, &r);
     double error = r.verdict == VERIFY_DIFFERENT
                      ? verify_counterexample (&p->graph, g, (uint64_t) c->search.seed, DRAWS, tolerance, example)
                      : 0;
-    snprintf (reason, sizeof reason, "%s%s%s", r.reason, error > 0 ? "; float64: " : "", error > 0 ? example : "");
+    if (r.verdict == VERIFY_DIFFERENT) try_orders (&p->graph, g, &o, order, sizeof order);
+    snprintf (reason, sizeof reason, "%s%s%s%s", r.reason, error > 0 ? "; float64: " : "", error > 0 ? example : "", order);
     equivalent += r.verdict == VERIFY_EQUIVALENT;
     if (r.verdict != VERIFY_EQUIVALENT) status = CLI_WRONG;
     if (out) {
