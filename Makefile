@@ -9,6 +9,9 @@ OPT     ?= -O2 -g
 OPENMP  ?= -fopenmp
 CFLAGS  += -std=c17 -D_GNU_SOURCE -DMSEARCH_VERSION='"$(VERSION)"' $(WARN) $(OPT) -fopenmp -I. $(SANITIZE)
 LDFLAGS += $(SANITIZE) $(OPENMP)
+ifdef RELOCATABLE # looks for its libraries beside itself
+LDFLAGS += -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/lib:$$ORIGIN/../lib'
+endif
 LDLIBS  := -lz3 -lcjson -lxxhash -ldl -lm -lpthread
 
 # A room is a folder and a static library; it may use the rooms to its right only.
@@ -163,7 +166,7 @@ $(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/fuzz/%.o $(foreach r,$(ROOMS
 
 ## dist: dist/msearch-VERSION-x86_64-linux.tar.gz, which runs from any folder with the libraries it needs inside
 dist:
-	$(call variant,dist) LDFLAGS='-Wl,--disable-new-dtags,-rpath,$$$$ORIGIN/lib:$$$$ORIGIN/../lib' build-dist/msearch build-dist/bench/kernels
+	$(call variant,dist) RELOCATABLE=1 build-dist/msearch build-dist/bench/kernels
 	tools/dist.sh build-dist/msearch $(VERSION)
 
 # Hand-built and random µGraphs on a GPU. They link neither libz3 nor libcjson, so they run where those are missing.

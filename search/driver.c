@@ -170,7 +170,7 @@ static void verify_all (search *s) {
 
 bool search_run (const mugraph *program, const search_options *options, const mugraph_device *device,
                  const volatile int *stop, search_progress progress, void *user, search_result *r, mugraph_error *e) {
-  double start = now (), found = start;
+  double start = now ();
   memset (r, 0, sizeof *r);
   uint64_t print[MUGRAPH_OUTPUTS];
   search s = {.program = program, .options = options, .device = device, .stop = stop, .r = r};
@@ -189,7 +189,6 @@ bool search_run (const mugraph *program, const search_options *options, const mu
       r->stats = *enumeration_stats (x);
       r->finished = enumeration_finished (x);
       r->peak_bytes = enumeration_bytes (x);
-      found = now ();
       schedule_all (&s, x);
       enumeration_free (x);
     }
@@ -197,9 +196,7 @@ bool search_run (const mugraph *program, const search_options *options, const mu
   free (w);
   add_program (&s);
   select_best (&s);
-  double chosen = now ();
   verify_all (&s);
-  if (getenv ("TIMES")) fprintf (stderr, "enumerate %.3f schedule %.3f verify %.3f\n", found - start, chosen - found, now () - chosen);
   r->interrupted = stop && *stop;
   if (r->interrupted) r->finished = false;
   r->seconds = now () - start;
