@@ -57,7 +57,7 @@ static void print_head (cuda_text *t, const mugraph *g, const cuda_program *p, c
     if (l->cluster[0] * l->cluster[1] * l->cluster[2] > 1) cuda_print (t, ", cluster %d x %d x %d", l->cluster[0], l->cluster[1], l->cluster[2]);
     cuda_print (t, "%s\n", l->pdl ? ", programmatic dependent launch" : "");
   }
-  cuda_print (t, "\n");
+  cuda_print (t, "\n#pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used\n");
 }
 
 /* Temporaries are slices of one workspace. */

@@ -426,16 +426,6 @@ static void step_maximum (generator *w, int i) {
   barrier (w);
 }
 
-/* f16, bf16 where the operand is read as it stands in memory; f32 for everything computed. */
-static mugraph_dtype exact_type (const generator *w, int i) {
-  const mugraph_op *o = &w->block->op[i];
-  if (o->kind == MUGRAPH_OP_INPUT) return w->d.table[i] ? MUGRAPH_F32 : tensor_of (w, i)->dtype;
-  if (w->d.stored[i]) return MUGRAPH_F32;
-  if (o->kind == MUGRAPH_OP_TRANSPOSE) return exact_type (w, o->in[0]);
-  if (o->kind == MUGRAPH_OP_CONCAT && exact_type (w, o->in[0]) == exact_type (w, o->in[1])) return exact_type (w, o->in[0]);
-  return MUGRAPH_F32;
-}
-
 /* Memory runs along the rows of the tile (the last but one dimension). */
 static bool column_major (const generator *w, int i) {
   return w->block->op[i].kind == MUGRAPH_OP_TRANSPOSE && !w->d.stored[i] ? !column_major (w, w->block->op[i].in[0]) : false;
@@ -460,12 +450,54 @@ static void print_operand (generator *w, int i, int rows, int columns, const cha
   cuda_print (w->text, "x = x%d;\n}\nproduct.%s (r, c, x);\n}\n", i, put);
 }
 
+/* min (tile size, valid - from): how many rows or columns of this piece there are; none where the matrix itself is invalid. */
+static void print_left (generator *w, int i, int d, const coordinates *at, int piece) {
+  int n = valid_variable (w, i, d);
+  bool masked = print_mask (w, w->text, i, at, 3);
+  if (n >= 0)
+    cuda_print (w->text, "%smin (%d, n%d - %s)%s", masked ? " ? " : "", piece, n, at->c[d], masked ? " : 0" : "");
+  else
+    cuda_print (w->text, "%smin (%d, %d - %s)%s", masked ? " ? " : "", piece, w->d.dim[i][d], at->c[d], masked ? " : 0" : "");
+}
+
+/* Address of an iterator's row and its pitch. */
+static void print_rows (generator *w, int i, const coordinates *at) {
+  int64_t stride[4];
+  tensor_strides (&tensor_of (w, i)->shape, stride);
+  cuda_print (w->text, "i%d + ", i);
+  print_index (w->text, at, w->d.dim[i], stride);
+  cuda_print (w->text, ", %lldLL, ", (long long) stride[2]);
+}
+
+static void print_streamed (generator *w, const mugraph_op *o, const mugraph_generic_mma *x, int k, int k_limit) {
+  coordinates a = {{"b0", "b1", "from_m", "0"}}, b = {{"b0", "b1", "0", "from_n"}};
+  cuda_print (w->text, "ms_streamed_product<%s, %d, %d, %d, %d, %d> product (smem);\nproduct.run (", cuda_type (x->type), x->wm, x->wn, x->bm / x->wm / 16,
+              x->bn / x->wn / 8, x->stages);
+  print_rows (w, o->in[0], &a);
+  print_left (w, o->in[0], 2, &a, x->bm);
+  cuda_print (w->text, ", ");
+  print_rows (w, o->in[1], &b);
+  print_left (w, o->in[1], 3, &b, x->bn);
+  if (k_limit >= 0)
+    cuda_print (w->text, ", n%d);\n", k_limit);
+  else
+    cuda_print (w->text, ", %d);\n", k);
+}
+
+static void print_staged (generator *w, const mugraph_op *o, const mugraph_generic_mma *x, int k, int k_limit) {
+  cuda_print (w->text, "ms_product<%s, %d, %d, %d, %d, %s, %s> product (smem);\n", cuda_type (x->type), x->wm, x->wn, x->bm / x->wm / 16, x->bn / x->wn / 8,
+              x->split_a ? "true" : "false", x->split_b ? "true" : "false");
+  cuda_print (w->text, "for (int from_k = 0; from_k < %d; from_k += %d) {\n", k, x->bk);
+  print_operand (w, o->in[0], x->bm, x->bk, "from_m", "from_k", "put_a", k_limit);
+  print_operand (w, o->in[1], x->bk, x->bn, "from_k", "from_n", "put_b", k_limit);
+  cuda_print (w->text, "__syncthreads ();\nproduct.step ();\n__syncthreads ();\n}\n");
+}
+
 static void step_matmul (generator *w, int i) {
   const mugraph_op *o = &w->block->op[i];
   int a = o->in[0], b = o->in[1], target = w->d.direct[i] >= 0 ? w->d.direct[i] : i, k = w->d.dim[a][3];
-  mugraph_generic_mma x = mugraph_generic_matmul (&w->d, w->block, i);
+  mugraph_generic_mma x = mugraph_generic_matmul (w->e->g, w->k, &w->d, i);
   const int *dim = w->d.dim[i];
-  mugraph_dtype ta = exact_type (w, a), tb = exact_type (w, b), t = ta == tb ? ta : MUGRAPH_F32;
   int tiles_m = (dim[2] + x.bm - 1) / x.bm, tiles_n = (dim[3] + x.bn - 1) / x.bn, k_limit = valid_variable (w, a, 3);
   if (k_limit < 0) k_limit = valid_variable (w, b, 2);
   int64_t tiles = (int64_t) dim[0] * dim[1] * tiles_m * tiles_n;
@@ -473,12 +505,10 @@ static void step_matmul (generator *w, int i) {
   cuda_print (w->text, "  for (int tile = 0; tile < %lld; tile++) {\n", (long long) tiles);
   cuda_print (w->text, "const int from_n = tile %% %d * %d, from_m = tile / %d %% %d * %d, b1 = tile / %d %% %d, b0 = tile / %d;\n", tiles_n, x.bn,
               tiles_n, tiles_m, x.bm, tiles_n * tiles_m, dim[1], tiles_n * tiles_m * dim[1]);
-  cuda_print (w->text, "ms_product<%s, %d, %d, %d, %d, %s, %s> product (smem);\n", cuda_type (t), x.wm, x.wn, x.bm / x.wm / 16, x.bn / x.wn / 8,
-              ta == MUGRAPH_F32 ? "true" : "false", tb == MUGRAPH_F32 ? "true" : "false");
-  cuda_print (w->text, "for (int from_k = 0; from_k < %d; from_k += %d) {\n", k, x.bk);
-  print_operand (w, a, x.bm, x.bk, "from_m", "from_k", "put_a", k_limit);
-  print_operand (w, b, x.bk, x.bn, "from_k", "from_n", "put_b", k_limit);
-  cuda_print (w->text, "__syncthreads ();\nproduct.step ();\n__syncthreads ();\n}\n");
+  if (x.stages > 1)
+    print_streamed (w, o, &x, k, k_limit);
+  else
+    print_staged (w, o, &x, k, k_limit);
   coordinates at = {{"b0", "b1", "(from_m + r)", "(from_n + c)"}};
   cuda_print (w->text, "product.each ([&] (int r, int c, float x) {\nif (from_m + r < %d && from_n + c < %d", dim[2], dim[3]);
   if (target != i) {

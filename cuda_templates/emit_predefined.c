@@ -1,6 +1,7 @@
 /* Pre-defined kernels: one operator of the kernel graph on whole tensors, any shape. Elementwise operators and those that move
    elements take one thread to a result, reductions a warp or a thread, matmul a block to a 64 x 64 (or 16 x 64) piece. */
 #include "emit.h"
+#include "../mugraph/plan_generic.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -156,25 +157,50 @@ static void print_staging (generator *w, int a, int rows, int columns, const cha
   cuda_print (w->text, " : 0.0f);\n}\n");
 }
 
+/* Rows begin at multiples of 16 bytes. */
+static bool streams (const generator *w, int a) {
+  return w->in[a]->dtype != MUGRAPH_F32 && w->in[a]->max_buffer < 0 && (w->dim[a][3] % 8 == 0 || volume (w->dim[a]) == w->dim[a][3]);
+}
+
+static mugraph_dtype operand_type (const generator *w, int a) { return w->in[a]->max_buffer >= 0 ? MUGRAPH_F32 : w->in[a]->dtype; }
+
+static void print_streamed (generator *w, const mugraph_generic_mma *x) {
+  const char *const first[2][4] = {{"c0", "c1", "m0", "0"}, {"c0", "c1", "0", "n0"}};
+  cuda_print (w->text, "ms_streamed_product<%s, %d, %d, %d, %d, %d> product (smem);\nproduct.run (", cuda_type (x->type), x->wm, x->wn, x->bm / x->wm / 16,
+              x->bn / x->wn / 8, x->stages);
+  for (int a = 0; a < 2; a++) {
+    cuda_print (w->text, "in%d + ", a);
+    cuda_print_index (w->text, first[a], w->dim[a], w->stride[a]);
+    cuda_print (w->text, ", %lldLL, min (%d, %d - %s), ", (long long) w->stride[a][2], a ? x->bn : x->bm, a ? w->dim[1][3] : w->dim[0][2], a ? "n0" : "m0");
+  }
+  cuda_print (w->text, "%d);\n", w->dim[0][3]);
+}
+
+static void print_staged (generator *w, const mugraph_generic_mma *x) {
+  cuda_print (w->text, "ms_product<%s, %d, %d, %d, %d, %s, %s> product (smem);\nfor (int k0 = 0; k0 < %d; k0 += %d) {\n", cuda_type (x->type), x->wm, x->wn,
+              x->bm / x->wm / 16, x->bn / x->wn / 8, x->split_a ? "true" : "false", x->split_b ? "true" : "false", w->dim[0][3], x->bk);
+  print_staging (w, 0, x->bm, x->bk, "m0", "k0", "put_a");
+  print_staging (w, 1, x->bk, x->bn, "k0", "n0", "put_b");
+  cuda_print (w->text, "__syncthreads ();\nproduct.step ();\n__syncthreads ();\n}\n");
+}
+
 static void emit_matmul (generator *w, int k) {
-  int m = w->result[2], n = w->result[3], bm = m <= 16 ? 16 : 64, wm = bm == 16 ? 1 : 2, wn = 4 / wm;
-  int tiles_m = (m + bm - 1) / bm, tiles_n = (n + 63) / 64;
-  bool computed[2];
-  for (int a = 0; a < 2; a++) computed[a] = w->in[a]->dtype == MUGRAPH_F32 || w->in[a]->max_buffer >= 0;
-  mugraph_dtype t = computed[0] || computed[1] || w->in[0]->dtype != w->in[1]->dtype ? MUGRAPH_F32 : w->in[0]->dtype;
+  int m = w->result[2], n = w->result[3];
+  mugraph_generic_mma x = mugraph_generic_cut (m, n, 4);
+  mugraph_generic_operands (&x, operand_type (w, 0), operand_type (w, 1), streams (w, 0) && streams (w, 1));
+  int tiles_m = (m + x.bm - 1) / x.bm, tiles_n = (n + x.bn - 1) / x.bn;
   int64_t tiles = (int64_t) w->result[0] * w->result[1] * tiles_m * tiles_n;
   cuda_use_template (w->e, "generic.cuh");
-  open (w, tiles, 128, 4 * (bm * 36 + 32 * 72), k);
+  open (w, tiles, 128, (int) mugraph_generic_staging (&x), k);
   cuda_print (w->text, "  extern __shared__ __align__ (128) unsigned char smem[];\n"
                        "  for (long long tile = blockIdx.x; tile < %lldLL; tile += gridDim.x) {\n", (long long) tiles);
-  cuda_print (w->text, "const int n0 = (int) (tile %% %d) * 64, m0 = (int) (tile / %d %% %d) * %d, c1 = (int) (tile / %d %% %d), c0 = (int) (tile / %lldLL);\n",
-              tiles_n, tiles_n, tiles_m, bm, tiles_n * tiles_m, w->result[1], (long long) tiles_n * tiles_m * w->result[1]);
-  cuda_print (w->text, "ms_product<%s, %d, %d, %d, %d, %s, %s> product (smem);\nfor (int k0 = 0; k0 < %d; k0 += 32) {\n", cuda_type (t), wm, wn,
-              bm / wm / 16, 64 / wn / 8, computed[0] ? "true" : "false", computed[1] ? "true" : "false", w->dim[0][3]);
-  print_staging (w, 0, bm, 32, "m0", "k0", "put_a");
-  print_staging (w, 1, 32, 64, "k0", "n0", "put_b");
-  cuda_print (w->text, "__syncthreads ();\nproduct.step ();\n__syncthreads ();\n}\n"
-                       "product.each ([&] (int r, int c, float x) {\nconst int c2 = m0 + r, c3 = n0 + c;\nif (c2 < %d && c3 < %d) ", m, n);
+  cuda_print (w->text, "const int n0 = (int) (tile %% %d) * %d, m0 = (int) (tile / %d %% %d) * %d, c1 = (int) (tile / %d %% %d), c0 = (int) (tile / %lldLL);\n",
+              tiles_n, x.bn, tiles_n, tiles_m, x.bm, tiles_n * tiles_m, w->result[1], (long long) tiles_n * tiles_m * w->result[1]);
+  if (x.stages > 1)
+    print_streamed (w, &x);
+  else
+    print_staged (w, &x);
+  cuda_print (w->text, "product.each ([&] (int r, int c, float x) {\nconst int c2 = m0 + r, c3 = n0 + c;\nif (c2 < %d && c3 < %d) ", m, n);
   print_result (w, element, "x");
   cuda_print (w->text, "});\n  }\n}\n");
 }

@@ -28,11 +28,10 @@ bool mugraph_generic_ragged (const mugraph_block *b, int i, int d) {
   return covered != s->full;
 }
 
-mugraph_generic_mma mugraph_generic_matmul (const mugraph_generic *d, const mugraph_block *b, int i) {
-  (void) b;
-  int m = d->dim[i][2], n = d->dim[i][3], warps = 1;
-  while (2 * warps <= d->threads / 32 && warps < 8) warps *= 2;
-  mugraph_generic_mma x = {.bk = BK};
+mugraph_generic_mma mugraph_generic_cut (int m, int n, int most) {
+  int warps = 1;
+  while (2 * warps <= most && warps < 8) warps *= 2;
+  mugraph_generic_mma x = {.bk = BK, .stages = 1, .type = MUGRAPH_F32};
   x.bm = m <= 16 ? 16 : m <= 32 ? 32 : 64;
   x.wm = x.bm == 16 || warps == 1 ? 1 : 2;
   x.wn = warps / x.wm;
@@ -40,8 +39,52 @@ mugraph_generic_mma mugraph_generic_matmul (const mugraph_generic *d, const mugr
   return x;
 }
 
-/* A and B of one step as f32, rows padded against bank conflicts. */
-static int64_t staging_bytes (const mugraph_generic_mma *x) { return 4 * ((int64_t) x->bm * (BK + 4) + (int64_t) BK * (x->bn + 8)); }
+void mugraph_generic_operands (mugraph_generic_mma *x, mugraph_dtype a, mugraph_dtype b, bool streamed) {
+  x->type = a == b ? a : MUGRAPH_F32;
+  x->split_a = a == MUGRAPH_F32;
+  x->split_b = b == MUGRAPH_F32;
+  if (x->type == MUGRAPH_F32 || !streamed) return;
+  x->bk = 2 * BK;
+  x->stages = x->bm == 16 ? 4 : 3;
+}
+
+/* A and B of one step, rows padded against bank conflicts: halves [bm][bk + 8] and [bk][bn + 8] of each stage when streamed, else
+   at most f32 [bm][bk + 4] and [bk][bn + 8]. */
+int64_t mugraph_generic_staging (const mugraph_generic_mma *x) {
+  if (x->stages > 1) return 2 * (int64_t) x->stages * (x->bm * (x->bk + 8) + x->bk * (x->bn + 8));
+  return 4 * ((int64_t) x->bm * (x->bk + 4) + (int64_t) x->bk * (x->bn + 8));
+}
+
+/* f16, bf16 where a tile is read as it stands in memory; f32 for everything computed. */
+static mugraph_dtype operand_type (const mugraph *g, int k, const mugraph_generic *d, int i) {
+  const mugraph_op *o = &block_of (g, k)->op[i];
+  if (o->kind == MUGRAPH_OP_INPUT) return d->table[i] ? MUGRAPH_F32 : mugraph_plan_storage (g, g->op[k].in[o->in[0]]);
+  if (d->stored[i]) return MUGRAPH_F32;
+  if (o->kind == MUGRAPH_OP_TRANSPOSE) return operand_type (g, k, d, o->in[0]);
+  if (o->kind == MUGRAPH_OP_CONCAT && operand_type (g, k, d, o->in[0]) == operand_type (g, k, d, o->in[1])) return operand_type (g, k, d, o->in[0]);
+  return MUGRAPH_F32;
+}
+
+/* Whether rows of an iterator's tile can be copied 16 bytes at a time: all of them begin at multiples of 8 halves. */
+static bool streams (const mugraph *g, int k, const mugraph_generic *d, int i) {
+  const mugraph_block *b = block_of (g, k);
+  const mugraph_op *o = &b->op[i];
+  if (o->kind != MUGRAPH_OP_INPUT || d->stored[i] || d->table[i]) return false;
+  const mugraph_shape *s = &g->tensor[g->op[k].in[o->in[0]]].shape;
+  int last = s->n_dims - 1;
+  const mugraph_split *split = &o->split[last];
+  bool looped = split->loop && b->loop > 1;
+  int64_t chunk = split->axis >= 0 ? ((int64_t) split->full + b->grid[split->axis] - 1) / b->grid[split->axis] : 0;
+  return (mugraph_volume (s) == s->dim[last] || s->dim[last] % 8 == 0) && chunk % 8 == 0 && (!looped || o->shape.dim[last] % 8 == 0);
+}
+
+mugraph_generic_mma mugraph_generic_matmul (const mugraph *g, int k, const mugraph_generic *d, int i) {
+  const mugraph_op *o = &block_of (g, k)->op[i];
+  int a = o->in[0], b = o->in[1];
+  mugraph_generic_mma x = mugraph_generic_cut (d->dim[i][2], d->dim[i][3], d->threads / 32);
+  mugraph_generic_operands (&x, operand_type (g, k, d, a), operand_type (g, k, d, b), streams (g, k, d, a) && streams (g, k, d, b));
+  return x;
+}
 
 static void derive_shapes (const mugraph_block *b, mugraph_generic *d) {
   d->n = b->n_ops;
@@ -78,7 +121,7 @@ static void derive_phases (const mugraph_block *b, mugraph_generic *d) {
 static int64_t reads (const mugraph_block *b, const mugraph_generic *d, int r, int k) {
   const mugraph_op *o = &b->op[r];
   if (o->kind == MUGRAPH_OP_MATMUL) {
-    mugraph_generic_mma x = mugraph_generic_matmul (d, b, r);
+    mugraph_generic_mma x = mugraph_generic_cut (d->dim[r][2], d->dim[r][3], d->threads / 32);
     return k == 0 ? (d->dim[r][3] + x.bn - 1) / x.bn : (d->dim[r][2] + x.bm - 1) / x.bm;
   }
   int64_t own = volume (d->dim[o->in[k]]), result = volume (d->dim[r]);
@@ -92,6 +135,8 @@ static void derive_stored (const mugraph *g, int k, mugraph_generic *d, bool hoi
   int64_t read[MUGRAPH_BLOCK_OPS] = {0};
   bool crosses[MUGRAPH_BLOCK_OPS] = {false}; /* read in a later phase: computed once, not once an iteration */
   bool view[MUGRAPH_BLOCK_OPS] = {false};    /* read by address: by a transpose or a concatenation */
+  bool only_matmul[MUGRAPH_BLOCK_OPS];
+  memset (only_matmul, true, sizeof only_matmul);
   for (int i = 0; i < d->n; i++)
     for (int a = 0; a < b->op[i].n_in; a++) {
       int j = b->op[i].in[a];
@@ -100,6 +145,7 @@ static void derive_stored (const mugraph *g, int k, mugraph_generic *d, bool hoi
       read[j] += reads (b, d, i, a);
       crosses[j] |= d->phase[j] == MUGRAPH_BEFORE_LOOP && d->phase[i] == MUGRAPH_IN_LOOP;
       view[j] |= class_of (&b->op[i]) == MUGRAPH_LAYOUT;
+      only_matmul[j] &= b->op[i].kind == MUGRAPH_OP_MATMUL;
     }
   for (int i = 0; i < d->n; i++) {
     const mugraph_op *o = &b->op[i];
@@ -112,7 +158,7 @@ static void derive_stored (const mugraph *g, int k, mugraph_generic *d, bool hoi
         break;
       }
       d->table[i] = d->stable.tensor_degree[g->op[k].in[o->in[0]]] && mugraph_plan_splits (g, g->op[k].in[o->in[0]]);
-      d->stored[i] = hoist && crosses[i] && !d->table[i];
+      d->stored[i] = hoist && crosses[i] && !d->table[i] && !(only_matmul[i] && streams (g, k, d, i));
       break;
     case MUGRAPH_SAVER:
     case MUGRAPH_CUSTOM: break;
@@ -231,13 +277,14 @@ static int64_t place (mugraph_generic *d, mugraph_home home, int64_t base) {
   }
 }
 
-static bool derive_homes (const mugraph_block *b, mugraph_generic *d, int64_t limit, bool spill) {
+static bool derive_homes (const mugraph *g, int k, mugraph_generic *d, int64_t limit, bool spill) {
+  const mugraph_block *b = block_of (g, k);
   int64_t base = 0;
   for (int i = 0; i < d->n; i++) {
     d->home[i] = d->bytes[i] ? MUGRAPH_HOME_SHARED : MUGRAPH_HOME_NONE;
     if (b->op[i].kind != MUGRAPH_OP_MATMUL) continue;
-    mugraph_generic_mma x = mugraph_generic_matmul (d, b, i);
-    if (base < staging_bytes (&x)) base = staging_bytes (&x);
+    mugraph_generic_mma x = mugraph_generic_matmul (g, k, d, i);
+    if (base < mugraph_generic_staging (&x)) base = mugraph_generic_staging (&x);
   }
   base = align (base);
   if (d->running_max) {
@@ -281,7 +328,7 @@ bool mugraph_generic_derive (const mugraph *g, int k, const mugraph_device *devi
     derive_stored (g, k, d, hoist);
     derive_bytes (g, k, d);
     derive_lifetimes (b, d);
-    if (derive_homes (b, d, device->smem_block, !hoist)) break;
+    if (derive_homes (g, k, d, device->smem_block, !hoist)) break;
   }
   if (d->workspace > (int64_t) 1 << 34)
     return mugraph_fail (e, "kernel operator %d: the tiles of one block take %lld bytes; use a larger grid or forloop range", k,
@@ -296,7 +343,7 @@ static void count_work (const mugraph *g, int k, const mugraph_generic *d, mugra
     const mugraph_op *o = &b->op[i];
     double runs = blocks * (d->phase[i] == MUGRAPH_IN_LOOP ? b->loop : 1), elements = (double) volume (d->dim[i]);
     if (o->kind == MUGRAPH_OP_MATMUL) {
-      mugraph_generic_mma x = mugraph_generic_matmul (d, b, i);
+      mugraph_generic_mma x = mugraph_generic_matmul (g, k, d, i);
       double m = (d->dim[i][2] + x.bm - 1) / x.bm * x.bm, n = (d->dim[i][3] + x.bn - 1) / x.bn * x.bn;
       const mugraph_shape *a = &b->op[o->in[0]].shape;
       p->mma_flops += 2 * runs * d->dim[i][0] * d->dim[i][1] * m * n * a->dim[a->n_dims - 1];
@@ -323,7 +370,7 @@ bool mugraph_plan_generic (const mugraph *g, int k, const mugraph_device *device
   if (!mugraph_generic_derive (g, k, device, &d, e)) return false;
   p->sched = b->sched;
   p->sched.warps = (int16_t) (d.threads / 32);
-  p->sched.stages = 1;
+  p->sched.stages = 1; /* raised below by a matmul that streams */
   p->sched.split = 1;
   p->sched.swap = 1;
   p->threads = d.threads;
@@ -341,9 +388,10 @@ bool mugraph_plan_generic (const mugraph *g, int k, const mugraph_device *device
     t->fused = !d.stored[i] && b->op[i].kind != MUGRAPH_OP_INPUT && b->op[i].kind != MUGRAPH_OP_OUTPUT;
     if (b->op[i].kind == MUGRAPH_OP_INPUT && !d.stored[i]) t->home = MUGRAPH_HOME_DEVICE;
     if (p->sched.tile_m == 0 && b->op[i].kind == MUGRAPH_OP_MATMUL) {
-      mugraph_generic_mma x = mugraph_generic_matmul (&d, b, i);
+      mugraph_generic_mma x = mugraph_generic_matmul (g, k, &d, i);
       p->sched.tile_m = (int16_t) (x.bm / x.wm);
       p->sched.tile_n = (int16_t) (x.bn / x.wn);
+      p->sched.stages = (int16_t) x.stages;
     }
   }
   count_work (g, k, &d, p);

@@ -7,10 +7,20 @@
 
 typedef enum { MUGRAPH_BEFORE_LOOP, MUGRAPH_IN_LOOP, MUGRAPH_AFTER_LOOP } mugraph_phase;
 
-/* How a matmul is cut: a block computes bm x bn of the result at a time over steps of bk, by wm x wn warps. */
+/* How a matmul is cut: a block computes bm x bn of the result at a time over steps of bk, by wm x wn warps. Operands are
+   multiplied in `type`: f16 or bf16 as they stand in memory; f32 for everything computed, as tf32 with what that drops of a
+   computed operand (split) multiplied too. stages > 1: both operands stream from device memory by asynchronous copies. */
 typedef struct {
-  int bm, bn, bk, wm, wn;
+  int bm, bn, bk, wm, wn, stages;
+  mugraph_dtype type;
+  bool split_a, split_b;
 } mugraph_generic_mma;
+
+/* The cut for an m x n result with this many warps; type f32, one stage. */
+mugraph_generic_mma mugraph_generic_cut (int m, int n, int warps);
+/* Multiplies operands of these types, streamed where that is possible. */
+void mugraph_generic_operands (mugraph_generic_mma *, mugraph_dtype a, mugraph_dtype b, bool streamed);
+int64_t mugraph_generic_staging (const mugraph_generic_mma *); /* bytes of shared memory */
 
 typedef struct {
   mugraph_stable stable;
@@ -33,7 +43,7 @@ typedef struct {
 } mugraph_generic;
 
 int mugraph_generic_position (const mugraph_generic *, int i); /* 64 * phase + i */
-mugraph_generic_mma mugraph_generic_matmul (const mugraph_generic *, const mugraph_block *, int i);
+mugraph_generic_mma mugraph_generic_matmul (const mugraph *, int k, const mugraph_generic *, int i);
 
 /* op.dim of operator i's tile in the aligned shape. */
 int mugraph_generic_dim (const mugraph_block *, int i, int dim);

@@ -29,7 +29,7 @@ static int compile_text (const char *text, const char *arch, const char *more) {
   assert_true (fd >= 0);
   assert_int_equal (write (fd, text, strlen (text)), (int) strlen (text));
   close (fd);
-  snprintf (command, sizeof command, "%s -std=c++17 -arch=%s %s -c -o /dev/null %s", find_nvcc (), arch, more, path);
+  snprintf (command, sizeof command, "%s -std=c++17 -Werror all-warnings -arch=%s %s -c -o /dev/null %s", find_nvcc (), arch, more, path);
   int status = system (command);
   unlink (path);
   return status;

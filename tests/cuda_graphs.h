@@ -227,6 +227,7 @@ static inline bool build_accum_to (const graph_case *c, const mugraph *program, 
 #define FOUR "input A[2,3,17,40]: f16\ninput B[3,40,25]: f16\noutput matmul(A, B)\noutput sum(A, 0)\noutput rms_norm(A, 3)\n"
 #define ACCUMS "input X[b,200]: f16\ninput Y[1]: f32\nM = mean(X, -1)\noutput (sqrt(mean(square(X), -1)) + M) * Y + sum(X, -1)\n"
 #define TO "input X[b,384]: f16\noutput sum_to(X, -1, 32)\n"
+#define MM(batch, m, k, n, t, u) "input X[" batch m "," k "]: " t "\ninput W[" batch k "," n "]: " u "\noutput matmul(X, W)\n"
 #define BIG "input X[200,512]: f16\ninput W[512,600]: f16\nY = matmul(X, W)\noutput rms_norm(silu(Y) * Y + exp(Y * 0.01), -1)\n"
 
 static const graph_case graph_cases[] = {
@@ -282,6 +283,19 @@ static const graph_case graph_cases[] = {
   {.name = "plain four dimensions", .program = FOUR, .build = build_plain},
   {.name = "plain softmax f32", .program = SOFTMAX ("f32"), .b = 3, .build = build_plain},
   {.name = "plain large", .program = BIG, .build = build_plain},
+  /* both operands stream when rows begin at multiples of 16 bytes: ends that no tile divides, then rows that do not */
+  {.name = "plain matmul 70x72x88", .program = MM ("3,", "70", "72", "88", "f16", "f16"), .build = build_plain},
+  {.name = "plain matmul 1x1001x40", .program = MM ("", "1", "1001", "40", "f16", "f16"), .build = build_plain},
+  {.name = "plain matmul 33x1x7", .program = MM ("", "33", "1", "7", "bf16", "bf16"), .build = build_plain},
+  {.name = "plain matmul 70x100x44", .program = MM ("2,", "70", "100", "44", "f16", "f16"), .build = build_plain},
+  {.name = "plain matmul 17x64x129", .program = MM ("", "17", "64", "129", "bf16", "bf16"), .build = build_plain},
+  {.name = "plain matmul f16 by bf16", .program = MM ("", "20", "200", "136", "f16", "bf16"), .build = build_plain},
+  {.name = "matmul 70x200x88 /3 rows", .program = MM ("", "70", "200", "88", "f16", "f16"), .build = build_split, .grid = {3}, .loop = 1, .maps = "0-0", .backend = 1},
+  {.name = "matmul 70x200x88 /11 columns", .program = MM ("", "70", "200", "88", "f16", "f16"), .build = build_split, .grid = {11}, .loop = 1, .maps = "-11", .backend = 1},
+  {.name = "matmul 70x200x88 /3 columns", .program = MM ("", "70", "200", "88", "bf16", "bf16"), .build = build_split, .grid = {3}, .loop = 1, .maps = "-11", .backend = 1},
+  {.name = "matmul 5 matrices /2", .program = MM ("5,", "40", "104", "72", "f16", "f16"), .build = build_split, .grid = {2}, .loop = 1, .maps = "000", .backend = 1},
+  {.name = "rmsnorm ragged 40x1000x200 /5 x8", .program = RMS ("b", "1000", "200", "f16"), .b = 40, .build = build_rmsnorm, .grid = {5}, .loop = 8, .backend = 1},
+  {.name = "rmsnorm ragged 40x1000x192 /12 x7", .program = RMS ("b", "1000", "192", "f16"), .b = 40, .build = build_rmsnorm, .grid = {12}, .loop = 7, .backend = 1},
 };
 enum { N_GRAPH_CASES = sizeof graph_cases / sizeof *graph_cases };
 
