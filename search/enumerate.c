@@ -448,7 +448,7 @@ static void add_configs (enumeration *e, configs *list, int stage, tile_config c
 static void merge (enumeration *e, int from, int stage, bool last) {
   for (int k = from; k < e->n_spaces; k++) {
     space *s = e->space[k];
-    for (int i = 0; i < s->n_nodes; i++) {
+    for (int i = 0; i < s->n_nodes && !space_poll (e, 0); i++) {
       node *n = &s->node[i];
       if (n->first < 0 || n->tensor >= 0 || n->constant >= 0) continue;
       tensor y = {.stage = (uint8_t) stage, .input = -1, .constant = -1, .expr_hash = n->expr_hash, .moment = n->type.moment, .count = n->count};
@@ -466,8 +466,9 @@ static void merge (enumeration *e, int from, int stage, bool last) {
         }
         t = find_tensor (e, &y.shape, y.label, y.moment, y.value);
         y.graphs = UINT8_MAX;
+        int known = t;
         if (t < 0 && space_account (e, (double) ((size_t) volume * sizeof *y.value))) t = add_tensor (e, &y);
-        else free (y.value);
+        if (t < 0 || t == known) free (y.value); /* else the tensor has it */
       }
       if (t < 0 || e->tensor[t].input >= 0 || e->tensor[t].constant >= 0) continue;
       n->saved = (int16_t) t;

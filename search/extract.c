@@ -453,7 +453,7 @@ static void check (enumeration *e) {
   int kept = 0;
   for (int i = 0; i < n; i++)
     if (e->structure[i].hash) e->structure[kept++] = e->structure[i];
-  qsort (e->structure, (size_t) kept, sizeof *e->structure, compare_structures);
+  if (kept) qsort (e->structure, (size_t) kept, sizeof *e->structure, compare_structures);
   e->n_structures = 0;
   for (int i = 0; i < kept; i++)
     if (!e->n_structures || e->structure[e->n_structures - 1].hash != e->structure[i].hash) e->structure[e->n_structures++] = e->structure[i];
