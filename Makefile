@@ -107,6 +107,10 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(foreach r,$(ROOMS),$(call arc
 bench-verify: $(BUILD)/bench/verify
 	$< $(ARGS)
 
+## bench-search: search speed of all workloads, medians (ARGS="-r runs -t threads program:batch ...")
+bench-search: $(BUILD)/bench/search
+	$< $(ARGS)
+
 ## bench-kernels: on a machine with a GPU, time every saved µGraph (ARGS: options)
 bench-kernels: $(BUILD)/bench/kernels
 	$< $(ARGS) $(wildcard saved_mugraphs/*.json)
@@ -190,5 +194,5 @@ clean:
 list:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all demo check test tests bench-verify bench-kernels asan tsan clang tidy cppcheck format fuzz dist gpu-check clean list
+.PHONY: all demo check test tests bench-verify bench-search bench-kernels asan tsan clang tidy cppcheck format fuzz dist gpu-check clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
