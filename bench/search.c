@@ -61,7 +61,7 @@ static bool search_here (const bench_case *c, int threads, outcome *o) {
 /* In a child, whose peak memory is its own. */
 static bool run (const bench_case *c, int threads, outcome *o) {
   int pipe_of[2];
-  struct rusage usage;
+  struct rusage usage = {0};
   int status;
   if (pipe (pipe_of)) return false;
   pid_t child = fork ();
@@ -105,9 +105,8 @@ static bool add_case (bench_case cases[], int *n, const char *text, int batch) {
 }
 
 int main (int argc, char **argv) {
-  bench_case *cases = calloc (CASES, sizeof *cases);
+  static bench_case cases[CASES];
   int n = 0, runs = 5, threads = 0, bad = 0;
-  if (!cases) return usage ("out of memory");
   for (int i = 1; i < argc; i++) {
     if (!strcmp (argv[i], "-r") && i + 1 < argc) runs = atoi (argv[++i]);
     else if (!strcmp (argv[i], "-t") && i + 1 < argc) threads = atoi (argv[++i]);
@@ -120,7 +119,7 @@ int main (int argc, char **argv) {
   for (int r = 0; r < runs; r++)
     for (int i = 0; i < n; i++)
       if (!run (&cases[i], threads, &cases[i].run[r])) return 1;
-  printf ("Medians of %d runs on %d threads.\n\n", runs, cases->run[0].threads);
+  printf ("Medians of %d runs on %d threads.\n\n", runs, cases[0].run[0].threads);
   printf ("| program | b | seconds | states | states/s | pruned | Z3 queries | structures | kernels of the best | peak MiB | finished |\n"
           "|---|---|---|---|---|---|---|---|---|---|---|\n");
   for (int i = 0; i < n; i++) {
@@ -136,6 +135,5 @@ int main (int argc, char **argv) {
             o->states / seconds, o->states > 0 ? 100 * o->pruned / o->states : 0, o->z3_queries, o->structures, o->kernels, peak / 1048576,
             finished ? "yes" : "NO");
   }
-  free (cases);
   return bad;
 }
