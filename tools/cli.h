@@ -34,7 +34,7 @@ typedef struct {
   /* the fields of options.def */
   int batch, arch, index;
   mugraph_program_options shape; /* overrides; its batch is filled in from -b */
-  const char *program, *file, *out, *json, *device;
+  const char *program, *file, *inputs, *out, *json, *device;
   cli_scales scale;
   bool no_gpu, no_time, fresh, dot, svg, tiles, quiet, version;
   int verbose, help; /* help: 1 -h, 2 --help */
@@ -66,8 +66,10 @@ bool cli_device (const cli *, const cuda_facts *, mugraph_device *, mugraph_erro
 /* What this machine can do, with --no-gpu taken into account. */
 void cli_probe (const cli *, cuda_facts *);
 
-/* The program that a file's µGraphs should compute: --program's at the batch size that fits, else the file's own. */
-bool cli_file_program (const cli *, const char *path, const mugraph_file *, mugraph_program *, mugraph_error *);
+/* The program that a file's µGraphs should compute: --program's at the batch size that fits, else the file's own, else
+   the workload that the file is named after. Puts the µGraphs' inputs in the program's order where --inputs or their
+   shapes say that they are in another. */
+bool cli_file_program (const cli *, const char *path, mugraph_file *, mugraph_program *, mugraph_error *);
 
 /* The commands; each returns the exit status, with e set when it is CLI_BAD. */
 int cli_search (const cli *, mugraph_error *);

@@ -65,24 +65,138 @@ bool cli_device (const cli *c, const cuda_facts *f, mugraph_device *out, mugraph
   return true;
 }
 
-bool cli_file_program (const cli *c, const char *path, const mugraph_file *f, mugraph_program *p, mugraph_error *e) {
-  if (c->program) {
-    mugraph_shape in[MUGRAPH_INPUTS];
-    const mugraph *g = &f->saved[0].graph;
-    for (int t = 0; t < g->n_inputs; t++) in[t] = g->tensor[t].shape;
-    return mugraph_program_fit (c->program, &c->shape, g->n_inputs, in, p, e);
+/* ---- a file's program, and its inputs' order ---- */
+
+/* Input k of g becomes input order[k]. */
+static void reorder_inputs (mugraph *g, const int order[]) {
+  mugraph_tensor input[MUGRAPH_INPUTS];
+  memcpy (input, g->tensor, sizeof *input * (size_t) g->n_inputs);
+  for (int k = 0; k < g->n_inputs; k++) g->tensor[order[k]] = input[k];
+  for (int i = 0; i < g->n_ops; i++)
+    for (int k = 0; k < g->op[i].n_in; k++)
+      if (g->op[i].in[k] < g->n_inputs) g->op[i].in[k] = (uint8_t) order[g->op[i].in[k]];
+  for (int k = 0; k < g->n_outputs; k++)
+    if (g->output[k] < g->n_inputs) g->output[k] = (uint8_t) order[g->output[k]];
+}
+
+/* "H, X, alpha": the names that program gives to a file's inputs. */
+static const char *order_text (const mugraph *program, const int order[], const char *separator, char *text, size_t size) {
+  size_t n = 0;
+  for (int k = 0; k < program->n_inputs && n < size; k++)
+    n += (size_t) snprintf (text + n, size - n, "%s%s", k ? separator : "", program->tensor[order[k]].name);
+  return text;
+}
+
+/* --inputs=H,X,alpha: each of the program's inputs once, in the order of the file's. */
+static bool read_order (const char *text, const mugraph *program, int order[], mugraph_error *e) {
+  char names[600];
+  bool seen[MUGRAPH_INPUTS] = {false};
+  int n = 0;
+  for (int t = 0; t < program->n_inputs; t++) order[t] = t;
+  order_text (program, order, ", ", names, sizeof names);
+  for (const char *c = text;; c++) {
+    size_t len = strcspn (c, ",");
+    int t = 0;
+    while (t < program->n_inputs && (strlen (program->tensor[t].name) != len || strncmp (program->tensor[t].name, c, len))) t++;
+    if (t == program->n_inputs) return mugraph_fail (e, "--inputs: the program has no input '%.*s' (it has %s)", (int) (len < 100 ? len : 100), c, names);
+    if (seen[t]) return mugraph_fail (e, "--inputs: '%s' is named twice", program->tensor[t].name);
+    seen[t] = true;
+    order[n++] = t;
+    c += len;
+    if (!*c) break;
   }
-  if (!f->has_program)
-    return mugraph_fail (e, "%s: does not say which program its µGraphs are for: --program=WORKLOAD or --program=FILE.mg", path);
-  if (c->shape.n_overrides) return mugraph_fail (e, "--shape needs --program: the shapes of a file's own program are fixed");
-  if (c->batch && f->batch && c->batch != f->batch)
-    return mugraph_fail (e, "%s: is for b = %d, not for -b %d", path, f->batch, c->batch);
-  memset (p, 0, sizeof *p);
-  p->graph = f->program;
-  snprintf (p->name, sizeof p->name, "%.*s", (int) sizeof p->name - 1, *f->name ? f->name : path);
-  snprintf (p->stem, sizeof p->stem, "%s", f->stem);
-  p->batch = f->batch ? f->batch : 1;
+  return n == program->n_inputs || mugraph_fail (e, "--inputs names %d inputs, the program has %d (%s)", n, program->n_inputs, names);
+}
+
+/* The next permutation in lexicographic order; false after the last. */
+static bool next_order (int n, int order[]) {
+  int i = n - 2, k = n - 1;
+  while (i >= 0 && order[i] > order[i + 1]) i--;
+  if (i < 0) return false;
+  while (order[k] < order[i]) k--;
+  int swap = order[i];
+  order[i] = order[k];
+  order[k] = swap;
+  for (int low = i + 1, high = n - 1; low < high; low++, high--) {
+    swap = order[low];
+    order[low] = order[high];
+    order[high] = swap;
+  }
   return true;
+}
+
+/* The workload that a file's name stands for: "dir/gated_mlp_bs8.json" is gatedmlp; NULL: none. */
+static const mugraph_workload *named_after (const char *path) {
+  const char *base = strrchr (path, '/') ? strrchr (path, '/') + 1 : path;
+  char stem[64];
+  size_t len = strcspn (base, ".");
+  for (size_t i = 0; i < len; i++)
+    if (!strncmp (base + i, "_bs", 3) && base[i + 3] >= '0' && base[i + 3] <= '9') len = i;
+  if (len >= sizeof stem) return NULL;
+  snprintf (stem, sizeof stem, "%.*s", (int) len, base);
+  return mugraph_workload_find (stem);
+}
+
+/* The program at -b, else at some batch size at which it is valid: its inputs' names do not depend on it. */
+static bool open_at_any (const cli *c, const char *source, mugraph_program *p, mugraph_error *e) {
+  mugraph_program_options o = c->shape;
+  if (mugraph_program_open (source, &o, p, e)) return true;
+  for (o.batch = 2; !c->batch && o.batch <= 1024; o.batch *= 2)
+    if (mugraph_program_open (source, &o, p, NULL)) return true;
+  return false;
+}
+
+/* source at the batch size that fits the file's inputs: as they stand or as --inputs says; where their shapes fit in
+   another order only, that is taken. order[k]: which input of the program the file's k-th is. */
+static bool fit (const cli *c, const char *source, const mugraph *g, int order[], mugraph_program *p, mugraph_error *e) {
+  enum { FEW = 4 };
+  mugraph_shape in[MUGRAPH_INPUTS];
+  int n = g->n_inputs;
+  if (c->inputs && (!open_at_any (c, source, p, e) || !read_order (c->inputs, &p->graph, order, e))) return false;
+  if (c->inputs && p->graph.n_inputs != n)
+    return mugraph_fail (e, "%s: has %d inputs, the file's graphs have %d", source, p->graph.n_inputs, n);
+  for (int k = 0; k < n; k++) in[order[k]] = g->tensor[k].shape;
+  if (mugraph_program_fit (source, &c->shape, n, in, p, e)) return true;
+  if (c->inputs || n > FEW || !open_at_any (c, source, p, NULL)) return false;
+  while (next_order (n, order)) {
+    for (int k = 0; k < n; k++) in[order[k]] = g->tensor[k].shape;
+    if (!mugraph_program_fit (source, &c->shape, n, in, p, NULL)) continue;
+    char names[600];
+    if (cli_text (c)) fprintf (cli_text (c), "inputs     taken as %s: so their shapes fit\n", order_text (&p->graph, order, ", ", names, sizeof names));
+    return true;
+  }
+  return false;
+}
+
+/* See cli_file_program; order[k] is the input of the program that the file's k-th became. */
+static bool find_program (const cli *c, const char *path, mugraph_file *f, mugraph_program *p, int order[], mugraph_error *e) {
+  const mugraph_workload *w = c->program || f->has_program ? NULL : named_after (path);
+  const char *source = c->program ? c->program : w ? w->name : NULL;
+  for (int k = 0; k < MUGRAPH_INPUTS; k++) order[k] = k;
+  if (source) {
+    if (!fit (c, source, &f->saved[0].graph, order, p, e)) return false;
+    if (w && cli_text (c)) fprintf (cli_text (c), "%s: taken to be for %s, by its name (--program says otherwise)\n", path, w->name);
+  } else {
+    if (!f->has_program)
+      return mugraph_fail (e, "%s: does not say which program its µGraphs are for: --program=WORKLOAD or --program=FILE.mg", path);
+    if (c->shape.n_overrides) return mugraph_fail (e, "--shape needs --program: the shapes of a file's own program are fixed");
+    if (c->batch && f->batch && c->batch != f->batch)
+      return mugraph_fail (e, "%s: is for b = %d, not for -b %d", path, f->batch, c->batch);
+    memset (p, 0, sizeof *p);
+    p->graph = f->program;
+    snprintf (p->name, sizeof p->name, "%.*s", (int) sizeof p->name - 1, *f->name ? f->name : path);
+    snprintf (p->stem, sizeof p->stem, "%s", f->stem);
+    p->batch = f->batch ? f->batch : 1;
+    if (c->inputs && !read_order (c->inputs, &p->graph, order, e)) return false;
+  }
+  for (int i = 0; i < f->n; i++)
+    if (f->saved[i].graph.n_inputs == p->graph.n_inputs) reorder_inputs (&f->saved[i].graph, order);
+  return true;
+}
+
+bool cli_file_program (const cli *c, const char *path, mugraph_file *f, mugraph_program *p, mugraph_error *e) {
+  int order[MUGRAPH_INPUTS];
+  return find_program (c, path, f, p, order, e);
 }
 
 /* ---- list ---- */
@@ -356,67 +470,90 @@ static const char *const verdicts[] = {[VERIFY_EQUIVALENT] = "equivalent",
                                        [VERIFY_UNSUPPORTED] = "unsupported",
                                        [VERIFY_UNKNOWN] = "unknown"};
 
-/* The next order of the inputs in which each stands where one of its shape stood; false after the last. */
-static bool next_order (const mugraph *g, int order[]) {
-  for (int i = g->n_inputs - 1; i-- > 0;) {
-    bool used[MUGRAPH_INPUTS] = {false};
-    for (int t = 0; t < i; t++) used[order[t]] = true;
-    int start = order[i];
-    for (int next = start + 1; next < g->n_inputs; next++) {
-      if (used[next] || !mugraph_same_shape (&g->tensor[next].shape, &g->tensor[i].shape)) continue;
-      used[order[i] = next] = true;
-      for (int k = i + 1; k < g->n_inputs; k++) {
-        int t = 0;
-        while (t < g->n_inputs && (used[t] || !mugraph_same_shape (&g->tensor[t].shape, &g->tensor[k].shape))) t++;
-        used[order[k] = t] = true;
-      }
-      return true;
-    }
-  }
-  return false;
-}
-
 /* Inputs correspond by position, and files of other tools do not name them. Where a µGraph differs, would it compute the
-   program with its inputs in another order? Then writes "; equivalent with its inputs in the order H, X, alpha". */
-static void try_orders (const mugraph *program, const mugraph *g, const verify_options *o, char *text, size_t size) {
-  enum { TRIED = 24 };
-  int order[MUGRAPH_INPUTS];
+   program with its inputs taken in another order? order[k]: the program's input that its k-th would be. Of more than
+   seven inputs the last seven change places. */
+static bool find_order (const mugraph *program, const mugraph *g, const verify_options *o, int order[]) {
+  enum { TRIED = 24, PERMUTED = 5040 };
   mugraph *other = malloc (sizeof *other);
+  bool found = false;
   for (int t = 0; t < program->n_inputs; t++) order[t] = t;
-  for (int n = 0; other && n < TRIED && next_order (program, order); n++) {
+  for (int n = 0, m = 0; other && !found && n < TRIED && m < PERMUTED && next_order (program->n_inputs, order); m++) {
     verify_report r;
-    int place[MUGRAPH_INPUTS];
-    for (int t = 0; t < program->n_inputs; t++) place[order[t]] = t;
-    *other = *program;
-    for (int i = 0; i < other->n_ops; i++)
-      for (int k = 0; k < other->op[i].n_in; k++)
-        if (other->op[i].in[k] < other->n_inputs) other->op[i].in[k] = (uint8_t) place[other->op[i].in[k]];
-    for (int k = 0; k < other->n_outputs; k++)
-      if (other->output[k] < other->n_inputs) other->output[k] = (uint8_t) place[other->output[k]];
-    verify_equivalent (other, g, o, &r);
-    if (r.verdict != VERIFY_EQUIVALENT) continue;
-    size_t used = (size_t) snprintf (text, size, "; equivalent with its inputs in the order");
-    for (int t = 0; t < program->n_inputs && used < size; t++)
-      used += (size_t) snprintf (text + used, size - used, "%s %s", t ? "," : "", program->tensor[order[t]].name);
-    break;
+    bool same = true;
+    for (int t = 0; t < program->n_inputs; t++) same &= mugraph_same_shape (&g->tensor[t].shape, &program->tensor[order[t]].shape);
+    if (!same) continue;
+    *other = *g;
+    reorder_inputs (other, order);
+    verify_equivalent (program, other, o, &r);
+    found = r.verdict == VERIFY_EQUIVALENT;
+    n++;
   }
   free (other);
+  return found;
+}
+
+static cJSON *names_of (const mugraph *program, const int order[]) {
+  cJSON *names = cJSON_CreateArray ();
+  for (int k = 0; k < program->n_inputs; k++) cJSON_AddItemToArray (names, cJSON_CreateString (program->tensor[order[k]].name));
+  return names;
+}
+
+/* One µGraph's line and record. taken[k]: the input of the program that the file's k-th was taken for. */
+static cJSON *report_graph (const cli *c, FILE *out, const mugraph *program, const mugraph *g, int i, const int taken[],
+                            const verify_options *o, const verify_report *r) {
+  enum { DRAWS = 4 };
+  const double tolerance = 1e-6; /* far above float64's rounding */
+  char line[512], reason[2000] = "", example[256] = "", names[600];
+  int order[MUGRAPH_INPUTS], in_file[MUGRAPH_INPUTS];
+  double error = 0;
+  bool equivalent = r->verdict == VERIFY_EQUIVALENT, other = false;
+  for (int k = 0; k < program->n_inputs; k++) in_file[k] = taken[k];
+  if (!equivalent) {
+    size_t n = 0;
+    error = verify_counterexample (program, g, o->seed, DRAWS, tolerance, example);
+    bool shown = error > 0 && strcmp (example, r->reason); /* shapes that differ say it all */
+    if (r->verdict == VERIFY_DIFFERENT && (other = find_order (program, g, o, order)))
+      for (int k = 0; k < program->n_inputs; k++) in_file[k] = order[taken[k]];
+    n += (size_t) snprintf (reason, sizeof reason, "%s%s: ", error > 0 || r->verdict == VERIFY_DIFFERENT ? "not equivalent" : "not shown to be equivalent", other ? " as it stands" : "");
+    if (shown) n += (size_t) snprintf (reason + n, sizeof reason - n, "float64 counterexample: %s; ", example);
+    n += (size_t) snprintf (reason + n, sizeof reason - n, "%s%s", r->verdict == VERIFY_DIFFERENT ? "over finite fields, " : "", r->reason);
+    if (other)
+      snprintf (reason + n, sizeof reason - n, "; equivalent with its inputs taken as %s", order_text (program, in_file, ", ", names, sizeof names));
+  }
+  if (out) {
+    fprintf (out, "%3d  %-11s  %s\n", i, verdicts[r->verdict], mugraph_summary (g, line, sizeof line));
+    if (reason[0]) fprintf (out, "     %s\n", reason);
+    if (other) fprintf (out, "     --inputs %s says so\n", order_text (program, in_file, ",", names, sizeof names));
+    if (c->verbose) fprintf (out, "     %d trials over Z_%u and Z_%u, wrong with probability < %.1e, %.2f s\n", r->trials, r->p, r->q, r->error_bound, r->seconds);
+    fflush (out);
+  }
+  cJSON *item = cJSON_CreateObject ();
+  cJSON_AddNumberToObject (item, "index", i);
+  cJSON_AddBoolToObject (item, "equivalent", equivalent);
+  cJSON_AddStringToObject (item, "reason", reason);
+  cJSON_AddStringToObject (item, "verdict", verdicts[r->verdict]);
+  if (equivalent || other) cJSON_AddItemToObject (item, "inputs", names_of (program, in_file));
+  if (error > 0) cJSON_AddNumberToObject (item, "float64_error", error < 1e300 ? error : 1e300);
+  cJSON_AddNumberToObject (item, "trials", r->trials);
+  cJSON_AddNumberToObject (item, "error_bound", r->error_bound);
+  cJSON_AddNumberToObject (item, "seconds", r->seconds);
+  return item;
 }
 
 int cli_verify (const cli *c, mugraph_error *e) {
-  enum { DRAWS = 4 };
-  const double tolerance = 1e-2;
+  enum { AT_ONCE = 8 };
   mugraph_file f;
   FILE *out = cli_text (c);
   mugraph_program *p = malloc (sizeof *p);
-  int status = CLI_DONE, equivalent = 0;
+  int status = CLI_DONE, equivalent = 0, order[MUGRAPH_INPUTS];
   if (!p) return mugraph_fail (e, "out of memory"), CLI_BAD;
   if (!mugraph_file_load_any (c->subject, &f, e)) {
     free (p);
     return CLI_BAD;
   }
   if (!f.n) mugraph_fail (e, "%s: holds no µGraph", c->subject);
-  if (!f.n || !cli_file_program (c, c->subject, &f, p, e)) {
+  if (!f.n || !find_program (c, c->subject, &f, p, order, e)) {
     mugraph_file_free (&f);
     free (p);
     return CLI_BAD;
@@ -434,35 +571,18 @@ int cli_verify (const cli *c, mugraph_error *e) {
   cJSON_AddNumberToObject (root, "batch", p->batch);
   cJSON *graphs = cJSON_AddArrayToObject (root, "graphs");
   if (out) fprintf (out, "program    %s, b = %d: %s\n", p->name, p->batch, cli_signature (&p->graph, line, sizeof line));
-  for (int i = 0; i < f.n; i++) {
-    verify_report r;
-    char reason[1000], example[256] = "", order[300] = "";
-    const mugraph *g = &f.saved[i].graph;
-    verify_equivalent (&p->graph, g, &o, &r);
-    double error = r.verdict == VERIFY_DIFFERENT
-                     ? verify_counterexample (&p->graph, g, (uint64_t) c->search.seed, DRAWS, tolerance, example)
-                     : 0;
-    if (r.verdict == VERIFY_DIFFERENT) try_orders (&p->graph, g, &o, order, sizeof order);
-    snprintf (reason, sizeof reason, "%s%s%s%s", r.reason, error > 0 ? "; float64: " : "", error > 0 ? example : "", order);
-    equivalent += r.verdict == VERIFY_EQUIVALENT;
-    if (r.verdict != VERIFY_EQUIVALENT) status = CLI_WRONG;
-    if (out) {
-      fprintf (out, "%3d  %-11s  %s\n", i, verdicts[r.verdict], mugraph_summary (g, line, sizeof line));
-      if (reason[0]) fprintf (out, "     %s\n", reason);
-      if (c->verbose) fprintf (out, "     %d trials over Z_%u and Z_%u, wrong with probability < %.1e, %.2f s\n", r.trials, r.p, r.q, r.error_bound, r.seconds);
-      fflush (out);
+  for (int from = 0; from < f.n; from += AT_ONCE) {
+    verify_report r[AT_ONCE];
+    const mugraph *g[AT_ONCE];
+    int trials[AT_ONCE], n = f.n - from < AT_ONCE ? f.n - from : AT_ONCE;
+    for (int i = 0; i < n; i++) g[i] = &f.saved[from + i].graph, trials[i] = o.trials;
+    verify_equivalent_each (&p->graph, n, g, trials, &o, r);
+    for (int i = 0; i < n; i++) {
+      equivalent += r[i].verdict == VERIFY_EQUIVALENT;
+      cJSON_AddItemToArray (graphs, report_graph (c, out, &p->graph, g[i], from + i, order, &o, &r[i]));
     }
-    cJSON *item = cJSON_CreateObject ();
-    cJSON_AddNumberToObject (item, "index", i);
-    cJSON_AddBoolToObject (item, "equivalent", r.verdict == VERIFY_EQUIVALENT);
-    cJSON_AddStringToObject (item, "reason", reason);
-    cJSON_AddStringToObject (item, "verdict", verdicts[r.verdict]);
-    if (error > 0) cJSON_AddNumberToObject (item, "float64_error", error < 1e300 ? error : 1e300);
-    cJSON_AddNumberToObject (item, "trials", r.trials);
-    cJSON_AddNumberToObject (item, "error_bound", r.error_bound);
-    cJSON_AddNumberToObject (item, "seconds", r.seconds);
-    cJSON_AddItemToArray (graphs, item);
   }
+  if (equivalent < f.n) status = CLI_WRONG;
   if (out) fprintf (out, "%d of %d equivalent\n", equivalent, f.n);
   mugraph_file_free (&f);
   free (p);
@@ -543,7 +663,7 @@ int cli_import (const cli *c, mugraph_error *e) {
     return CLI_BAD;
   }
   bool ok = f.n || mugraph_fail (e, "%s: holds no µGraph", c->subject);
-  if (ok && c->program && (ok = cli_file_program (c, c->subject, &f, p, e))) {
+  if (ok && (c->program || (!f.has_program && named_after (c->subject)) || c->inputs) && (ok = cli_file_program (c, c->subject, &f, p, e))) {
     f.has_program = true;
     f.program = p->graph;
     f.batch = p->batch;

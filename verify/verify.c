@@ -66,6 +66,21 @@ static const char *shape_text (const mugraph_shape *s, char text[64]) {
   return text;
 }
 
+/* Of an element of a tensor: "[0, 17]". */
+static const char *position_text (const mugraph_shape *s, int64_t element, char text[64]) {
+  mugraph_shape at = *s;
+  for (int d = s->n_dims; d--; element /= s->dim[d]) at.dim[d] = (int32_t) (element % s->dim[d]);
+  return shape_text (&at, text);
+}
+
+/* Its name, else its number. */
+static void output_name (const mugraph *g, int k, char name[MUGRAPH_NAME]) {
+  if (g->output_name[k][0])
+    memcpy (name, g->output_name[k], MUGRAPH_NAME);
+  else
+    snprintf (name, MUGRAPH_NAME, "%d", k);
+}
+
 static bool correspond (const mugraph *a, const mugraph *b, verify_report *r) {
   char x[64], y[64];
   if (a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs) {
@@ -105,14 +120,10 @@ static bool tell_difference (const comparison *c, int trial, verify_report *r) {
     if (!memcmp (a, b, (size_t) n * sizeof *a)) continue;
     while (a[e] == b[e]) e++;
     for (int64_t j = e; j < n; j++) others += a[j] != b[j];
-    char name[64] = "";
-    if (c->graph[0]->output_name[k][0]) snprintf (name, sizeof name, " (%s)", c->graph[0]->output_name[k]);
-    mugraph_shape at = *s;
-    int64_t rest = e;
-    for (int d = s->n_dims; d--; rest /= s->dim[d]) at.dim[d] = (int32_t) (rest % s->dim[d]);
-    char text[64];
-    conclude (r, VERIFY_DIFFERENT, "output %d%s differs at %lld of %lld elements, first at %s: %u and %u mod p (trial %d)", k, name, (long long) others,
-              (long long) n, shape_text (&at, text), a[e], b[e], trial);
+    char name[MUGRAPH_NAME], text[64];
+    output_name (c->graph[0], k, name);
+    conclude (r, VERIFY_DIFFERENT, "output %s differs at %lld of %lld elements, first at %s: %u and %u mod p (trial %d)", name, (long long) others,
+              (long long) n, position_text (s, e, text), a[e], b[e], trial);
     return true;
   }
   return false;
@@ -363,8 +374,26 @@ double verify_relative_error (const double *a, const double *b, int64_t n) {
   return norm > 0 ? sqrt (difference / norm) : INFINITY;
 }
 
-/* Evaluates both sides at one draw; the largest relative error over the outputs, or -1 without memory. */
-static double disagreement (const mugraph *program, const mugraph *candidate, uint64_t seed, int *where) {
+typedef struct {
+  int output;
+  int64_t element;
+  double value[2]; /* the program's, the candidate's */
+} example;
+
+/* Where two outputs are farthest apart: at a number that is finite on one side only, else at the largest difference. */
+static void farthest (const double *a, const double *b, int64_t n, int output, example *at) {
+  double most = -1;
+  for (int64_t i = 0; i < n; i++) {
+    bool equal = a[i] == b[i] || (isnan (a[i]) && isnan (b[i]));
+    double d = equal ? 0 : fabs (a[i] - b[i]);
+    if (!isfinite (d)) d = INFINITY;
+    if (d > most) most = d, *at = (example){output, i, {a[i], b[i]}};
+  }
+}
+
+/* Evaluates both sides at one draw; the largest relative error over the outputs and where they differ, or -1 without
+   memory. */
+static double disagreement (const mugraph *program, const mugraph *candidate, uint64_t seed, example *where) {
   double *in[MUGRAPH_INPUTS] = {NULL}, *out[2][MUGRAPH_OUTPUTS] = {{NULL}}, worst = 0;
   bool ok = true;
   for (int i = 0; i < program->n_inputs; i++) {
@@ -377,10 +406,10 @@ static double disagreement (const mugraph *program, const mugraph *candidate, ui
       ok &= (out[side][k] = malloc ((size_t) mugraph_volume (&program->tensor[program->output[k]].shape) * sizeof (double))) != NULL;
   ok = ok && verify_real (program, (const double *const *) in, out[0], true, 0, NULL) &&
        verify_real (candidate, (const double *const *) in, out[1], true, 0, NULL);
-  *where = 0;
   for (int k = 0; ok && k < program->n_outputs; k++) {
-    double e = verify_relative_error (out[1][k], out[0][k], mugraph_volume (&program->tensor[program->output[k]].shape));
-    if (e > worst) worst = e, *where = k;
+    int64_t n = mugraph_volume (&program->tensor[program->output[k]].shape);
+    double e = verify_relative_error (out[1][k], out[0][k], n);
+    if (e > worst) worst = e, farthest (out[0][k], out[1][k], n, k, where);
   }
   for (int i = 0; i < program->n_inputs; i++) free (in[i]);
   for (int k = 0; k < program->n_outputs; k++) free (out[0][k]), free (out[1][k]);
@@ -395,14 +424,17 @@ double verify_counterexample (const mugraph *program, const mugraph *candidate, 
     return INFINITY;
   }
   for (int draw = 0; draw < draws; draw++) {
-    int k;
-    double e = disagreement (program, candidate, field_hash (seed, (uint64_t) draw), &k);
+    example at = {0};
+    double e = disagreement (program, candidate, field_hash (seed, (uint64_t) draw), &at);
     if (e < 0) {
       snprintf (reason, 256, "not enough memory for a float64 evaluation");
       return 0;
     }
-    if (e <= tolerance) continue;
-    snprintf (reason, 256, "output %d has relative error %.3g over float64 at inputs from N(0,1), draw %d", k, e, draw);
+    if (!(e > tolerance)) continue;
+    char position[64], name[MUGRAPH_NAME];
+    output_name (program, at.output, name);
+    snprintf (reason, 256, "output %s at %s is %.9g, the program's is %.9g (inputs from N(0,1), draw %d; relative error of the output %.3g)", name,
+              position_text (&program->tensor[program->output[at.output]].shape, at.element, position), at.value[1], at.value[0], draw, e);
     return e;
   }
   return 0;

@@ -64,7 +64,8 @@ void verify_random_input (const mugraph_shape *, uint64_t seed, double scale, do
 double verify_relative_error (const double *a, const double *b, int64_t n);
 
 /* Looks for a float64 counterexample of equivalence: draws inputs until the relative error of some output is above
-   tolerance. Returns it and describes it in reason, or 0 when none was found. */
+   tolerance. Returns it and describes it in reason (which output and element, the two values), or 0 when none was found.
+   Where inputs or outputs do not correspond: infinity, and reason says so. */
 double verify_counterexample (const mugraph *program, const mugraph *candidate, uint64_t seed, int draws,
                               double tolerance, char reason[256]);
 
