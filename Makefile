@@ -115,6 +115,10 @@ bench-search: $(BUILD)/bench/search
 bench-kernels: $(BUILD)/bench/kernels
 	$< $(ARGS) $(wildcard saved_mugraphs/*.json)
 
+## bench-model: how the cost model ranks what was timed (FILES="a.json ..."; default: the saved µGraphs; ARGS=-v lists all)
+bench-model: $(BUILD)/bench/model
+	$< $(ARGS) $(if $(filter file,$(origin FILES)),$(wildcard saved_mugraphs/*.json),$(FILES))
+
 # Variants are builds of their own in build-<variant>/, of the same rules.
 variant = $(parallel) --no-print-directory BUILD=build-$(1)
 

@@ -1,0 +1,131 @@
+/* The cost model against measurements: how the model ranks what was timed.
+
+     build/bench/model [-v] FILE.json ...
+
+   For every saved file and every device it holds measurements of: the µGraphs timed, the measured best and what the model
+   says of it, its rank by the model (1 first; equal costs share the best rank), the best rank of any µGraph within 3 % of
+   the measured best, and Spearman's rank correlation. -v lists every µGraph. Microseconds, cold. */
+#include "../mugraph/json.h"
+#include "../mugraph/print.h"
+#include "../search/search.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GOAL = 8 }; /* the measured best should be among the model's first */
+
+typedef struct {
+  int index;
+  double model, plain, pdl, best; /* model: now; best: the better of plain and pdl */
+} timed;
+
+static int by_best (const void *x, const void *y) {
+  const timed *a = x, *b = y;
+  return a->best != b->best ? (a->best > b->best) - (a->best < b->best) : a->index - b->index;
+}
+
+/* Ranks from 0 with ties at their mean: how many are smaller, and half of the others that are equal. */
+static double rank_of (const timed t[], int n, int i, bool model) {
+  double rank = 0;
+  for (int k = 0; k < n; k++) {
+    double a = model ? t[k].model : t[k].best, b = model ? t[i].model : t[i].best;
+    rank += a < b ? 1 : k != i && a == b ? 0.5 : 0;
+  }
+  return rank;
+}
+
+static double correlation (const timed t[], int n) {
+  double mean = (n - 1) / 2.0, xy = 0, xx = 0, yy = 0;
+  for (int i = 0; i < n; i++) {
+    double x = rank_of (t, n, i, true) - mean, y = rank_of (t, n, i, false) - mean;
+    xy += x * y, xx += x * x, yy += y * y;
+  }
+  return xx > 0 && yy > 0 ? xy / sqrt (xx * yy) : 0;
+}
+
+static int model_rank (const timed t[], int n, int i) {
+  int rank = 1;
+  for (int k = 0; k < n; k++) rank += t[k].model < t[i].model;
+  return rank;
+}
+
+static void list (const mugraph_file *file, const timed t[], int n) {
+  for (int i = 0; i < n; i++) {
+    const mugraph *g = &file->saved[t[i].index].graph;
+    printf ("    %3d. model %8.2f (%3d.)  plain %8.2f  pdl %8.2f ", i + 1, t[i].model, model_rank (t, n, i), t[i].plain, t[i].pdl);
+    for (int k = 0; k < g->n_ops; k++) {
+      const mugraph_op *o = &g->op[k];
+      if (o->kind != MUGRAPH_OP_CUSTOM) {
+        printf (" | %s", mugraph_op_table[o->kind].text);
+        continue;
+      }
+      const mugraph_block *b = &g->block[o->block];
+      const mugraph_sched *s = &b->sched;
+      printf (" | %dx%dx%d loop %d %s warps %d stages %d split %d tile %dx%d", b->grid[0], b->grid[1], b->grid[2], b->loop,
+              mugraph_backend_text ((mugraph_backend) s->backend), s->warps, s->stages, s->split, s->tile_m, s->tile_n);
+    }
+    printf ("  %06llx\n", (unsigned long long) file->saved[t[i].index].structure >> 40);
+  }
+}
+
+/* False when the best is not among the model's first. */
+static bool judge (const mugraph_file *file, const char *gpu, const mugraph_device *device, bool verbose) {
+  timed *t = calloc ((size_t) file->n, sizeof *t);
+  int n = 0, near = 1 << 30;
+  for (int i = 0; t && i < file->n; i++) {
+    const cJSON *m = cJSON_GetObjectItemCaseSensitive (file->saved[i].measured, gpu);
+    timed x = {.index = i, .plain = mugraph_record_number (m, "cold_us", INFINITY), .pdl = mugraph_record_number (m, "cold_pdl_us", INFINITY)};
+    x.best = fmin (x.plain, x.pdl);
+    x.model = search_cost (&file->saved[i].graph, device);
+    if (isfinite (x.best) && mugraph_record_number (m, "correct", 1) != 0) t[n++] = x;
+  }
+  if (n) qsort (t, (size_t) n, sizeof *t, by_best);
+  for (int i = 0; i < n && t[i].best <= 1.03 * t[0].best; i++) {
+    int r = model_rank (t, n, i);
+    if (r < near) near = r;
+  }
+  int rank = n ? model_rank (t, n, 0) : 0;
+  if (n)
+    printf ("%-10s b=%-3d %-6s %3d timed  best: plain %7.2f pdl %7.2f model %7.2f  rank %3d  rank within 3%% %3d  correlation %5.2f\n", file->name, file->batch,
+            device->name, n, t[0].plain, t[0].pdl, t[0].model, rank, near, correlation (t, n));
+  if (verbose) list (file, t, n);
+  free (t);
+  return rank <= GOAL;
+}
+
+int main (int argc, char **argv) {
+  bool verbose = argc > 1 && !strcmp (argv[1], "-v");
+  int files = 0, good = 0, bad = 0;
+  if (argc < 2 + verbose) {
+    fprintf (stderr, "usage: bench/model [-v] FILE.json ...\n");
+    return 2;
+  }
+  for (int i = 1 + verbose; i < argc; i++) {
+    mugraph_file file;
+    mugraph_error e;
+    if (!mugraph_file_load (argv[i], &file, &e)) {
+      fprintf (stderr, "bench/model: %s\n", e.text);
+      bad++;
+      continue;
+    }
+    /* every device that some µGraph was measured on, once */
+    for (int k = 0; k < file.n; k++)
+      for (const cJSON *m = file.saved[k].measured ? file.saved[k].measured->child : NULL; m; m = m->next) {
+        bool seen = false;
+        for (int j = 0; j < k && !seen; j++) seen = cJSON_GetObjectItemCaseSensitive (file.saved[j].measured, m->string) != NULL;
+        const mugraph_device *device = seen ? NULL : mugraph_device_find (m->string);
+        if (seen) continue;
+        if (!device) {
+          fprintf (stderr, "bench/model: %s: no device facts of \"%s\"\n", argv[i], m->string);
+          continue;
+        }
+        files++;
+        good += judge (&file, m->string, device, verbose);
+      }
+    mugraph_file_free (&file);
+  }
+  printf ("%d of %d: the measured best is among the model's first %d\n", good, files, GOAL);
+  return bad ? 2 : 0;
+}
