@@ -93,4 +93,12 @@ typedef struct {
 bool cuda_measure (const mugraph *program, const mugraph *candidate, const mugraph_device *, bool pdl, uint64_t seed,
                    const double *scale, double tolerance, bool want_time, cuda_measurement *, mugraph_error *e);
 
+/* The same for many candidates of one program: the float64 reference runs once. Owns copies of all but device. CUDA_QUICK
+   leaves the warm times at 0 and replays less: good for telling what is clearly slower. One thread at a time. */
+typedef enum { CUDA_CHECK, CUDA_QUICK, CUDA_FULL } cuda_effort;
+typedef struct cuda_meter cuda_meter;
+cuda_meter *cuda_meter_new (const mugraph *program, const mugraph_device *, uint64_t seed, const double *scale, mugraph_error *e);
+bool cuda_meter_run (cuda_meter *, const mugraph *candidate, bool pdl, double tolerance, cuda_effort, cuda_measurement *, mugraph_error *e);
+void cuda_meter_free (cuda_meter *);
+
 #endif

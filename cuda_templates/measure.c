@@ -1,5 +1,5 @@
-/* cuda_measure: is a candidate right, and how fast? Inputs are drawn on the GPU in the candidate's own data types and widened
-   for the float64 reference, so that both see the same numbers. */
+/* Is a candidate right, and how fast? Inputs are drawn on the GPU in the program's own data types and widened for the float64
+   reference, so that both see the same numbers. */
 #include "emit.h"
 #include "launch.h"
 
@@ -7,17 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The protocol: calls of a CUDA graph, replays of it; the most input sets of a cold run. */
-enum { CALLS = 40, REPLAYS = 30, MOST_SETS = CALLS * REPLAYS };
+/* The protocol: calls of a CUDA graph, replays of it; the most input sets of a cold run. A first look has fewer replays. */
+enum { CALLS = 40, REPLAYS = 30, QUICK_REPLAYS = 8, MOST_SETS = CALLS * REPLAYS };
 
-typedef struct {
+struct cuda_meter {
   const cuda_driver *d;
-  const mugraph *program, *candidate;
+  mugraph program;
+  const mugraph_device *device;
   uint64_t seed;
-  const double *scale;
+  double scale[MUGRAPH_INPUTS];
   cu_module helpers; /* reference.cuh */
   cu_function draw, widen;
-} measurer;
+  double *expected[MUGRAPH_OUTPUTS]; /* by the reference, once it has run */
+};
+typedef cuda_meter measurer;
 
 static bool load_helpers (measurer *m, int arch, mugraph_error *e) {
   char *cubin;
@@ -40,13 +43,13 @@ static cuda_module *build (cuda_program *p, int arch, int sets, mugraph_error *e
 }
 
 static bool draw_inputs (const measurer *m, const cuda_program *p, const cuda_module *to, int sets, mugraph_error *e) {
-  for (int i = 0; i < m->program->n_inputs; i++)
+  for (int i = 0; i < m->program.n_inputs; i++)
     for (int set = 0; set < sets; set++) {
-      const mugraph_shape *s = &m->program->tensor[i].shape;
+      const mugraph_shape *s = &m->program.tensor[i].shape;
       cu_pointer address = cuda_address (to, set, cuda_find_buffer (p, CUDA_BUFFER_INPUT, i));
       long long n = mugraph_volume (s);
       unsigned long long seed = m->seed * 1000003 + (unsigned) (set * MUGRAPH_INPUTS + i);
-      double scale = m->scale ? m->scale[i] : 1;
+      double scale = m->scale[i];
       int type = s->dtype;
       if (!cuda_launch_simple (m->d, m->draw, (n + 255) / 256, (void *[]){&address, &n, &seed, &scale, &type}, e)) return false;
     }
@@ -55,11 +58,11 @@ static bool draw_inputs (const measurer *m, const cuda_program *p, const cuda_mo
 
 static bool widen_inputs (const measurer *m, const cuda_program *from_program, const cuda_module *from, const cuda_program *to_program,
                           const cuda_module *to, mugraph_error *e) {
-  for (int i = 0; i < m->program->n_inputs; i++) {
+  for (int i = 0; i < m->program.n_inputs; i++) {
     cu_pointer source = cuda_address (from, 0, cuda_find_buffer (from_program, CUDA_BUFFER_INPUT, i));
     cu_pointer target = cuda_address (to, 0, cuda_find_buffer (to_program, CUDA_BUFFER_INPUT, i));
-    long long n = mugraph_volume (&m->program->tensor[i].shape);
-    int type = m->program->tensor[i].shape.dtype;
+    long long n = mugraph_volume (&m->program.tensor[i].shape);
+    int type = m->program.tensor[i].shape.dtype;
     if (!cuda_launch_simple (m->d, m->widen, (n + 255) / 256, (void *[]){&target, &source, &n, &type}, e)) return false;
   }
   return true;
@@ -100,22 +103,17 @@ static double relative_error (const void *a, int dtype, const double *b, int64_t
   return difference == 0 ? 0 : norm == 0 ? INFINITY : sqrt (difference / norm);
 }
 
-static bool compare_output (const measurer *m, int i, const cuda_program *p, cuda_module *module, const cuda_program *rp, cuda_module *reference,
-                            double *error, mugraph_error *e) {
-  const mugraph_shape *s = &m->program->tensor[m->program->output[i]].shape;
-  int64_t n = mugraph_volume (s);
-  int own = cuda_find_buffer (p, CUDA_BUFFER_OUTPUT, i), theirs = cuda_find_buffer (rp, CUDA_BUFFER_OUTPUT, i);
-  int dtype = mugraph_plan_storage (m->candidate, m->candidate->output[i]);
+static bool compare_output (const measurer *m, const mugraph *candidate, int i, const cuda_program *p, cuda_module *module, double *error,
+                            mugraph_error *e) {
+  int64_t n = mugraph_volume (&m->program.tensor[m->program.output[i]].shape);
+  int own = cuda_find_buffer (p, CUDA_BUFFER_OUTPUT, i), dtype = mugraph_plan_storage (candidate, candidate->output[i]);
   void *a = malloc ((size_t) p->buffer[own].bytes);
-  double *b = malloc ((size_t) n * sizeof *b);
-  bool good = a && b ? cuda_download (module, 0, own, a, p->buffer[own].bytes, e) && cuda_download (reference, 0, theirs, b, 8 * n, e)
-                     : mugraph_fail (e, "out of memory");
+  bool good = a ? cuda_download (module, 0, own, a, p->buffer[own].bytes, e) : mugraph_fail (e, "out of memory");
   if (good) {
-    double x = relative_error (a, dtype, b, n);
+    double x = relative_error (a, dtype, m->expected[i], n);
     if (*error < x) *error = x;
   }
   free (a);
-  free (b);
   return good;
 }
 
@@ -130,51 +128,89 @@ static bool same_interface (const mugraph *a, const mugraph *b) {
 
 static int cold_sets (const measurer *m) {
   double bytes = 0;
-  for (int i = 0; i < m->program->n_inputs; i++)
-    bytes += (double) mugraph_volume (&m->program->tensor[i].shape) * mugraph_dtype_bytes ((mugraph_dtype) m->program->tensor[i].shape.dtype);
+  for (int i = 0; i < m->program.n_inputs; i++)
+    bytes += (double) mugraph_volume (&m->program.tensor[i].shape) * mugraph_dtype_bytes ((mugraph_dtype) m->program.tensor[i].shape.dtype);
   double sets = floor (4.0 * m->d->l2_bytes / (bytes > 1 ? bytes : 1)) + 1;
   return sets > MOST_SETS ? MOST_SETS : sets < 2 ? 2 : (int) sets;
 }
 
-static bool check (const measurer *m, cuda_program *p, cuda_module *module, const mugraph_device *device, double *error, mugraph_error *e) {
+/* Runs the reference on the inputs of set 0 of a loaded candidate and keeps its outputs. */
+static bool find_expected (measurer *m, const cuda_program *p, const cuda_module *module, mugraph_error *e) {
   cuda_program rp;
-  if (!cuda_emit_reference (m->program, &rp, e)) return false;
-  cuda_module *reference = build (&rp, device->arch, 1, e);
-  bool good = reference && draw_inputs (m, p, module, 1, e) && widen_inputs (m, p, module, &rp, reference, e) && cuda_run (reference, 0, e) &&
-              cuda_run (module, 0, e);
-  *error = 0;
-  for (int i = 0; good && i < m->program->n_outputs; i++) good = compare_output (m, i, p, module, &rp, reference, error, e);
+  if (!cuda_emit_reference (&m->program, &rp, e)) return false;
+  cuda_module *reference = build (&rp, m->device->arch, 1, e);
+  bool good = reference && widen_inputs (m, p, module, &rp, reference, e) && cuda_run (reference, 0, e);
+  for (int i = 0; good && i < m->program.n_outputs; i++) {
+    int64_t bytes = 8 * mugraph_volume (&m->program.tensor[m->program.output[i]].shape);
+    double *x = malloc ((size_t) bytes);
+    good = x ? cuda_download (reference, 0, cuda_find_buffer (&rp, CUDA_BUFFER_OUTPUT, i), x, bytes, e) : mugraph_fail (e, "out of memory");
+    m->expected[i] = x;
+  }
+  for (int i = 0; !good && i < m->program.n_outputs; i++) free (m->expected[i]), m->expected[i] = NULL;
   cuda_unload (reference);
   cuda_program_free (&rp);
   return good;
 }
 
-static bool time_program (const measurer *m, cuda_program *p, cuda_module *module, const mugraph_device *device, cuda_measurement *r, mugraph_error *e) {
+/* Inputs are drawn already. */
+static bool check (measurer *m, const mugraph *candidate, const cuda_program *p, cuda_module *module, double *error, mugraph_error *e) {
+  bool good = (m->expected[0] || find_expected (m, p, module, e)) && cuda_run (module, 0, e);
+  *error = 0;
+  for (int i = 0; good && i < m->program.n_outputs; i++) good = compare_output (m, candidate, i, p, module, error, e);
+  return good;
+}
+
+/* warm: the module's own set of inputs; cold: another module, of many. */
+static bool time_both (const measurer *m, cuda_program *p, cuda_module *module, cuda_measurement *r, mugraph_error *e) {
   int sets = cold_sets (m);
   if (!cuda_time (module, CALLS, REPLAYS, &r->warm_us, &r->warm_spread_us, e)) return false;
-  cuda_module *cold = build (p, device->arch, sets, e);
+  cuda_module *cold = build (p, m->device->arch, sets, e);
   bool good = cold && draw_inputs (m, p, cold, sets, e) && cuda_time (cold, CALLS, REPLAYS, &r->cold_us, &r->cold_spread_us, e);
   cuda_unload (cold);
   return good;
 }
 
-bool cuda_measure (const mugraph *program, const mugraph *candidate, const mugraph_device *device, bool pdl, uint64_t seed, const double *scale,
-                   double tolerance, bool want_time, cuda_measurement *r, mugraph_error *e) {
+cuda_meter *cuda_meter_new (const mugraph *program, const mugraph_device *device, uint64_t seed, const double *scale, mugraph_error *e) {
+  const cuda_driver *d = cuda_open_driver (e);
+  cuda_meter *m = d ? calloc (1, sizeof *m) : NULL;
+  if (!m) return d ? mugraph_fail (e, "out of memory"), NULL : NULL;
+  m->d = d, m->program = *program, m->device = device, m->seed = seed;
+  for (int i = 0; i < MUGRAPH_INPUTS; i++) m->scale[i] = scale ? scale[i] : 1;
+  if (load_helpers (m, device->arch, e)) return m;
+  cuda_meter_free (m);
+  return NULL;
+}
+
+void cuda_meter_free (cuda_meter *m) {
+  if (!m) return;
+  if (m->helpers) m->d->module_unload (m->helpers);
+  for (int i = 0; i < MUGRAPH_OUTPUTS; i++) free (m->expected[i]);
+  free (m);
+}
+
+bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double tolerance, cuda_effort effort, cuda_measurement *r, mugraph_error *e) {
   cuda_program p = {0};
   memset (r, 0, sizeof *r);
   r->rel_err = INFINITY;
-  measurer m = {.d = cuda_open_driver (e), .program = program, .candidate = candidate, .seed = seed, .scale = scale};
-  if (!m.d) return false;
-  if (!same_interface (program, candidate)) return mugraph_fail (e, "the candidate's inputs or outputs are not those of the program");
+  if (!same_interface (&m->program, candidate)) return mugraph_fail (e, "the candidate's inputs or outputs are not those of the program");
   cuda_module *module = NULL;
-  bool good = load_helpers (&m, device->arch, e) && cuda_emit (candidate, device, pdl, &p, e) && (module = build (&p, device->arch, 1, e)) &&
-              check (&m, &p, module, device, &r->rel_err, e);
-  if (good) {
-    r->correct = r->rel_err <= tolerance;
-    if (want_time && r->correct) good = time_program (&m, &p, module, device, r, e);
-  }
+  int sets = effort == CUDA_QUICK ? cold_sets (m) : 1; /* a first look makes do with one module */
+  bool good = cuda_emit (candidate, m->device, pdl, &p, e) && (module = build (&p, m->device->arch, sets, e)) && draw_inputs (m, &p, module, sets, e) &&
+              check (m, candidate, &p, module, &r->rel_err, e);
+  r->correct = good && r->rel_err <= tolerance;
+  if (r->correct && effort == CUDA_QUICK) good = cuda_time (module, CALLS, QUICK_REPLAYS, &r->cold_us, &r->cold_spread_us, e);
+  if (r->correct && effort == CUDA_FULL) good = time_both (m, &p, module, r, e);
   cuda_unload (module);
   cuda_program_free (&p);
-  if (m.helpers) m.d->module_unload (m.helpers);
+  return good;
+}
+
+bool cuda_measure (const mugraph *program, const mugraph *candidate, const mugraph_device *device, bool pdl, uint64_t seed, const double *scale,
+                   double tolerance, bool want_time, cuda_measurement *r, mugraph_error *e) {
+  memset (r, 0, sizeof *r);
+  r->rel_err = INFINITY;
+  cuda_meter *m = cuda_meter_new (program, device, seed, scale, e);
+  bool good = m && cuda_meter_run (m, candidate, pdl, tolerance, want_time ? CUDA_FULL : CUDA_CHECK, r, e);
+  cuda_meter_free (m);
   return good;
 }
