@@ -236,7 +236,7 @@ template <class P> MS_DEVICE void chain_prepare (unsigned char *stage, int valid
   }
 }
 
-#if __CUDA_ARCH__ >= 900
+#if !defined (__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 // Brings together what the warpgroups of a block and the blocks of a cluster accumulated for the same rows, and finishes
 // the rows. Partial results travel as halves beside a scale a row: every element keeps 11 bits.
 template <class P>
