@@ -35,9 +35,18 @@ static bool halted (const search *s) {
   return (s->stop && *s->stop) || (s->deadline > 0 && now () > s->deadline);
 }
 
+static int operators_of (const mugraph *g) {
+  int n = g->n_ops;
+  for (int b = 0; b < g->n_blocks; b++) n += g->block[b].n_ops;
+  return n;
+}
+
+/* Of equal costs, what says the same with fewer operators first. */
 static int compare_candidates (const void *x, const void *y) {
   const search_candidate *a = x, *b = y;
   if (a->cost_us != b->cost_us) return a->cost_us < b->cost_us ? -1 : 1;
+  int more = operators_of (&a->graph) - operators_of (&b->graph);
+  if (more) return more;
   if (a->structure != b->structure) return a->structure < b->structure ? -1 : 1;
   return a->rank - b->rank;
 }
@@ -63,6 +72,7 @@ static void add_program (search *s) {
 typedef struct {
   int index;
   double cost;
+  uint64_t identity; /* of the kernels, launch parameters aside */
 } ranked;
 
 static int compare_ranked (const void *x, const void *y) {
@@ -71,7 +81,8 @@ static int compare_ranked (const void *x, const void *y) {
   return a->index - b->index; /* structures come in an order of their own, by kernels and hash */
 }
 
-/* Ranks structures by a rough schedule each, then gives the best ones all schedules. */
+/* Ranks structures by a rough schedule each, then gives the best ones all schedules. Of those that make the same kernels
+   one is enough. */
 static void schedule_all (search *s, const enumeration *e) {
   int n = enumeration_size (e) < RANKED ? enumeration_size (e) : RANKED;
   ranked *list = malloc ((size_t) (n + 1) * sizeof *list);
@@ -83,15 +94,20 @@ static void schedule_all (search *s, const enumeration *e) {
     mugraph *g = malloc (sizeof *g);
 #pragma omp for schedule(dynamic, 1)
     for (int i = 0; i < n; i++) {
-      list[i] = (ranked){i, INFINITY};
+      list[i] = (ranked){.index = i, .cost = INFINITY};
       if (!c || !g || halted (s) || !enumeration_graph (e, i, true, g, NULL)) continue;
-      if (schedule_structure (g, s->device, SKETCH_PLANS, 1, c, &costed) > 0) list[i].cost = c->cost_us;
+      if (schedule_structure (g, s->device, SKETCH_PLANS, 1, c, &costed) > 0)
+        list[i].cost = c->cost_us, list[i].identity = schedule_identity (&c->graph, s->device, false);
     }
     free (c), free (g);
   }
   qsort (list, (size_t) n, sizeof *list, compare_ranked);
   int finalists = 0;
-  while (finalists < n && finalists < FINALISTS && isfinite (list[finalists].cost)) finalists++;
+  for (int i = 0; i < n && finalists < FINALISTS && isfinite (list[i].cost); i++) {
+    bool twice = false;
+    for (int k = 0; k < finalists && !twice; k++) twice = list[k].identity == list[i].identity;
+    if (!twice) list[finalists++] = list[i];
+  }
   int each = s->options->top; /* of one structure */
   search_candidate *all = calloc ((size_t) finalists * (size_t) each + 1, sizeof *all);
   int *found = calloc ((size_t) finalists + 1, sizeof *found);
@@ -110,24 +126,36 @@ static void schedule_all (search *s, const enumeration *e) {
   free (all), free (found), free (list);
 }
 
-/* At most top candidates, at most half of them of one structure as long as there are others. */
+typedef struct {
+  uint64_t structure, kernels; /* schedule_identity without and with the schedules */
+} identity;
+
+/* At most top candidates, no two of them the same kernels, and at most half of them of one structure as long as there
+   are others. */
 static void select_best (search *s) {
   search_result *r = s->r;
+  identity *id = malloc ((size_t) (r->n + 1) * sizeof *id);
+  if (!id) return;
   qsort (r->candidate, (size_t) r->n, sizeof *r->candidate, compare_candidates);
+#pragma omp parallel for schedule(dynamic, 8) num_threads(s->threads)
+  for (int i = 0; i < r->n; i++) {
+    id[i].structure = schedule_identity (&r->candidate[i].graph, s->device, false);
+    id[i].kernels = schedule_identity (&r->candidate[i].graph, s->device, true);
+  }
   int top = s->options->top, kept = 0, share = top > 3 ? top / 2 : top;
   for (int i = 0; i < r->n && kept < top; i++) {
     int same = 0;
     bool twice = false;
     for (int k = 0; k < kept; k++) {
-      same += r->candidate[k].structure == r->candidate[i].structure;
-      twice |= mugraph_hash (&r->candidate[k].graph, true) == mugraph_hash (&r->candidate[i].graph, true) &&
-               mugraph_equal (&r->candidate[k].graph, &r->candidate[i].graph);
+      same += id[k].structure == id[i].structure;
+      twice |= id[k].kernels == id[i].kernels;
     }
     if (same >= share || twice) continue;
-    if (kept != i) r->candidate[kept] = r->candidate[i];
+    if (kept != i) r->candidate[kept] = r->candidate[i], id[kept] = id[i];
     kept++;
   }
   r->n = kept;
+  free (id);
 }
 
 /* Drops what is not equivalent at its real shape. Launch parameters change nothing that is computed, so one candidate of

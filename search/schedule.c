@@ -449,6 +449,40 @@ static int select_beam (const mugraph *g, int k, const partial next[], int n_nex
   return n;
 }
 
+/* The block graph as if its loop had one iteration. */
+static void forget_loop (mugraph_block *b) {
+  for (int i = 0; i < b->n_ops; i++) {
+    mugraph_op *o = &b->op[i];
+    for (int k = 0; k < o->n_in && o->kind != MUGRAPH_OP_INPUT; k++)
+      while (b->op[o->in[k]].kind == MUGRAPH_OP_ACCUM) o->in[k] = b->op[o->in[k]].in[0];
+    if (o->kind == MUGRAPH_OP_INPUT) o->fmap = -1;
+    if (o->kind == MUGRAPH_OP_ACCUM_SUM || o->kind == MUGRAPH_OP_ACCUM_MEAN) {
+      o->kind = o->kind == MUGRAPH_OP_ACCUM_SUM ? MUGRAPH_OP_SUM : MUGRAPH_OP_MEAN;
+      o->dim = (int8_t) (o->shape.n_dims - 1);
+    }
+    if (o->kind == MUGRAPH_OP_ACCUM_SUM_TO) o->kind = MUGRAPH_OP_SUM_TO;
+  }
+  b->loop = 1;
+}
+
+uint64_t schedule_identity (const mugraph *g, const mugraph_device *d, bool schedules) {
+  mugraph *plain = malloc (sizeof *plain);
+  uint64_t hash = 0;
+  if (!plain) return 0;
+  *plain = *g;
+  for (int k = 0; k < g->n_ops; k++) {
+    mugraph_plan p;
+    if (g->op[k].kind != MUGRAPH_OP_CUSTOM || !mugraph_plan_kernel (g, k, d, &p, NULL)) continue;
+    if (p.backend == MUGRAPH_BACKEND_STREAM || p.backend == MUGRAPH_BACKEND_CHAIN) forget_loop (&plain->block[g->op[k].block]);
+    choice c = {.cost = 0};
+    memcpy (c.extent, g->block[g->op[k].block].grid, 3 * sizeof *c.extent);
+    hash = XXH3_64bits_withSeed (&(uint64_t[]){hash_of_plan (&c, &p)}, sizeof hash, hash);
+  }
+  uint64_t structure = mugraph_hash (plain, schedules);
+  free (plain);
+  return schedules ? structure ^ hash : structure;
+}
+
 int schedule_structure (const mugraph *structure, const mugraph_device *d, int max_plans, int max, search_candidate out[],
                         uint64_t *costed) {
   int kernels = 0, width = max > BEAM ? max : BEAM, n = 1, written = 0;

@@ -15,6 +15,11 @@
 int schedule_structure (const mugraph *structure, const mugraph_device *, int max_plans, int max, search_candidate out[],
                         uint64_t *costed);
 
+/* What becomes of a µGraph on a device: equal for µGraphs of which the generators make the same kernels. Generators that
+   cut the loop by themselves make one kernel of a block graph with and without a loop; requests that the planner resolves to
+   the same plan are one schedule. schedules: false for the structure only. */
+uint64_t schedule_identity (const mugraph *, const mugraph_device *, bool schedules);
+
 /* The extents worth trying for a dimension of `size` elements on a device, ascending, without duplicates: those of the
    usual tile sizes, of the full dimension, and those that make `others` times the extent a little less than whole waves.
    Writes at most SCHEDULE_EXTENTS to extent[]. */

@@ -221,6 +221,34 @@ static void test_budget (void **state) {
   assert_int_equal (schedule_structure (&g, h100, 0, 0, found, &costed), 0);
 }
 
+/* What makes the same kernels is the same; every launch parameter that counts tells apart. */
+static void test_identity (void **state) {
+  (void) state;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 96, 64, &error));
+  g.block[0].sched.backend = MUGRAPH_BACKEND_STREAM;
+  uint64_t one = schedule_identity (&g, h100, true), structure = schedule_identity (&g, h100, false);
+  ok (build_rms_norm (&g, 2, 4096, 6144, 96, 32, &error)); /* the stream generator cuts the loop by itself */
+  g.block[0].sched.backend = MUGRAPH_BACKEND_STREAM;
+  assert_true (schedule_identity (&g, h100, true) == one);
+  mugraph_plan p;
+  ok (mugraph_plan_kernel (&g, 0, h100, &p, &error));
+  g.block[0].sched.warps = p.sched.warps; /* the planner's own choice */
+  assert_true (schedule_identity (&g, h100, true) == one);
+  g.block[0].sched.warps = p.sched.warps == 8 ? 16 : 8;
+  ok (mugraph_plan_kernel (&g, 0, h100, &p, &error));
+  assert_true (schedule_identity (&g, h100, true) != one && schedule_identity (&g, h100, false) == structure);
+  ok (build_rms_norm (&g, 2, 4096, 6144, 64, 64, &error));
+  g.block[0].sched.backend = MUGRAPH_BACKEND_STREAM;
+  assert_true (schedule_identity (&g, h100, true) != one && schedule_identity (&g, h100, false) == structure);
+  /* the generic generator does as the loop says */
+  ok (build_rms_norm (&g, 2, 4096, 6144, 96, 64, &error));
+  g.block[0].sched.backend = MUGRAPH_BACKEND_GENERIC;
+  one = schedule_identity (&g, h100, true);
+  ok (build_rms_norm (&g, 2, 4096, 6144, 96, 32, &error));
+  g.block[0].sched.backend = MUGRAPH_BACKEND_GENERIC;
+  assert_true (schedule_identity (&g, h100, true) != one);
+}
+
 int main (void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test (test_extents),
@@ -232,6 +260,7 @@ int main (void) {
       cmocka_unit_test (test_fixed_axes),
       cmocka_unit_test (test_every_device),
       cmocka_unit_test (test_budget),
+      cmocka_unit_test (test_identity),
   };
   return cmocka_run_group_tests (tests, set_up, NULL);
 }
