@@ -1,7 +1,8 @@
 /* Kernels of the rows generator: mugraph/plan_rows.h says what they compute, rows.cuh has the pieces.
 
-   A thread has `pieces` pieces of `piece` neighbouring elements of one row. All its loads are issued first; each level of
-   reductions is one pass over its elements and one exchange; values between passes are recomputed or kept, as the compiler likes. */
+   A thread has `pieces` pieces of `piece` neighbouring elements of one row. All its loads are issued first, in the order of their use; each level
+   of reductions is one pass over its elements and one exchange. What a pass has computed and a later one needs stays in registers. Few
+   instructions matter here: these kernels take hardly longer than a launch, and each runs once through code that no cache holds. */
 #include "emit.h"
 #include "../mugraph/plan_rows.h"
 
@@ -13,6 +14,9 @@ typedef struct {
   const mugraph_op *kernel;
   const bool *stable; /* exponentials that subtract the row's maximum */
   mugraph_rows s;
+  int pass;                        /* being printed: levels 1 and up, then the stores; 0: none */
+  int computed[MUGRAPH_BLOCK_OPS]; /* first pass that computes a value; 0: none does */
+  bool kept[MUGRAPH_BLOCK_OPS];    /* computed by one pass and needed by a later one */
 } printer;
 
 #define P(...) cuda_print (&p->e->body, __VA_ARGS__)
@@ -51,8 +55,9 @@ static void print_geometry (printer *p) {
   P ("  // %d rows of %d: %d at a time, %d warps x %d blocks each, %d x %d elements a thread\n", s->rows, s->n, s->groups, s->row_warps, s->split, s->pieces,
      s->piece);
   P ("  constexpr int PIECES = %d, PIECE = %d, STRIDE = %d;\n", s->pieces, s->piece, s->piece * 32 * s->row_warps * s->split);
-  P ("  const int lane = threadIdx.x %% 32, warp = threadIdx.x / 32 %% %d, group = threadIdx.x / %d, rank = blockIdx.x %% %d;\n", s->row_warps,
-     32 * s->row_warps, s->split);
+  P ("  const int lane = threadIdx.x %% 32, rank = blockIdx.x %% %d;\n", s->split);
+  if (s->groups > 1) P ("  const int warp = threadIdx.x / 32 %% %d, group = threadIdx.x / %d;\n", s->row_warps, 32 * s->row_warps);
+  else P ("  const int warp = threadIdx.x / 32;\n  constexpr int group = 0;\n");
   P ("  const unsigned block = blockIdx.x / %d;\n  (void) block;\n", s->split);
   if (grid[0] > 1) P ("  const unsigned bx = block %% %d;\n", grid[0]);
   if (grid[1] > 1) P ("  const unsigned by = block / %d %% %d;\n", grid[0], grid[1]);
@@ -106,9 +111,9 @@ static void print_dead_blocks (printer *p) {
       P ("    live = live && (int) b%c < %d;\n", "xyz"[w->split[d].axis], w->split[d].full);
 }
 
-static void print_loads (printer *p) {
+static void print_loads (printer *p, int pass) {
   for (int i = 0; i < p->b->n_ops; i++) {
-    if (!is_input (p, i)) continue;
+    if (!is_input (p, i) || p->computed[i] != pass) continue;
     const mugraph_op *o = &p->b->op[i];
     const cuda_tensor *data = input_of (p, i);
     if (cols_of (&o->shape) == 1) {
@@ -128,6 +133,7 @@ static bool is_materialised (void *user, int i, cuda_text *t) {
   const mugraph_op *o = &p->b->op[i];
   if (o->kind == MUGRAPH_OP_INPUT) cuda_print (t, cols_of (&o->shape) > 1 ? "rows_at (d%d[e], j)" : "c%d", i);
   else if (mugraph_rows_reduces (p->b, i) && o->kind != MUGRAPH_OP_RMS_NORM) cuda_print (t, "r%d", i);
+  else if (p->kept[i] && p->computed[i] < p->pass) cuda_print (t, "k%d[e][j]", i);
   else return false;
   return true;
 }
@@ -146,6 +152,38 @@ static bool own_value (void *user, int i, const char *a, const char *b, cuda_tex
   return true;
 }
 
+/* Whether level `level` reduces operator i's operand. */
+static bool is_reduced (const printer *p, int i, int level) {
+  return p->s.needed[i] && mugraph_rows_reduces (p->b, i) && p->s.level[i] == level;
+}
+
+/* Pass `pass` needs the value of operator i at each element. */
+static void visit (printer *p, int i, int pass) {
+  const mugraph_op *o = &p->b->op[i];
+  bool leaf = o->kind == MUGRAPH_OP_INPUT || o->kind == MUGRAPH_OP_CONST || (mugraph_rows_reduces (p->b, i) && o->kind != MUGRAPH_OP_RMS_NORM);
+  if (p->computed[i]) {
+    p->kept[i] |= !leaf && cols_of (&o->shape) > 1 && p->computed[i] < pass;
+    return;
+  }
+  p->computed[i] = pass;
+  if (!leaf)
+    for (int k = 0; k < o->n_in; k++) visit (p, o->in[k], pass);
+}
+
+/* What each pass computes, and what it leaves to later ones. */
+static void plan_passes (printer *p) {
+  for (int pass = 1; pass <= p->s.levels; pass++)
+    for (int i = 0; i < p->b->n_ops; i++)
+      if (is_reduced (p, i, pass) || (p->s.needed[i] && p->s.shifted && p->s.shift_level == pass && p->stable[i])) visit (p, p->b->op[i].in[0], pass);
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (p->b->op[i].kind == MUGRAPH_OP_OUTPUT) visit (p, p->b->op[i].in[0], p->s.levels + 1);
+}
+
+static void print_kept (printer *p, uint64_t done) {
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (p->kept[i] && p->computed[i] == p->pass && done >> i & 1) P ("          k%d[e][j] = v%d;\n", i, i);
+}
+
 /* One pass over the elements, one exchange: all reductions of a level. */
 static void print_level (printer *p, int level) {
   const mugraph_rows *s = &p->s;
@@ -155,43 +193,48 @@ static void print_level (printer *p, int level) {
   bool shift = s->shifted && s->shift_level == level;
   int at[MUGRAPH_BLOCK_OPS];
   for (int i = 0; i < p->b->n_ops; i++) {
-    if (!s->needed[i] || !mugraph_rows_reduces (p->b, i) || s->level[i] != level) continue;
+    if (!is_reduced (p, i, level)) continue;
     if (p->b->op[i].kind == MUGRAPH_OP_MAX) maxima |= 1u << n;
     at[i] = n++;
   }
   int shift_at = n;
   if (shift) maxima |= 1u << n++;
-  P ("    float x%d[%d] = {", level, n);
-  for (int k = 0; k < n; k++) P ("%s%s", k ? ", " : "", maxima >> k & 1 ? "-MS_INF" : "0.0f");
-  P ("};\n#pragma unroll\n    for (int e = 0; e < PIECES; e++)\n");
+  int chains = s->piece < 4 ? s->piece : 4; /* independent sums: no addition waits for the last one */
+  P ("    float s%d[%d][%d];\n    rows_clear<%uu> (s%d);\n", level, n, chains, maxima, level);
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (p->kept[i] && p->computed[i] == level) P ("    float k%d[PIECES][PIECE];\n", i);
+  P ("#pragma unroll\n    for (int e = 0; e < PIECES; e++)\n");
   if (!s->even) P ("      if (first + e * STRIDE < columns)\n");
-  P ("#pragma unroll\n        for (int j = 0; j < PIECE; j++) {\n");
+  P ("#pragma unroll\n        for (int j = 0; j < PIECE; j++) {\n          const int c = j %% %d;\n", chains);
   uint64_t done = 0;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!s->needed[i]) continue;
     if (shift && p->stable[i]) {
-      cuda_print_walk (&p->e->body, &w, p->b->op[i].in[0], &done);
-      P ("          x%d[%d] = fmaxf (x%d[%d], v%d);\n", level, shift_at, level, shift_at, p->b->op[i].in[0]);
+      int a = p->b->op[i].in[0];
+      cuda_print_walk (&p->e->body, &w, a, &done);
+      P ("          s%d[%d][c] = fmaxf (s%d[%d][c], v%d);\n", level, shift_at, level, shift_at, a);
     }
-    if (!mugraph_rows_reduces (p->b, i) || s->level[i] != level) continue;
+    if (!is_reduced (p, i, level)) continue;
     int a = p->b->op[i].in[0];
     cuda_print_walk (&p->e->body, &w, a, &done);
     switch (p->b->op[i].kind) {
-    case MUGRAPH_OP_MAX: P ("          x%d[%d] = fmaxf (x%d[%d], v%d);\n", level, at[i], level, at[i], a); break;
+    case MUGRAPH_OP_MAX: P ("          s%d[%d][c] = fmaxf (s%d[%d][c], v%d);\n", level, at[i], level, at[i], a); break;
     case MUGRAPH_OP_RMS_NORM:
-    case MUGRAPH_OP_ACCUM_RMS: P ("          x%d[%d] += v%d * v%d;\n", level, at[i], a, a); break;
-    default: P ("          x%d[%d] += v%d;\n", level, at[i], a);
+    case MUGRAPH_OP_ACCUM_RMS: P ("          s%d[%d][c] += v%d * v%d;\n", level, at[i], a, a); break;
+    default: P ("          s%d[%d][c] += v%d;\n", level, at[i], a);
     }
   }
-  P ("        }\n    rows_exchange<%d, %d, %d, %uu> (x%d, buffer + (%d + group) * %d, warp, rank);\n", s->row_warps, s->split, n, maxima, level,
+  print_kept (p, done);
+  P ("        }\n    float x%d[%d];\n    rows_fold<%uu> (x%d, s%d);\n", level, n, maxima, level, level);
+  P ("    rows_exchange<%d, %d, %d, %uu> (x%d, buffer + (%d + group) * %d, warp, rank);\n", s->row_warps, s->split, n, maxima, level,
      (level - 1) * s->groups, s->widest * s->row_warps * s->split);
   for (int i = 0; i < p->b->n_ops; i++) {
-    if (!s->needed[i] || !mugraph_rows_reduces (p->b, i) || s->level[i] != level) continue;
+    if (!is_reduced (p, i, level)) continue;
     const mugraph_op *o = &p->b->op[i];
     bool rms = o->kind == MUGRAPH_OP_RMS_NORM || o->kind == MUGRAPH_OP_ACCUM_RMS;
     bool mean = rms || o->kind == MUGRAPH_OP_MEAN || o->kind == MUGRAPH_OP_ACCUM_MEAN;
-    P ("    const float r%d = %s%sx%d[%d]%s", i, o->kind == MUGRAPH_OP_RMS_NORM ? "1.0f / " : "", rms ? "sqrtf (" : "", level, at[i],
-       mean ? " / (float) columns" : "");
+    P ("    const float r%d = %sx%d[%d]%s", i, o->kind == MUGRAPH_OP_RMS_NORM ? "rsqrtf (" : rms ? "ms_sqrt (" : "", level, at[i],
+       mean ? " * (1.0f / (float) columns)" : "");
     if (rms) {
       P (" + ");
       cuda_print_number (&p->e->body, o->c[0]);
@@ -235,6 +278,7 @@ bool cuda_emit_rows (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_e
   cuda_use_template (e, "rows.cuh");
   int l = cuda_add_launch (e, plan->blocks, plan->threads, 0, "k%d_rows", k);
   e->program->launch[l].cluster[0] = plan->cluster;
+  plan_passes (p);
   bool late = false;
   for (int i = 0; i < kernel->n_in; i++) {
     int tensor = kernel->in[i];
@@ -253,9 +297,9 @@ bool cuda_emit_rows (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_e
   else P ("  {\n");
   print_row_index (p);
   print_dead_blocks (p);
-  print_loads (p);
+  for (int pass = 1; pass <= s->levels + 1; pass++) print_loads (p, pass);
   if (s->split > 1) P (turns > 1 ? "    if (at == 0) rows_wait ();\n" : "    rows_wait ();\n"); /* the others' shared memory is theirs */
-  for (int level = 1; level <= s->levels; level++) print_level (p, level);
+  for (p->pass = 1; p->pass <= s->levels; p->pass++) print_level (p, p->pass);
   if (!late) P ("    ms_wait_inputs ();\n");
   print_stores (p);
   if (turns > 1 && s->levels && s->split > 1) P ("    rows_arrive ();\n    rows_wait ();\n"); /* buffers again */

@@ -55,6 +55,24 @@ template <class T, int N> MS_DEVICE void rows_store (T *to, const float (&x)[N])
 
 template <bool maximum> MS_DEVICE float rows_join (float a, float b) { return maximum ? fmaxf (a, b) : a + b; }
 
+// Partial sums (maxima where bit k of MAXIMA is set) of K values in N chains each.
+template <unsigned MAXIMA, int K, int N> MS_DEVICE void rows_clear (float (&s)[K][N]) {
+#pragma unroll
+  for (int k = 0; k < K; k++)
+#pragma unroll
+    for (int c = 0; c < N; c++) s[k][c] = MAXIMA >> k & 1 ? -MS_INF : 0.0f;
+}
+template <unsigned MAXIMA, int K, int N> MS_DEVICE void rows_fold (float (&x)[K], float (&s)[K][N]) {
+#pragma unroll
+  for (int k = 0; k < K; k++) {
+#pragma unroll
+    for (int half = N / 2; half; half /= 2)
+#pragma unroll
+      for (int c = 0; c < half; c++) s[k][c] = MAXIMA >> k & 1 ? rows_join<true> (s[k][c], s[k][c + half]) : rows_join<false> (s[k][c], s[k][c + half]);
+    x[k] = s[k][0];
+  }
+}
+
 #if __CUDA_ARCH__ >= 900
 MS_DEVICE void rows_push (const float *to, int rank, float x) {
   unsigned address;

@@ -3,7 +3,7 @@
    Parameters that it honours
    - grid: axes may split any dimension; pays: one row a block while rows are fewer than the SMs, then 4 to 16 short rows a block.
    - warps (power of two): of a block; tile_n: columns that one warp owns, so that columns / tile_n warps share a row (power of two; default: the
-     smallest with at most 16 elements a lane) and the other warps take other rows at the same time.
+     smallest with at most 16 elements a lane) and the other warps take other rows at the same time; no more than there are rows.
    - split 1, 2, 4, 8, 16: blocks of a cluster that share a row; an exchange over the cluster costs about 0.7 us more than one within a block: only for
      rows that one block cannot hold.
    - loop 1 only. stages, swap, tile_m: nothing to choose. */
@@ -140,6 +140,8 @@ static bool schedule (const mugraph *g, const mugraph_op *kernel, const mugraph_
     for (warps = s->row_warps; warps < 8 && warps / s->row_warps < s->rows;) warps *= 2;
   s->groups = warps / s->row_warps;
   if (warps > 32 || s->groups * s->row_warps != warps) return FAIL ("%d warps, %d share a row", warps, s->row_warps);
+  while (s->groups > 1 && s->groups / 2 >= s->rows) s->groups /= 2; /* no warps without a row */
+  warps = s->groups * s->row_warps;
   s->pieces = ceil_div (s->n, s->piece * 32 * s->row_warps * s->split);
   s->even = s->pieces * s->piece * 32 * s->row_warps * s->split == s->n && s->full % s->n == 0;
   int room = d->regs_sm / (32 * warps);
