@@ -101,6 +101,8 @@ typedef struct {
   double rel_err, warm_us, cold_us;
   int model_rank;          /* the model's rank of the best, -1: unknown */
   int n_measured, n_wrong;
+  double start;            /* of the run, by tune_now */
+  cuda_meter *meter;       /* while something is measured */
   uint64_t distinct;       /* structures among the saved */
 } cli_session;
 

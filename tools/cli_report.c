@@ -113,10 +113,11 @@ static void report_cuda (FILE *out, const cli_session *s) {
     fprintf (out, "NOT COMPILED: %s; ", s->compile_note);
   if (s->measured && s->correct && s->c->no_time)
     fprintf (out, "right on %s (relative error %.1e), not timed", s->facts.device, s->rel_err);
-  else if (s->measured && s->correct)
-    fprintf (out, "right on %s (relative error %.1e): %.2f us warm, %.2f us cold%s", s->facts.device, s->rel_err, s->warm_us,
-             s->cold_us, s->pdl ? ", programmatic dependent launch" : "");
-  else if (s->measured)
+  else if (s->measured && s->correct) {
+    fprintf (out, "right on %s (relative error %.1e): ", s->facts.device, s->rel_err);
+    if (isfinite (s->warm_us)) fprintf (out, "%.2f us warm, ", s->warm_us); /* an interrupted run may have had a first look only */
+    fprintf (out, "%.2f us cold%s", s->cold_us, s->pdl ? ", programmatic dependent launch" : "");
+  } else if (s->measured)
     fprintf (out, "WRONG on %s: relative error %.1e, not timed", s->facts.device, s->rel_err);
   else
     fprintf (out, "not run");
@@ -124,7 +125,7 @@ static void report_cuda (FILE *out, const cli_session *s) {
   if (s->n_measured > 1) {
     cli_label (out, "");
     fprintf (out, "%d µGraphs compiled and run in %.1f s, %d wrong", s->n_measured, s->tune_seconds, s->n_wrong);
-    if (s->model_rank >= 0) fprintf (out, "; the best was number %d of the cost model", s->model_rank + 1);
+    if (s->model_rank >= 0) fprintf (out, "; the fastest is number %d of the cost model", s->model_rank + 1);
     fputc ('\n', out);
   }
 }
@@ -259,6 +260,8 @@ static cJSON *gpu_json (const cli_session *s) {
   add_number (o, "warm_us", right, s->warm_us);
   add_number (o, "cold_us", right, s->cold_us);
   add_bool (o, "pdl", right, s->pdl);
+  add_number (o, "timed", s->n_measured > 0, s->n_measured);
+  add_number (o, "wrong", s->n_measured > 0, s->n_wrong);
   add_number (o, "model_rank", right && s->model_rank >= 0, s->model_rank);
   add_number (o, "tune_seconds", s->n_measured > 0, s->tune_seconds);
   add_bool (o, "nvrtc", true, s->facts.nvrtc);

@@ -1,6 +1,7 @@
 /* msearch WORKLOAD, msearch --file: look up or search, verify, compile, measure, save, report. */
 #include "cli.h"
 
+#include "../search/tune.h"
 #include <errno.h>
 #include <math.h>
 #include <omp.h>
@@ -11,10 +12,9 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-static double now (void) {
-  struct timespec t;
-  clock_gettime (CLOCK_MONOTONIC, &t);
-  return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
+static bool runs_here (const cli_session *s) {
+  /* A cubin runs on its own major version only, sm_90a on 9.0 only. */
+  return s->facts.gpu && s->facts.nvrtc && s->facts.arch / 10 == s->device.arch / 10;
 }
 
 /* ---- where results are kept ---- */
@@ -193,7 +193,9 @@ static bool search (cli_session *s, uint64_t key, mugraph_error *e) {
   const cli *c = s->c;
   search_result r;
   bool live = s->text && isatty (STDERR_FILENO);
-  bool ok = search_run (&s->program.graph, &c->search, &s->device, &cli_stop, live ? show_progress : NULL, NULL, &r, e);
+  search_options options = c->search;
+  if (runs_here (s) && options.top < options.tune) options.top = options.tune;
+  bool ok = search_run (&s->program.graph, &options, &s->device, &cli_stop, live ? show_progress : NULL, NULL, &r, e);
   if (live) fputs ("\r\033[K", stderr);
   if (!ok) return false;
   mugraph_file_init (&s->file);
@@ -203,7 +205,7 @@ static bool search (cli_session *s, uint64_t key, mugraph_error *e) {
   s->file.key = key;
   s->file.has_program = true;
   s->file.program = s->program.graph;
-  for (int i = 0; ok && i < r.n && i < c->search.top; i++)
+  for (int i = 0; ok && i < r.n; i++)
     ok = mugraph_file_append (&s->file, &r.candidate[i].graph, r.candidate[i].cost_us) || mugraph_fail (e, "out of memory");
   record_search (s, &r);
   s->interrupted = r.interrupted;
@@ -270,10 +272,10 @@ static bool compile (const cli_session *s, const mugraph *g, bool pdl, mugraph_e
 /* The best only: says that its code is code. */
 static void compile_best (cli_session *s) {
   mugraph_error e;
-  double start = now ();
+  double start = tune_now ();
   if (!s->facts.nvrtc) return;
   s->compiled = compile (s, &s->file.saved[s->best].graph, false, &e) ? 1 : -1;
-  s->compile_seconds = now () - start;
+  s->compile_seconds = tune_now () - start;
   if (s->compiled < 0) snprintf (s->compile_note, sizeof s->compile_note, "%s", e.text);
 }
 
@@ -284,12 +286,6 @@ static double tolerance (const mugraph *g) {
   for (int k = 0; k < g->n_outputs; k++) coarse |= g->tensor[g->output[k]].shape.dtype == MUGRAPH_BF16;
   return coarse ? 1.6e-2 : 2e-3;
 }
-
-/* What one µGraph did on the GPU, plain and with programmatic dependent launch. */
-typedef struct {
-  bool ran, correct, pdl;
-  double rel_err, us, warm_us, cold_us;
-} outcome;
 
 static bool input_scales (const cli_session *s, double scale[MUGRAPH_INPUTS], mugraph_error *e) {
   const cli_scales *given = &s->c->scale;
@@ -304,105 +300,132 @@ static bool input_scales (const cli_session *s, double scale[MUGRAPH_INPUTS], mu
   return true;
 }
 
-static outcome measure (cli_session *s, int i) {
-  const char *const suffix[2] = {"", "_pdl"};
-  mugraph_saved *m = &s->file.saved[i];
-  outcome o = {.us = INFINITY};
+static void compile_both (void *user, int i) {
+  const cli_session *s = user;
+  mugraph_error e; /* whoever measures says what was wrong */
+  for (int way = 0; way < TUNE_WAYS; way++) compile (s, &s->file.saved[i].graph, way == TUNE_PDL, &e);
+}
+
+static bool measure (void *user, int i, int way, tune_effort effort, tune_result *r) {
+  static const cuda_effort efforts[] = {[TUNE_CHECK] = CUDA_CHECK, [TUNE_QUICK] = CUDA_QUICK, [TUNE_FULL] = CUDA_FULL};
+  cli_session *s = user;
+  cuda_measurement m;
+  mugraph_error e;
+  r->ran = cuda_meter_run (s->meter, &s->file.saved[i].graph, way == TUNE_PDL, tolerance (&s->program.graph), efforts[effort], &m, &e);
+  r->correct = r->ran && m.correct;
+  if (r->ran && !(m.rel_err <= r->rel_err)) r->rel_err = m.rel_err;
+  const char *how = way == TUNE_PDL ? " (pdl)" : "";
+  if (!r->ran && s->text) fprintf (s->text, "µGraph %d%s: %s\n", i, how, e.text);
+  if (r->ran && !m.correct && s->text) fprintf (s->text, "µGraph %d%s: WRONG on the GPU, relative error %.1e\n", i, how, m.rel_err);
+  if (!r->ran) r->rel_err = INFINITY;
+  if (!r->correct || effort == TUNE_CHECK) return r->correct;
+  r->cold[way] = m.cold_us, r->spread[way] = m.cold_spread_us;
+  if (effort == TUNE_FULL) r->warm[way] = m.warm_us;
+  return true;
+}
+
+static void set_time (cJSON *record, const char *what, int way, const char *unit, double us) {
   char name[40];
-  double scale[MUGRAPH_INPUTS];
-  bool timed = !s->c->no_time;
-  if (!input_scales (s, scale, NULL)) return o;
-  cJSON *record = mugraph_saved_measure (m, s->facts.device);
-  for (int pdl = 0; record && pdl < 2 && (!pdl || o.correct); pdl++) {
-    cuda_measurement t;
-    mugraph_error e;
-    bool ran = cuda_measure (&s->program.graph, &m->graph, &s->device, pdl, (uint64_t) s->c->search.seed, scale,
-                             tolerance (&s->program.graph), timed, &t, &e);
-    if (!ran && s->text) fprintf (s->text, "µGraph %d%s: %s\n", i, pdl ? " (pdl)" : "", e.text);
-    if (ran && !t.correct && s->text)
-      fprintf (s->text, "µGraph %d%s: WRONG on the GPU, relative error %.1e\n", i, pdl ? " (pdl)" : "", t.rel_err);
-    if (!pdl) o = (outcome){.ran = ran, .correct = ran && t.correct, .rel_err = ran ? t.rel_err : INFINITY, .us = INFINITY};
-    if (!ran || !t.correct || !timed) continue;
-    snprintf (name, sizeof name, "warm%s_us", suffix[pdl]);
-    mugraph_record_set (record, name, t.warm_us);
-    snprintf (name, sizeof name, "cold%s_us", suffix[pdl]);
-    mugraph_record_set (record, name, t.cold_us);
-    snprintf (name, sizeof name, "cold%s_spread_us", suffix[pdl]);
-    mugraph_record_set (record, name, t.cold_spread_us);
-    if (t.cold_us < o.us) o.us = o.cold_us = t.cold_us, o.warm_us = t.warm_us, o.pdl = pdl;
-  }
-  if (!record) return o;
+  snprintf (name, sizeof name, "%s%s%s", what, way == TUNE_PDL ? "_pdl" : "", unit);
+  if (isfinite (us)) mugraph_record_set (record, name, us);
+  else cJSON_DeleteItemFromObjectCaseSensitive (record, name);
+}
+
+static void record_measured (cli_session *s, mugraph_saved *m, const tune_result *r) {
+  cJSON *record = r->tried ? mugraph_saved_measure (m, s->facts.device) : NULL;
   char date[20];
   time_t seconds = time (NULL);
   struct tm day;
-  strftime (date, sizeof date, "%Y-%m-%d", gmtime_r (&seconds, &day));
+  if (!record) return;
+  for (int way = 0; way < TUNE_WAYS && !s->c->no_time; way++) {
+    set_time (record, "warm", way, "_us", r->warm[way]);
+    set_time (record, "cold", way, "_us", r->cold[way]);
+    set_time (record, "cold", way, "_spread_us", r->spread[way]);
+  }
   cJSON_DeleteItemFromObjectCaseSensitive (record, "correct");
-  cJSON_AddBoolToObject (record, "correct", o.correct);
-  mugraph_record_set (record, "rel_err", o.rel_err);
-  if (o.correct && timed) mugraph_record_set (record, "best_us", o.us);
+  cJSON_AddBoolToObject (record, "correct", r->correct);
+  mugraph_record_set (record, "rel_err", r->rel_err);
+  if (isfinite (tune_best_us (r))) mugraph_record_set (record, "best_us", tune_best_us (r));
+  strftime (date, sizeof date, "%Y-%m-%d", gmtime_r (&seconds, &day));
   cJSON_DeleteItemFromObjectCaseSensitive (record, "date");
   cJSON_AddStringToObject (record, "date", date);
-  return o;
 }
 
-static void note (cli_session *s, const outcome *o) {
-  s->measured = o->ran;
-  s->correct = o->correct;
-  s->rel_err = o->rel_err;
-  s->warm_us = o->warm_us;
-  s->cold_us = o->cold_us;
-  s->pdl = o->pdl;
+/* What the reports say of the best. */
+static void note (cli_session *s, const tune_result *r) {
+  int way = r->cold[TUNE_PDL] < r->cold[TUNE_PLAIN] ? TUNE_PDL : TUNE_PLAIN;
+  s->measured = r->ran;
+  s->correct = r->correct;
+  s->rel_err = r->rel_err;
+  s->warm_us = r->warm[way];
+  s->cold_us = r->cold[way];
+  s->pdl = way == TUNE_PDL;
+  if (r->tried) s->compiled = r->ran ? 1 : -1;
 }
 
-static bool runs_here (const cli_session *s) {
-  /* A cubin runs on its own major version only, sm_90a on 9.0 only. */
-  return s->facts.gpu && s->facts.nvrtc && s->facts.arch / 10 == s->device.arch / 10;
-}
-
-/* Compiles all in parallel (the disk cache keeps them), then runs one after the other. Puts the measured ones in order,
-   fastest first, and drops those that are wrong unless all are. */
+/* Puts the file's µGraphs in the measured order and records the times. Wrong ones go unless all are. A search keeps the
+   first --top ones. */
 static void tune (cli_session *s) {
-  int n = s->file.n;
-  double start = now ();
-  outcome *o = calloc ((size_t) n, sizeof *o);
-  int *rank = calloc ((size_t) n, sizeof *rank);
-  if (!o || !rank) n = 0;
-  if (s->text && n) fprintf (s->text, "compiling and timing %d µGraph%s on %s\n", n, n == 1 ? "" : "s", s->facts.device);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(s->c->search.threads > 0 ? s->c->search.threads : omp_get_max_threads ())
-  for (int i = 0; i < 2 * n; i++) {
-    mugraph_error e;
-    if (!cli_stop) compile (s, &s->file.saved[i / 2].graph, i % 2, &e);
+  int n = s->file.n, threads = s->c->search.threads > 0 ? s->c->search.threads : omp_get_max_threads ();
+  double start = tune_now (), scale[MUGRAPH_INPUTS];
+  mugraph_error e;
+  tune_result *r = calloc ((size_t) n, sizeof *r);
+  int *order = calloc ((size_t) n, sizeof *order);
+  mugraph_saved *was = calloc ((size_t) n, sizeof *was);
+  if (!r || !order || !was || !n || !input_scales (s, scale, &e)) goto done;
+  if (s->text && n > 1) fprintf (s->text, "compiling and timing %d µGraph%s on %s\n", n, n == 1 ? "" : "s", s->facts.device);
+  s->meter = cuda_meter_new (&s->program.graph, &s->device, (uint64_t) s->c->search.seed, scale, &e);
+  if (!s->meter) {
+    if (s->text) fprintf (s->text, "not timed: %s\n", e.text);
+    goto done;
   }
-  for (int i = 0; i < n; i++) rank[i] = i;
-  for (int i = 0; i < n && !cli_stop; i++) {
-    o[i] = measure (s, i);
-    s->n_measured++;
-    s->n_wrong += !o[i].correct;
-  }
+  int keep = s->c->search.top;
+  tune_job job = {.n = n, .threads = threads, .full = keep, .timed = !s->c->no_time, .stop = &cli_stop, .user = s,
+                  .compile = n > 1 ? compile_both : NULL, .measure = measure};
+  if (s->c->search.budget > 0) job.deadline = s->start + s->c->search.budget;
+  s->n_measured = tune_run (&job, keep, r, order);
+  cuda_meter_free (s->meter);
+  s->meter = NULL;
   if (cli_stop) s->interrupted = true;
-  for (int i = 1; i < n; i++) /* stable: the model's order decides between equals */
-    for (int k = i; k > 0 && o[k].correct && (!o[k - 1].correct || o[k].us < o[k - 1].us); k--) { /* not timed: us is infinite */
-      mugraph_saved saved = s->file.saved[k];
-      outcome moved = o[k];
-      int r = rank[k];
-      s->file.saved[k] = s->file.saved[k - 1], s->file.saved[k - 1] = saved;
-      o[k] = o[k - 1], o[k - 1] = moved;
-      rank[k] = rank[k - 1], rank[k - 1] = r;
-    }
-  if (n) {
-    note (s, &o[0]);
-    s->model_rank = rank[0];
-    s->compiled = o[0].ran ? 1 : -1;
+  memcpy (was, s->file.saved, (size_t) n * sizeof *was);
+  for (int i = 0; i < n; i++) {
+    s->file.saved[i] = was[order[i]];
+    record_measured (s, &s->file.saved[i], &r[order[i]]);
+    s->n_wrong += r[order[i]].tried && !r[order[i]].correct;
   }
-  if (n && o[0].correct)
-    for (int i = n; i-- > 1;)
-      if (o[i].ran && !o[i].correct) {
-        cJSON_Delete (s->file.saved[i].measured);
-        memmove (&s->file.saved[i], &s->file.saved[i + 1], (size_t) (--s->file.n - i) * sizeof *s->file.saved);
-      }
-  s->tune_seconds = now () - start;
-  free (rank);
-  free (o);
+  note (s, &r[order[0]]);
+  if (s->measured && s->correct) s->model_rank = order[0];
+  int left = n;
+  for (; left > 1 && r[order[0]].correct && r[order[left - 1]].tried && !r[order[left - 1]].correct; left--)
+    cJSON_Delete (s->file.saved[left - 1].measured);
+  for (; left > keep && !s->cached; left--) cJSON_Delete (s->file.saved[left - 1].measured);
+  s->file.n = left;
+done:
+  s->tune_seconds = tune_now () - start;
+  free (r), free (order), free (was);
+}
+
+/* One of the file's once more. */
+static void measure_again (cli_session *s, int i) {
+  tune_result r;
+  int order;
+  double scale[MUGRAPH_INPUTS];
+  mugraph_error e;
+  mugraph_saved *all = s->file.saved;
+  tune_job job = {.n = 1, .timed = !s->c->no_time, .full = 1, .stop = &cli_stop, .user = s, .measure = measure};
+  if (!input_scales (s, scale, &e)) return;
+  s->meter = cuda_meter_new (&s->program.graph, &s->device, (uint64_t) s->c->search.seed, scale, &e);
+  if (!s->meter) {
+    if (s->text) fprintf (s->text, "not timed: %s\n", e.text);
+    return;
+  }
+  s->file.saved = all + i; /* µGraph 0 of the job */
+  tune_run (&job, 0, &r, &order);
+  s->file.saved = all;
+  cuda_meter_free (s->meter);
+  s->meter = NULL;
+  record_measured (s, &all[i], &r);
+  note (s, &r);
 }
 
 /* ---- the whole way ---- */
@@ -448,10 +471,7 @@ static bool generate (cli_session *s) {
   if (runs_here (s) && !s->interrupted) {
     int known = s->cached ? fastest (s) : -1;
     if (known >= 0 || s->c->file) { /* measured before: its best once more */
-      outcome o = measure (s, s->best);
-      note (s, &o);
-      s->compiled = o.ran ? 1 : -1;
-      s->model_rank = -1;
+      measure_again (s, s->best);
     } else {
       const uint64_t before = mugraph_hash (&s->file.saved[s->best].graph, true);
       tune (s);
@@ -530,6 +550,7 @@ int cli_search (const cli *c, mugraph_error *e) {
   cli_session *s = calloc (1, sizeof *s);
   if (!s) return mugraph_fail (e, "out of memory"), CLI_BAD;
   s->c = c;
+  s->start = tune_now ();
   s->text = cli_text (c);
   s->best = s->model_rank = -1;
   cli_probe (c, &s->facts);

@@ -1,0 +1,109 @@
+#include "tune.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+static const double CLEARLY_SLOWER = 1.5; /* times the best; a first look is right within a few percent */
+
+double tune_now (void) {
+  struct timespec t;
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
+}
+
+double tune_best_us (const tune_result *r) { return r->correct ? fmin (r->cold[TUNE_PLAIN], r->cold[TUNE_PDL]) : INFINITY; }
+
+static bool stopped (const tune_job *job) { return job->stop && *job->stop; }
+static bool late (const tune_job *job) { return stopped (job) || (job->deadline > 0 && tune_now () > job->deadline); }
+
+static void measure (const tune_job *job, int i, tune_effort effort, tune_result *r) {
+  r->tried = r->ran = r->correct = true;
+  for (int way = 0; way < TUNE_WAYS; way++)
+    if (!job->measure (job->user, i, way, effort, r)) return;
+  r->full = effort == TUNE_FULL;
+}
+
+/* A first look at each, compiled ahead. */
+static int look (const tune_job *job, tune_effort effort, tune_result result[]) {
+  atomic_int *ready = calloc ((size_t) job->n + 1, sizeof *ready), next = 0;
+  int tried = 0, threads = job->compile && ready && job->threads > 1 ? job->threads : 1;
+#pragma omp parallel num_threads(threads)
+  {
+    if (omp_get_thread_num ())
+      for (int i; (i = atomic_fetch_add (&next, 1)) < job->n;) {
+        if (!late (job)) job->compile (job->user, i);
+        atomic_store (&ready[i], 1);
+      }
+    else
+      for (int i = 0; i < job->n && !(tried ? late (job) : stopped (job)); i++, tried++) {
+        while (omp_get_num_threads () > 1 && !atomic_load (&ready[i])) nanosleep (&(struct timespec){.tv_nsec = 200000}, NULL);
+        measure (job, i, effort, &result[i]);
+      }
+    if (!omp_get_thread_num ()) atomic_store (&next, job->n); /* nothing more is needed */
+  }
+  free (ready);
+  return tried;
+}
+
+/* Insertion sort by time: stable. way TUNE_WAYS: the better one. */
+static double time_of (const tune_result *r, int way) { return way == TUNE_WAYS ? tune_best_us (r) : r->correct ? r->cold[way] : INFINITY; }
+
+static void sort (int n, const tune_result result[], int way, int order[]) {
+  for (int i = 1; i < n; i++)
+    for (int k = i; k > 0 && time_of (&result[order[k]], way) < time_of (&result[order[k - 1]], way); k--) {
+      int moved = order[k];
+      order[k] = order[k - 1], order[k - 1] = moved;
+    }
+}
+
+/* The fastest of each way within reach of the best, by the whole protocol; the best one even when it is late. */
+static void time_fully (const tune_job *job, tune_result result[], int order[]) {
+  static const int ways[] = {TUNE_WAYS, TUNE_PLAIN};
+  for (int w = 0; w < 2; w++) {
+    sort (job->n, result, ways[w], order);
+    double best = time_of (&result[order[0]], ways[w]);
+    for (int i = 0, most = w ? 2 : job->full; i < job->n && i < most; i++) {
+      tune_result *r = &result[order[i]];
+      if (!(time_of (r, ways[w]) <= CLEARLY_SLOWER * best) || !isfinite (best) || (i || w ? late (job) : stopped (job))) break;
+      if (!r->full) measure (job, order[i], TUNE_FULL, r);
+    }
+  }
+}
+
+/* 0 right, 1 not tried, 2 wrong */
+static int kind_of (const tune_result *r) { return r->tried ? r->correct ? 0 : 2 : 1; }
+
+/* A first look does not stand before a time of the whole protocol that it merely seems to beat. */
+static bool before (const tune_result *a, const tune_result *b) {
+  int ka = kind_of (a), kb = kind_of (b);
+  if (ka != kb) return ka < kb;
+  if (a->full != b->full) return a->full;
+  return tune_best_us (a) < tune_best_us (b);
+}
+
+int tune_run (const tune_job *job, int keep, tune_result result[], int order[]) {
+  for (int i = 0; i < job->n; i++) {
+    result[i] = (tune_result){.rel_err = 0};
+    for (int way = 0; way < TUNE_WAYS; way++) result[i].warm[way] = result[i].cold[way] = result[i].spread[way] = INFINITY;
+    order[i] = i;
+  }
+  int tried = look (job, !job->timed ? TUNE_CHECK : job->n > 1 ? TUNE_QUICK : TUNE_FULL, result);
+  if (job->timed && job->n > 1) time_fully (job, result, order);
+  for (int i = 0; i < job->n; i++) order[i] = i;
+  for (int i = 1; i < job->n; i++)
+    for (int k = i; k > 0 && before (&result[order[k]], &result[order[k - 1]]); k--) {
+      int moved = order[k];
+      order[k] = order[k - 1], order[k - 1] = moved;
+    }
+  int plain = 0;
+  for (int i = 1; i < job->n; i++)
+    if (time_of (&result[order[i]], TUNE_PLAIN) < time_of (&result[order[plain]], TUNE_PLAIN)) plain = i;
+  for (; keep > 0 && plain > keep - 1; plain--) {
+    int moved = order[plain];
+    order[plain] = order[plain - 1], order[plain - 1] = moved;
+  }
+  return tried;
+}
