@@ -83,7 +83,7 @@ static int by_value (const void *x, const void *y) {
 }
 
 static double median (const bench_case *c, int runs) {
-  double s[RUNS];
+  double s[RUNS] = {0};
   for (int i = 0; i < runs; i++) s[i] = c->run[i].seconds;
   qsort (s, (size_t) runs, sizeof *s, by_value);
   return (s[(runs - 1) / 2] + s[runs / 2]) / 2;

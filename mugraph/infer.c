@@ -358,8 +358,7 @@ static bool infer_saver (const mugraph_block *b, mugraph_op *op, mugraph_shape *
 bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], int *n_out, mugraph_shape out[],
                           mugraph_error *e) {
   bool looped[MUGRAPH_BLOCK_OPS]; /* may differ from one iteration to the next */
-  mugraph_error buffer, *why = e ? &buffer : NULL; /* nothing is formatted for those who do not ask */
-  buffer.text[0] = 0;
+  mugraph_error buffer = {""}, *why = e ? &buffer : NULL; /* nothing is formatted for those who do not ask */
   *n_out = 0;
   int64_t blocks = 1;
   for (int g = 0; g < 3; g++) {

@@ -299,9 +299,9 @@ static bool seed_tensors (enumeration *e) {
     tensor x = {.shape = mugraph_shape_of (MUGRAPH_F32, 1, (int32_t[]){1}), .input = -1, .constant = (int16_t) i};
     mugraph_op op = {.kind = MUGRAPH_OP_CONST, .c = {e->constant[i]}};
     x.value = malloc (sizeof *x.value);
-    if (!x.value) return false;
-    value_of_op (&op, e->seed, NULL, NULL, &x.shape, x.value);
-    ok &= add_tensor (e, &x) >= 0;
+    if (x.value) value_of_op (&op, e->seed, NULL, NULL, &x.shape, x.value);
+    ok = x.value && add_tensor (e, &x) >= 0;
+    if (!ok) free (x.value);
   }
   for (int t = 0; t < g->n_tensors; t++) free (value[t]);
   return ok;

@@ -187,8 +187,8 @@ static inline void rmsnorm_split (mugraph *g, int r, int k, int n, int grid, int
   finish_kernel (g, kernel);
   int second = mugraph_add_custom (g, 2, (int[]){g->op[kernel].out[0], 0}, (int32_t[]){grid, 1, 1}, 1);
   t = block_of (g, second);
-  int p = mugraph_block_input (t, 0, IMAP (-1, -1, -1), -1), y = mugraph_block_input (t, 1, IMAP (0, -1, -1), -1);
-  p = mugraph_block_input (t, 0, IMAP (0, -1, -1), -1);
+  mugraph_block_input (t, 0, IMAP (-1, -1, -1), -1);
+  int y = mugraph_block_input (t, 1, IMAP (0, -1, -1), -1), p = mugraph_block_input (t, 0, IMAP (0, -1, -1), -1);
   int sum = mugraph_block_op (t, OP_ (SUM_TO), p, -1, 1), rms = mugraph_block_op (t, OP_ (ACCUM_RMS), y, -1, -1);
   t->op[sum].width = n;
   mugraph_block_output (t, mugraph_block_op (t, OP_ (DIV), sum, rms, -1), IMAP (0, -1, -1));
