@@ -264,9 +264,10 @@ static bool make_pools (enumeration *e, worker *w) {
 /* Inputs, constants, and the outputs as what is to be reached. */
 static bool seed_tensors (enumeration *e) {
   const mugraph *g = &e->w.program;
+  const int n_tensors = g->n_tensors;
   residue *value[MUGRAPH_TENSORS] = {NULL};
   bool ok = true;
-  for (int t = 0; t < g->n_tensors; t++) {
+  for (int t = 0; t < n_tensors; t++) {
     int64_t n = mugraph_volume (&g->tensor[t].shape);
     value[t] = malloc ((size_t) n * sizeof **value);
     ok &= value[t] != NULL && space_account (e, (double) ((size_t) n * sizeof **value));
@@ -280,7 +281,7 @@ static bool seed_tensors (enumeration *e) {
     value_of_op (op, e->seed, shape, in, &g->tensor[op->out[0]].shape, value[op->out[0]]);
   }
   int index[MUGRAPH_TENSORS];
-  for (int t = 0; t < g->n_tensors; t++) index[t] = -1;
+  for (int t = 0; t < n_tensors; t++) index[t] = -1;
   for (int pass = 0; ok && pass < 2; pass++)
     for (int i = 0; i < (pass ? g->n_outputs : g->n_inputs); i++) {
       int t = pass ? g->output[i] : i;
@@ -303,7 +304,7 @@ static bool seed_tensors (enumeration *e) {
     ok = x.value && add_tensor (e, &x) >= 0;
     if (!ok) free (x.value);
   }
-  for (int t = 0; t < g->n_tensors; t++) free (value[t]);
+  for (int t = 0; t < n_tensors; t++) free (value[t]);
   return ok;
 }
 
