@@ -236,7 +236,7 @@ template <class P> MS_DEVICE void chain_prepare (unsigned char *stage, int valid
   }
 }
 
-#if !defined (__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if !defined (__CUDA_ARCH__) || defined (__CUDA_ARCH_FEAT_SM90_ALL) // sm_90a, and nvcc's pass over the host side
 // Brings together what the warpgroups of a block and the blocks of a cluster accumulated for the same rows, and finishes
 // the rows. Partial results travel as halves beside a scale a row: every element keeps 11 bits.
 template <class P>
@@ -497,6 +497,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
 
   chain_gather<P> (smem, base, gathered, o, m, sum, rows, rank, context);
 }
+#else // nvcc -arch=sm_90a also makes code for compute_90, which has no wgmma
+template <class P, class... ARGUMENTS> MS_DEVICE void chain_wgmma (ARGUMENTS...) { __trap (); }
 #endif
 
 // The same with mma.sync and no cluster: every warp owns 16 rows, the block's warps read the same tiles. Takes tensors

@@ -59,6 +59,7 @@ static void check_file (const char *name, const char *device, const char *arch) 
 static void hopper (void **state) {
   (void) state;
   check_file ("rmsnorm 2x4096x6144 /96 x64", "h100", "sm_90a");
+  check_file ("gqa 2x256x64x4096 /2,4 x64", "h100", "sm_90a"); /* wgmma */
   check_file ("gqa split 2x256x64x4096 /2,8 x8", "h100", "sm_90a");
   check_file ("ntrans 8x4096 /8", "h100", "sm_90a");
 }
