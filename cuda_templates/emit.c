@@ -295,6 +295,20 @@ static void copy_outputs (cuda_emitter *e) {
   }
 }
 
+/* As the schedule says. One that was found for another device and does not fit this one gives way to what the planner chooses:
+   with the same generator if that takes the graph here, else with any. */
+static bool plan_kernel (cuda_emitter *e, int k, mugraph_plan *plan, mugraph_error *error) {
+  if (mugraph_plan_kernel (e->g, k, e->device, plan, error)) return true;
+  mugraph_sched request, *s = &e->own->block[e->g->op[k].block].sched;
+  mugraph_sched_default (&request);
+  request.backend = s->backend;
+  if (!memcmp (s, &request, sizeof request)) return false;
+  *s = request;
+  if (mugraph_plan_kernel (e->own, k, e->device, plan, NULL)) return true;
+  s->backend = MUGRAPH_BACKEND_AUTO;
+  return mugraph_plan_kernel (e->own, k, e->device, plan, error);
+}
+
 static bool emit_kernels (cuda_emitter *e, mugraph_error *error) {
   for (int k = 0; k < e->g->n_ops; k++) {
     if (e->g->op[k].kind != MUGRAPH_OP_CUSTOM) {
@@ -302,7 +316,7 @@ static bool emit_kernels (cuda_emitter *e, mugraph_error *error) {
       continue;
     }
     mugraph_plan plan;
-    if (!mugraph_plan_kernel (e->g, k, e->device, &plan, error)) return false;
+    if (!plan_kernel (e, k, &plan, error)) return false;
     if (!generators[plan.backend](e, k, &plan, error)) return false;
   }
   copy_outputs (e);
@@ -341,12 +355,14 @@ bool cuda_emit (const mugraph *g, const mugraph_device *device, bool pdl, cuda_p
   memset (program, 0, sizeof *program);
   cuda_emitter *e = calloc (1, sizeof *e);
   mugraph_stable *stable = malloc (sizeof *stable);
+  mugraph *own = malloc (sizeof *own);
   bool done = false;
-  if (!e || !stable)
+  if (!e || !stable || !own)
     mugraph_fail (error, "out of memory while writing the CUDA source");
   else {
-    mugraph_analyse_stable (g, stable);
-    e->g = g, e->device = device, e->stable = stable, e->pdl = pdl, e->program = program;
+    *own = *g;
+    mugraph_analyse_stable (own, stable);
+    e->g = e->own = own, e->device = device, e->stable = stable, e->pdl = pdl, e->program = program;
     place_tensors (e);
     done = emit_kernels (e, error);
     if (done && e->full)
@@ -356,6 +372,7 @@ bool cuda_emit (const mugraph *g, const mugraph_device *device, bool pdl, cuda_p
     cuda_text_free (&e->body);
     for (int i = 0; i < CUDA_LAUNCHES; i++) cuda_text_free (&e->params[i]);
   }
+  free (own);
   free (stable);
   free (e);
   if (!done) cuda_program_free (program);

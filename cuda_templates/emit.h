@@ -35,6 +35,7 @@ typedef struct {
 
 typedef struct {
   const mugraph *g;
+  mugraph *own; /* g, with schedules that fit the device */
   const mugraph_device *device;
   const mugraph_stable *stable;
   bool pdl;

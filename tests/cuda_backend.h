@@ -36,6 +36,11 @@ static inline void check_backend_case (const backend_case *c, int backend, const
   size_t size;
   assert_non_null (d);
   assert_true (build_backend_case (c, backend, &program, &candidate));
+  for (int k = 0; k < candidate.n_ops; k++) {
+    mugraph_plan plan; /* emission may replace a schedule, the case may not */
+    if (candidate.op[k].kind == MUGRAPH_OP_CUSTOM && !mugraph_plan_kernel (&candidate, k, d, &plan, &e))
+      fail_msg ("%s for sm_%d: %s", c->graph.name, d->arch, e.text);
+  }
   if (!cuda_emit (&candidate, d, pdl, &p, &e)) fail_msg ("%s: %s", c->graph.name, e.text);
   if (!cuda_compile (p.source, d->arch, &cubin, &size, &log, &e)) fail_msg ("%s for sm_%d: %s\n%s", c->graph.name, d->arch, e.text, log ? log : "");
   free (cubin);
