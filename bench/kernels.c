@@ -1,15 +1,21 @@
-/* bench/kernels: times saved µGraphs on the GPU of this machine, beside the speed of light and the peers.
+/* bench/kernels: times the µGraphs of files, ours or Mirage's, on the GPU of this machine, beside the speed of light and the
+   peers.
 
-     bench/kernels [-o DIR] [--date YYYY-MM-DD] [--peers FILE] FILE.json ...
+     bench/kernels [-o DIR] [--date YYYY-MM-DD] [--peers FILE] [--program PROGRAM] [--all] [--no-time] FILE.json ...
 
-   Every output is compared with a float64 reference before anything is timed; a wrong kernel has no time. Protocol: 40
-   calls in one CUDA graph, replayed 30 times, median per call; warm on one input set, cold with input sets that exceed
-   4x L2; plain, and with programmatic dependent launch (pdl).
+   Of each file the µGraph that is fastest by its own records on this GPU, plainly launched and with programmatic dependent
+   launch (pdl) each for itself, the first one where there are no records; --all: every µGraph. A file that names no program (Mirage's)
+   is taken to be for --program, else for the workload that its name begins with.
+   Every output is compared with a float64 reference before anything is timed; a wrong kernel has no time. A µGraph that is
+   wrong because it is not equivalent to the program is listed as such and is no failure. --no-time only compares. Protocol: 40 calls in one CUDA
+   graph, replayed 30 times, median per call; warm on one input set, cold with input sets that exceed 4x L2.
    The speed of light of a case is the largest of three ceilings measured on this GPU in the same run: reading its inputs
    once, its matmul operations at the rate of back-to-back tensor instructions, and an empty kernel.
-   Writes DIR/<gpu>-<date>.json and .md (default bench/results). Exit status: 0 all right, 1 some case wrong, 2 usage. */
+   Writes DIR/<gpu>-<date>.json and .md (default bench/results; nothing with --no-time). Exit status: 0 all right, 1 some case wrong, 2 usage. */
 #include "../cuda_templates/cuda.h"
 #include "../mugraph/json.h"
+#include "../mugraph/program.h"
+#include "../verify/verify.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -18,7 +24,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { CALLS = 40, REPLAYS = 30, CASES = 256 };
+enum { CALLS = 40, REPLAYS = 30 };
 static const double TOLERANCE = 2e-3;
 
 /* ---- ceilings ---- */
@@ -140,17 +146,27 @@ static double ceiling_matmul (const mugraph_device *dev) {
 /* ---- one case ---- */
 
 typedef struct {
+  const char *dir, *peers, *program, *gpu;
+  const mugraph_device *device;
+  char date[16];
+  bool all, time;
+  double matmul_rate, empty, empty_pdl;
+} bench_options;
+
+typedef struct {
   char name[96];
-  char stem[MUGRAPH_FILE_NAME];
   int batch;
+  int index[2]; /* of the µGraphs in the file: plain, pdl */
   double bytes, flops;
-  bool ok;
+  enum { OK, WRONG, FAILED, NOT_EQUIVALENT } state;
   mugraph_error error;
-  cuda_measurement plain, pdl;
-  double light_plain, light_pdl; /* microseconds */
-  double peer;
+  cuda_measurement m[2]; /* plain, pdl */
+  double light[2];       /* microseconds */
+  double peer;           /* infinite: none */
   char peer_name[32];
 } bench_case;
+
+static const char *const state_text[] = {"ok", "WRONG", "FAILED", "differs"};
 
 static double tensor_bytes (const mugraph_tensor *t) {
   return (double) mugraph_volume (&t->shape) * mugraph_dtype_bytes ((mugraph_dtype) t->shape.dtype);
@@ -182,62 +198,184 @@ static void find_peer (const char *path, bench_case *c) {
   if (f) fclose (f);
 }
 
-static void run_case (const char *path, const mugraph_device *dev, const char *peers, double matmul_rate, double empty,
-                      double empty_pdl, bench_case *c) {
-  mugraph_file file;
-  memset (c, 0, sizeof *c);
-  snprintf (c->name, sizeof c->name, "%s", path);
-  if (!mugraph_file_load (path, &file, &c->error)) return;
-  if (!file.has_program || !file.n) {
-    mugraph_fail (&c->error, "%s: holds no program or no µGraph", path);
-  } else {
-    snprintf (c->name, sizeof c->name, "%s", file.name);
-    snprintf (c->stem, sizeof c->stem, "%s", file.stem);
-    c->batch = file.batch;
-    count_work (&file.program, c);
-    find_peer (peers, c);
-    int64_t bytes = ((int64_t) c->bytes + 15) / 16 * 16;
-    double math = c->flops / matmul_rate * 1e6;
-    c->light_plain = fmax (fmax (ceiling_read (dev, bytes, false), math), empty);
-    c->light_pdl = fmax (fmax (ceiling_read (dev, bytes, true), math), empty_pdl);
-    const mugraph *g = &file.saved[0].graph;
-    c->ok = cuda_measure (&file.program, g, dev, false, 1, NULL, TOLERANCE, true, &c->plain, &c->error) &&
-            cuda_measure (&file.program, g, dev, true, 1, NULL, TOLERANCE, true, &c->pdl, &c->error) && c->plain.correct && c->pdl.correct;
+/* The µGraph that is fastest in this mode by the records of this GPU. */
+static int recorded_best (const mugraph_file *f, const char *gpu, bool pdl) {
+  int best = 0;
+  double least = INFINITY;
+  for (int i = 0; i < f->n; i++) {
+    const cJSON *r = cJSON_GetObjectItemCaseSensitive (f->saved[i].measured, gpu);
+    double us = mugraph_record_number (r, pdl ? "cold_pdl_us" : "cold_us", INFINITY);
+    if (us > 0 && us < least && mugraph_record_number (r, "correct", 1) != 0) best = i, least = us;
   }
-  mugraph_file_free (&file);
+  return best;
+}
+
+/* The program, its name and batch size; the file's own, or --program's, or that of the workload in its name ("dir/gqa_bs8.json"). */
+static bool find_program (const bench_options *o, const char *path, const mugraph_file *f, mugraph_program *p, mugraph_error *e) {
+  const char *base = strrchr (path, '/') ? strrchr (path, '/') + 1 : path;
+  const char *end = strstr (base, "_bs");
+  char stem[MUGRAPH_PROGRAM_NAME];
+  if (!f->n) return mugraph_fail (e, "%s: holds no µGraph", path);
+  if (f->has_program && !o->program) {
+    memset (p, 0, sizeof *p);
+    p->graph = f->program;
+    p->batch = f->batch;
+    snprintf (p->name, sizeof p->name, "%s", *f->name ? f->name : base);
+    return true;
+  }
+  snprintf (stem, sizeof stem, "%.*s", (int) (end ? end - base : (int) strcspn (base, ".")), base);
+  if (!o->program && !mugraph_workload_find (stem))
+    return mugraph_fail (e, "%s: does not say which program its µGraphs are for: --program=WORKLOAD or --program=FILE.mg", path);
+  mugraph_shape in[MUGRAPH_INPUTS];
+  for (int t = 0; t < f->saved[0].graph.n_inputs; t++) in[t] = f->saved[0].graph.tensor[t].shape;
+  return mugraph_program_fit (o->program ? o->program : stem, NULL, f->saved[0].graph.n_inputs, in, p, e);
+}
+
+/* What compiles in parallel here is found in the disk cache later. */
+static void compile_all (const bench_options *o, const mugraph_file *f) {
+#pragma omp parallel for schedule(dynamic)
+  for (int i = 0; i < f->n; i++) {
+    cuda_program *p = calloc (1, sizeof *p);
+    char *cubin = NULL;
+    size_t size;
+    if (p && cuda_emit (&f->saved[i].graph, o->device, false, p, NULL)) {
+      cuda_compile (p->source, o->device->arch, &cubin, &size, NULL, NULL);
+      cuda_program_free (p);
+    }
+    free (cubin);
+    free (p);
+  }
+}
+
+static bool equivalent (const mugraph *program, const mugraph *g) {
+  verify_options o;
+  verify_report r;
+  verify_options_default (&o);
+  verify_equivalent (program, g, &o, &r);
+  return r.verdict != VERIFY_DIFFERENT;
+}
+
+static void run_case (const bench_options *o, cuda_meter *meter, const mugraph *program, const mugraph_file *f, bench_case *c) {
+  bool done = true;
+  for (int pdl = 0; pdl < 2 && done; pdl++)
+    done = cuda_meter_run (meter, &f->saved[c->index[pdl]].graph, pdl, TOLERANCE, o->time ? CUDA_FULL : CUDA_CHECK, &c->m[pdl], &c->error);
+  if (!done)
+    c->state = FAILED;
+  else if (!c->m[0].correct || !c->m[1].correct)
+    c->state = equivalent (program, &f->saved[c->index[!c->m[1].correct && c->m[0].correct]].graph) ? WRONG : NOT_EQUIVALENT;
+  if (c->state == NOT_EQUIVALENT) mugraph_fail (&c->error, "not equivalent to the program (or its inputs are in another order: msearch import --inputs)");
+}
+
+static void print_case (const bench_options *o, const bench_case *c) {
+  char index[32] = "";
+  if (c->index[0] == c->index[1])
+    snprintf (index, sizeof index, "%d", c->index[0]);
+  else
+    snprintf (index, sizeof index, "%d/%d", c->index[0], c->index[1]);
+  printf ("%-10s b=%-3d µGraph %-5s %-7s err %.1e", c->name, c->batch, index, state_text[c->state], fmax (c->m[0].rel_err, c->m[1].rel_err));
+  if (o->time && c->state == OK)
+    printf ("  plain %7.2f / %7.2f  pdl %7.2f / %7.2f  light %6.2f / %6.2f", c->m[0].warm_us, c->m[0].cold_us, c->m[1].warm_us, c->m[1].cold_us,
+            c->light[0], c->light[1]);
+  if (o->time && isfinite (c->peer)) printf ("  peer %6.1f", c->peer);
+  printf ("%s%s\n", c->error.text[0] ? "  " : "", c->error.text);
+  fflush (stdout);
+}
+
+/* Appends the cases of a file; returns how many there are now, -1 when memory runs out. */
+static int run_file (const bench_options *o, const char *path, bench_case **cases, int n) {
+  mugraph_file f;
+  mugraph_program *p = calloc (1, sizeof *p);
+  bench_case first = {.peer = INFINITY};
+  bool good = p && mugraph_file_load_any (path, &f, &first.error);
+  bool known = good && find_program (o, path, &f, p, &first.error);
+  cuda_meter *meter = NULL;
+  int rows = known && o->all ? f.n : 1;
+  snprintf (first.name, sizeof first.name, "%s", known ? p->name : path);
+  if (known) {
+    first.batch = p->batch;
+    count_work (&p->graph, &first);
+    if (strstr (o->gpu, "H100")) find_peer (o->peers, &first);
+    int64_t bytes = ((int64_t) first.bytes + 15) / 16 * 16;
+    for (int pdl = 0; pdl < 2; pdl++) {
+      if (o->time) first.light[pdl] = fmax (fmax (ceiling_read (o->device, bytes, pdl), first.flops / o->matmul_rate * 1e6), pdl ? o->empty_pdl : o->empty);
+      first.index[pdl] = recorded_best (&f, o->gpu, pdl);
+    }
+    if (o->all) compile_all (o, &f);
+    meter = cuda_meter_new (&p->graph, o->device, 1, NULL, &first.error);
+  }
+  bench_case *more = realloc (*cases, sizeof *more * (size_t) (n + rows));
+  if (more) *cases = more;
+  for (int i = 0; more && i < rows; i++) {
+    bench_case *c = &more[n + i];
+    *c = first;
+    if (o->all) c->index[0] = c->index[1] = i;
+    if (meter)
+      run_case (o, meter, &p->graph, &f, c);
+    else
+      c->state = FAILED;
+    print_case (o, c);
+  }
+  cuda_meter_free (meter);
+  if (good) mugraph_file_free (&f);
+  free (p);
+  return more ? n + rows : -1;
 }
 
 /* ---- reports ---- */
 
-static void write_markdown (FILE *f, const bench_case cases[], int n, const char *gpu, const char *date, double matmul_rate) {
-  fprintf (f, "%s, %s. Microseconds per call: `build/bench/kernels saved_mugraphs/*.json` (40 calls in one CUDA graph, 30 "
-              "replays, median; every output compared with float64 first). pdl: programmatic dependent launch. light: the largest "
-              "of reading the inputs once, the matmuls at %.0f TFLOP/s and an empty kernel, each measured in the same run (plain / pdl).\n\n", gpu, date, matmul_rate * 1e-12);
-  fprintf (f, "| workload | b | rel. error | plain warm | plain cold | pdl warm | pdl cold | light | best peer, cold | speed-up |\n");
-  fprintf (f, "|---|---|---|---|---|---|---|---|---|---|\n");
+/* Geometric mean of the best peer's time over ours, cold: modes 1 plain, 2 pdl, 3 the better of both. */
+static double mean_speedup (const bench_case cases[], int n, int modes, int *compared) {
   double product = 0;
-  int compared = 0;
+  *compared = 0;
   for (int i = 0; i < n; i++) {
     const bench_case *c = &cases[i];
-    if (!c->ok) {
-      fprintf (f, "| %s | %d | %s |\n", c->name, c->batch, c->plain.rel_err > TOLERANCE || c->pdl.rel_err > TOLERANCE ? "WRONG" : c->error.text);
-      continue;
-    }
-    double best = fmin (c->plain.cold_us, c->pdl.cold_us);
-    fprintf (f, "| %s | %d | %.1e | %.2f | %.2f | %.2f | **%.2f** | %.2f / %.2f |", c->name, c->batch, fmax (c->plain.rel_err, c->pdl.rel_err),
-             c->plain.warm_us, c->plain.cold_us, c->pdl.warm_us, c->pdl.cold_us, c->light_plain, c->light_pdl);
-    if (isfinite (c->peer)) {
-      fprintf (f, " %.1f (%s) | %.2fx |\n", c->peer, c->peer_name, c->peer / best);
-      product += log (c->peer / best);
-      compared++;
-    } else
-      fprintf (f, " | |\n");
+    if (c->state != OK || !isfinite (c->peer)) continue;
+    product += log (c->peer / fmin (modes & 1 ? c->m[0].cold_us : INFINITY, modes & 2 ? c->m[1].cold_us : INFINITY));
+    ++*compared;
   }
-  if (compared) fprintf (f, "\nGeometric mean of the speed-up over the best peer, %d cases: %.2fx.\n", compared, exp (product / compared));
+  return *compared ? exp (product / *compared) : 0;
 }
 
-static cJSON *measurement_json (const cuda_measurement *m, double light) {
+/* "speed-up over the best peer, geometric mean of 18 cases: 2.31x (plain 1.70x, pdl 2.30x)" */
+static void write_mean (FILE *f, const bench_case cases[], int n) {
+  int compared;
+  double best = mean_speedup (cases, n, 3, &compared);
+  if (compared)
+    fprintf (f, "speed-up over the best peer, geometric mean of %d cases: %.2fx (plain %.2fx, pdl %.2fx)\n", compared, best,
+             mean_speedup (cases, n, 1, &compared), mean_speedup (cases, n, 2, &compared));
+}
+
+static void write_markdown (FILE *f, const bench_options *o, const bench_case cases[], int n) {
+  fprintf (f, "%s, %s: `build/bench/kernels%s saved_mugraphs/*.json`. Microseconds a call, warm / cold: 40 calls in one CUDA graph, 30 "
+              "replays, median; every output is compared with float64 first. pdl: programmatic dependent launch. light: the largest "
+              "of reading the inputs once, the matmuls at %.0f TFLOP/s and an empty kernel (%.2f / %.2f us), each measured in the same run "
+              "(plain / pdl). of light: the part of the speed of light that the faster cold time reaches. Peers: cold, the better of what bench/peers.csv "
+              "lists.\n\n", o->gpu, o->date, o->all ? " --all" : "", o->matmul_rate * 1e-12, o->empty, o->empty_pdl);
+  fprintf (f, "| workload | b | µGraph (plain, pdl) | rel. error | plain | pdl | light | of light | best peer | speed-up |\n");
+  fprintf (f, "|---|---|---|---|---|---|---|---|---|---|\n");
+  for (int i = 0; i < n; i++) {
+    const bench_case *c = &cases[i];
+    fprintf (f, "| %s | %d | %d, %d |", c->name, c->batch, c->index[0], c->index[1]);
+    if (c->state != OK) {
+      fprintf (f, " %s %s |||||||\n", state_text[c->state], c->error.text);
+      continue;
+    }
+    bool pdl = c->m[1].cold_us < c->m[0].cold_us;
+    fprintf (f, " %.1e | %.2f / %s%.2f%s | %.2f / %s%.2f%s | %.2f / %.2f | %.0f %% |", fmax (c->m[0].rel_err, c->m[1].rel_err), c->m[0].warm_us, pdl ? "" : "**",
+             c->m[0].cold_us, pdl ? "" : "**", c->m[1].warm_us, pdl ? "**" : "", c->m[1].cold_us, pdl ? "**" : "", c->light[0], c->light[1],
+             100 * c->light[pdl] / c->m[pdl].cold_us);
+    if (isfinite (c->peer))
+      fprintf (f, " %.1f (%s) | %.2fx |\n", c->peer, c->peer_name, c->peer / c->m[pdl].cold_us);
+    else
+      fprintf (f, " | |\n");
+  }
+  fprintf (f, "\n");
+  write_mean (f, cases, n);
+}
+
+static cJSON *measurement_json (const cuda_measurement *m, double light, int index) {
   cJSON *o = cJSON_CreateObject ();
+  cJSON_AddNumberToObject (o, "index", index);
   cJSON_AddBoolToObject (o, "correct", m->correct);
   cJSON_AddNumberToObject (o, "rel_err", m->rel_err);
   cJSON_AddNumberToObject (o, "warm_us", m->warm_us);
@@ -248,26 +386,29 @@ static cJSON *measurement_json (const cuda_measurement *m, double light) {
   return o;
 }
 
-static char *write_json (const bench_case cases[], int n, const char *gpu, const char *date, double matmul_rate, double empty, double empty_pdl) {
+static char *write_json (const bench_options *b, const bench_case cases[], int n) {
   cJSON *root = cJSON_CreateObject (), *list = cJSON_CreateArray ();
+  int compared;
   cJSON_AddStringToObject (root, "schema", "msearch.bench/1");
-  cJSON_AddStringToObject (root, "device", gpu);
-  cJSON_AddStringToObject (root, "date", date);
-  cJSON_AddStringToObject (root, "command", "build/bench/kernels saved_mugraphs/*.json");
-  cJSON_AddNumberToObject (root, "matmul_flops", matmul_rate);
-  cJSON_AddNumberToObject (root, "empty_us", empty);
-  cJSON_AddNumberToObject (root, "empty_pdl_us", empty_pdl);
+  cJSON_AddStringToObject (root, "device", b->gpu);
+  cJSON_AddStringToObject (root, "date", b->date);
+  cJSON_AddNumberToObject (root, "matmul_flops", b->matmul_rate);
+  cJSON_AddNumberToObject (root, "empty_us", b->empty);
+  cJSON_AddNumberToObject (root, "empty_pdl_us", b->empty_pdl);
+  cJSON_AddNumberToObject (root, "speed_up", mean_speedup (cases, n, 3, &compared));
+  cJSON_AddNumberToObject (root, "compared", compared);
   for (int i = 0; i < n; i++) {
     const bench_case *c = &cases[i];
     cJSON *o = cJSON_CreateObject ();
     cJSON_AddStringToObject (o, "workload", c->name);
     cJSON_AddNumberToObject (o, "batch", c->batch);
+    cJSON_AddStringToObject (o, "state", state_text[c->state]);
     cJSON_AddNumberToObject (o, "bytes_in", c->bytes);
     cJSON_AddNumberToObject (o, "matmul_flops", c->flops);
     if (c->error.text[0]) cJSON_AddStringToObject (o, "error", c->error.text);
-    cJSON_AddItemToObject (o, "plain", measurement_json (&c->plain, c->light_plain));
-    cJSON_AddItemToObject (o, "pdl", measurement_json (&c->pdl, c->light_pdl));
-    if (isfinite (c->peer) && c->peer > 0) {
+    cJSON_AddItemToObject (o, "plain", measurement_json (&c->m[0], c->light[0], c->index[0]));
+    cJSON_AddItemToObject (o, "pdl", measurement_json (&c->m[1], c->light[1], c->index[1]));
+    if (isfinite (c->peer)) {
       cJSON_AddStringToObject (o, "best_peer", c->peer_name);
       cJSON_AddNumberToObject (o, "best_peer_cold_us", c->peer);
     }
@@ -279,26 +420,55 @@ static char *write_json (const bench_case cases[], int n, const char *gpu, const
   return text;
 }
 
+/* DIR/<gpu>-<date>.md and .json */
+static bool write_results (const bench_options *o, const bench_case cases[], int n, mugraph_error *e) {
+  char gpu[128], path[600];
+  snprintf (gpu, sizeof gpu, "%s", o->gpu);
+  for (char *p = gpu; *p; p++) *p = isalnum ((unsigned char) *p) ? (char) tolower ((unsigned char) *p) : '-';
+  snprintf (path, sizeof path, "%s/%s-%s.md", o->dir, gpu, o->date);
+  FILE *f = fopen (path, "w");
+  if (!f) return mugraph_fail (e, "%s: cannot be written", path);
+  write_markdown (f, o, cases, n);
+  if (fclose (f)) return mugraph_fail (e, "%s: cannot be written", path);
+  snprintf (path, sizeof path, "%s/%s-%s.json", o->dir, gpu, o->date);
+  char *text = write_json (o, cases, n);
+  bool saved = text ? mugraph_write_text (path, text, strlen (text), e) : mugraph_fail (e, "out of memory");
+  free (text);
+  return saved;
+}
+
 static int usage (const char *what) {
-  fprintf (stderr, "bench/kernels: %s\nusage: bench/kernels [-o DIR] [--date YYYY-MM-DD] [--peers FILE] FILE.json ...\n", what);
+  fprintf (stderr, "bench/kernels: %s\nusage: bench/kernels [-o DIR] [--date YYYY-MM-DD] [--peers FILE] [--program PROGRAM] [--all] [--no-time] FILE.json ...\n", what);
   return 2;
 }
 
-int main (int argc, char **argv) {
-  const char *dir = "bench/results", *peers = "bench/peers.csv", *files[CASES];
-  char date[16];
-  int n = 0;
-  time_t now = time (NULL);
-  strftime (date, sizeof date, "%Y-%m-%d", localtime (&now));
-  for (int i = 1; i < argc; i++) {
+/* Returns the first file's position in argv, or -1 with the argument that is none. */
+static int read_options (int argc, char **argv, bench_options *o, const char **bad) {
+  int i = 1;
+  for (; i < argc && argv[i][0] == '-'; i++) {
     const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-    if (!strcmp (argv[i], "-o") && value) dir = argv[++i];
-    else if (!strcmp (argv[i], "--date") && value) snprintf (date, sizeof date, "%s", argv[++i]);
-    else if (!strcmp (argv[i], "--peers") && value) peers = argv[++i];
-    else if (argv[i][0] == '-') return usage (argv[i]);
-    else if (n < CASES) files[n++] = argv[i];
+    *bad = argv[i];
+    if (!strcmp (argv[i], "--all")) o->all = true;
+    else if (!strcmp (argv[i], "--no-time")) o->time = false;
+    else if (!value) return -1;
+    else if (!strcmp (argv[i], "-o")) o->dir = argv[++i];
+    else if (!strcmp (argv[i], "--peers")) o->peers = argv[++i];
+    else if (!strcmp (argv[i], "--program")) o->program = argv[++i];
+    else if (!strcmp (argv[i], "--date")) snprintf (o->date, sizeof o->date, "%s", argv[++i]);
+    else return -1;
   }
-  if (!n) return usage ("no file given");
+  *bad = "no file given";
+  return i < argc ? i : -1;
+}
+
+int main (int argc, char **argv) {
+  bench_options o = {.dir = "bench/results", .peers = "bench/peers.csv", .time = true};
+  const char *bad;
+  mugraph_error e;
+  time_t now = time (NULL);
+  strftime (o.date, sizeof o.date, "%Y-%m-%d", localtime (&now));
+  int first = read_options (argc, argv, &o, &bad);
+  if (first < 0) return usage (bad);
 
   cuda_facts facts;
   cuda_probe (&facts);
@@ -306,41 +476,22 @@ int main (int argc, char **argv) {
     fprintf (stderr, "bench/kernels: needs a GPU and NVRTC: %s\n", facts.line);
     return 2;
   }
-  const mugraph_device *dev = mugraph_device_find (facts.device);
-  if (!dev) dev = mugraph_device_find (facts.arch >= 90 ? "h100" : "a100");
-
-  double empty = ceiling_empty (dev, false), empty_pdl = ceiling_empty (dev, true), rate = ceiling_matmul (dev);
-  printf ("%s: %.0f TFLOP/s of tensor instructions, empty kernel %.2f us plain, %.2f us pdl\n", facts.device, rate * 1e-12, empty, empty_pdl);
-  bench_case *cases = calloc ((size_t) n, sizeof *cases);
-  if (!cases) return usage ("out of memory");
-  int wrong = 0;
-  for (int i = 0; i < n; i++) {
-    bench_case *c = &cases[i];
-    run_case (files[i], dev, strstr (facts.device, "H100") ? peers : NULL, rate, empty, empty_pdl, c);
-    wrong += !c->ok;
-    printf ("%-10s b=%-3d %-5s err %.1e  plain %7.2f / %7.2f  pdl %7.2f / %7.2f  light %6.2f / %6.2f  peer %6.1f  %s\n", c->name, c->batch,
-            c->ok ? "ok" : "WRONG", fmax (c->plain.rel_err, c->pdl.rel_err), c->plain.warm_us, c->plain.cold_us, c->pdl.warm_us,
-            c->pdl.cold_us, c->light_plain, c->light_pdl, c->peer, c->error.text);
-    fflush (stdout);
+  o.gpu = facts.device;
+  o.device = mugraph_device_find (facts.device);
+  if (!o.device) o.device = mugraph_device_find (facts.arch >= 90 ? "h100" : "a100");
+  if (o.time) {
+    o.empty = ceiling_empty (o.device, false), o.empty_pdl = ceiling_empty (o.device, true), o.matmul_rate = ceiling_matmul (o.device);
+    printf ("%s: %.0f TFLOP/s of tensor instructions, empty kernel %.2f us plain, %.2f us pdl\n", o.gpu, o.matmul_rate * 1e-12, o.empty, o.empty_pdl);
   }
-
-  char gpu[128], path[512];
-  snprintf (gpu, sizeof gpu, "%s", facts.device);
-  for (char *p = gpu; *p; p++) *p = isalnum ((unsigned char) *p) ? (char) tolower ((unsigned char) *p) : '-';
-  snprintf (path, sizeof path, "%s/%s-%s.md", dir, gpu, date);
-  FILE *f = fopen (path, "w");
-  mugraph_error e;
-  if (!f) {
-    fprintf (stderr, "bench/kernels: %s: cannot be written\n", path);
-    return 2;
-  }
-  write_markdown (f, cases, n, facts.device, date, rate);
-  fclose (f);
-  snprintf (path, sizeof path, "%s/%s-%s.json", dir, gpu, date);
-  char *text = write_json (cases, n, facts.device, date, rate, empty, empty_pdl);
-  bool saved = text && mugraph_write_text (path, text, strlen (text), &e);
-  if (!saved) fprintf (stderr, "bench/kernels: %s\n", text ? e.text : "out of memory");
-  free (text);
+  bench_case *cases = NULL;
+  int n = 0, count[4] = {0};
+  for (int i = first; i < argc && n >= 0; i++) n = run_file (&o, argv[i], &cases, n);
+  if (n < 0) return usage ("out of memory");
+  for (int i = 0; i < n; i++) count[cases[i].state]++;
+  if (o.time) write_mean (stdout, cases, n);
+  printf ("%d right, %d wrong, %d failed, %d not equivalent to their program\n", count[OK], count[WRONG], count[FAILED], count[NOT_EQUIVALENT]);
+  bool saved = !o.time || write_results (&o, cases, n, &e);
+  if (!saved) fprintf (stderr, "bench/kernels: %s\n", e.text);
   free (cases);
-  return !saved ? 2 : wrong ? 1 : 0;
+  return !saved ? 2 : count[WRONG] || count[FAILED];
 }
