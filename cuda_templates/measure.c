@@ -138,7 +138,7 @@ static int cold_sets (const measurer *m) {
 static bool find_expected (measurer *m, const cuda_program *p, const cuda_module *module, mugraph_error *e) {
   cuda_program rp;
   if (!cuda_emit_reference (&m->program, &rp, e)) return false;
-  cuda_module *reference = build (&rp, m->device->arch, 1, e);
+  cuda_module *reference = build (&rp, m->d->arch, 1, e);
   bool good = reference && widen_inputs (m, p, module, &rp, reference, e) && cuda_run (reference, 0, e);
   for (int i = 0; good && i < m->program.n_outputs; i++) {
     int64_t bytes = 8 * mugraph_volume (&m->program.tensor[m->program.output[i]].shape);
@@ -164,7 +164,7 @@ static bool check (measurer *m, const mugraph *candidate, const cuda_program *p,
 static bool time_both (const measurer *m, cuda_program *p, cuda_module *module, cuda_measurement *r, mugraph_error *e) {
   int sets = cold_sets (m);
   if (!cuda_time (module, CALLS, REPLAYS, &r->warm_us, &r->warm_spread_us, e)) return false;
-  cuda_module *cold = build (p, m->device->arch, sets, e);
+  cuda_module *cold = build (p, m->d->arch, sets, e);
   bool good = cold && draw_inputs (m, p, cold, sets, e) && cuda_time (cold, CALLS, REPLAYS, &r->cold_us, &r->cold_spread_us, e);
   cuda_unload (cold);
   return good;
@@ -176,7 +176,7 @@ cuda_meter *cuda_meter_new (const mugraph *program, const mugraph_device *device
   if (!m) return d ? mugraph_fail (e, "out of memory"), NULL : NULL;
   m->d = d, m->program = *program, m->device = device, m->seed = seed;
   for (int i = 0; i < MUGRAPH_INPUTS; i++) m->scale[i] = scale ? scale[i] : 1;
-  if (load_helpers (m, device->arch, e)) return m;
+  if (load_helpers (m, m->d->arch, e)) return m;
   cuda_meter_free (m);
   return NULL;
 }
@@ -195,7 +195,7 @@ bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double t
   if (!same_interface (&m->program, candidate)) return mugraph_fail (e, "the candidate's inputs or outputs are not those of the program");
   cuda_module *module = NULL;
   int sets = effort == CUDA_QUICK ? cold_sets (m) : 1; /* a first look makes do with one module */
-  bool good = cuda_emit (candidate, m->device, pdl, &p, e) && (module = build (&p, m->device->arch, sets, e)) && draw_inputs (m, &p, module, sets, e) &&
+  bool good = cuda_emit (candidate, m->device, pdl, &p, e) && (module = build (&p, m->d->arch, sets, e)) && draw_inputs (m, &p, module, sets, e) &&
               check (m, candidate, &p, module, &r->rel_err, e);
   r->correct = good && r->rel_err <= tolerance;
   if (r->correct && effort == CUDA_QUICK) good = cuda_time (module, CALLS, QUICK_REPLAYS, &r->cold_us, &r->cold_spread_us, e);

@@ -1,7 +1,9 @@
 /* Runs the µGraphs of tests/cuda_graphs.h on a GPU and compares each with the float64 reference of its program. For people who
    work on the code generators, and for `make gpu-check`.
 
-   gpu_test [--backend N] [--pdl] [--time] [--list] [PART OF A NAME]... */
+   gpu_test [--backend N] [--device NAME] [--pdl] [--time] [--list] [PART OF A NAME]...
+
+   --device a100: the code that is generated for sm_80, compiled for the GPU of this machine. */
 #include "../cuda_templates/cuda.h"
 #include "cuda_graphs.h"
 
@@ -13,6 +15,7 @@
 typedef struct {
   bool pdl, time;
   int backend; /* -1: as the case says */
+  int arch;    /* of this machine's GPU */
   int n_parts;
   char **part;
   const mugraph_device *device;
@@ -50,8 +53,8 @@ static void *compile_cases (void *argument) {
   for (int i; program && (i = atomic_fetch_add (w->next, 1)) < N_GRAPH_CASES;) {
     cuda_program p;
     if (!wanted (w->o, &graph_cases[i]) || !build (w->o, &graph_cases[i], program, program + 1)) continue;
-    if (cuda_emit (program + 1, w->o->device, w->o->pdl, &p, NULL)) compile_and_drop (&p, w->o->device->arch);
-    if (cuda_emit_reference (program, &p, NULL)) compile_and_drop (&p, w->o->device->arch);
+    if (cuda_emit (program + 1, w->o->device, w->o->pdl, &p, NULL)) compile_and_drop (&p, w->o->arch);
+    if (cuda_emit_reference (program, &p, NULL)) compile_and_drop (&p, w->o->arch);
   }
   free (program);
   return NULL;
@@ -123,6 +126,8 @@ int main (int argc, char **argv) {
       o.time = true;
     else if (!strcmp (argv[i], "--backend") && i + 1 < argc)
       o.backend = atoi (argv[++i]);
+    else if (!strcmp (argv[i], "--device") && i + 1 < argc)
+      o.device = mugraph_device_find (argv[++i]);
     else if (!strcmp (argv[i], "--list")) {
       for (int c = 0; c < N_GRAPH_CASES; c++) puts (graph_cases[c].name);
       return 0;
@@ -136,8 +141,9 @@ int main (int argc, char **argv) {
     fprintf (stderr, "gpu_test: %s\n", facts.line);
     return 2;
   }
-  o.device = mugraph_device_find (facts.device);
+  if (!o.device) o.device = mugraph_device_find (facts.device);
   if (!o.device) o.device = mugraph_device_find (facts.arch >= 90 ? "h100" : "a100");
+  o.arch = facts.arch;
   printf ("%s, kernels for %s%s\n%-44s %-6s %-5s %9s%s\n", facts.line, o.device->name, o.pdl ? ", pdl" : "", "case", "by", "", "rel_err",
           o.time ? "   warm us   cold us" : "");
   compile_all (&o);
