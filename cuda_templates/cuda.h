@@ -101,4 +101,7 @@ cuda_meter *cuda_meter_new (const mugraph *program, const mugraph_device *, uint
 bool cuda_meter_run (cuda_meter *, const mugraph *candidate, bool pdl, double tolerance, cuda_effort, cuda_measurement *, mugraph_error *e);
 void cuda_meter_free (cuda_meter *);
 
+/* False after a kernel went astray (an illegal address or instruction): the driver runs nothing more in this process. */
+bool cuda_usable (void);
+
 #endif

@@ -205,6 +205,11 @@ bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double t
   return good;
 }
 
+bool cuda_usable (void) {
+  const cuda_driver *d = cuda_open_driver (NULL);
+  return d && !d->context_wait ();
+}
+
 bool cuda_measure (const mugraph *program, const mugraph *candidate, const mugraph_device *device, bool pdl, uint64_t seed, const double *scale,
                    double tolerance, bool want_time, cuda_measurement *r, mugraph_error *e) {
   memset (r, 0, sizeof *r);

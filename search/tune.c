@@ -27,7 +27,7 @@ static void measure (const tune_job *job, int i, tune_effort effort, tune_result
 }
 
 /* A first look at each, compiled ahead. */
-static int look (const tune_job *job, tune_effort effort, tune_result result[]) {
+static int look (const tune_job *job, tune_effort effort, tune_result result[], bool *lost) {
   atomic_int *ready = calloc ((size_t) job->n + 1, sizeof *ready), next = 0;
   int tried = 0, threads = job->compile && ready && job->threads > 1 ? job->threads : 1;
 #pragma omp parallel num_threads(threads)
@@ -38,9 +38,10 @@ static int look (const tune_job *job, tune_effort effort, tune_result result[]) 
         atomic_store (&ready[i], 1);
       }
     else
-      for (int i = 0; i < job->n && !(tried ? late (job) : stopped (job)); i++, tried++) {
+      for (int i = 0; i < job->n && !*lost && !(tried ? late (job) : stopped (job)); i++, tried++) {
         while (omp_get_num_threads () > 1 && !atomic_load (&ready[i])) nanosleep (&(struct timespec){.tv_nsec = 200000}, NULL);
         measure (job, i, effort, &result[i]);
+        *lost = result[i].lost;
       }
     if (!omp_get_thread_num ()) atomic_store (&next, job->n); /* nothing more is needed */
   }
@@ -69,6 +70,7 @@ static void time_fully (const tune_job *job, tune_result result[], int order[]) 
       tune_result *r = &result[order[i]];
       if (!(time_of (r, ways[w]) <= CLEARLY_SLOWER * best) || !isfinite (best) || (i || w ? late (job) : stopped (job))) break;
       if (!r->full) measure (job, order[i], TUNE_FULL, r);
+      if (r->lost) return;
     }
   }
 }
@@ -90,8 +92,9 @@ int tune_run (const tune_job *job, int keep, tune_result result[], int order[]) 
     for (int way = 0; way < TUNE_WAYS; way++) result[i].warm[way] = result[i].cold[way] = result[i].spread[way] = INFINITY;
     order[i] = i;
   }
-  int tried = look (job, !job->timed ? TUNE_CHECK : job->n > 1 ? TUNE_QUICK : TUNE_FULL, result);
-  if (job->timed && job->n > 1) time_fully (job, result, order);
+  bool lost = false;
+  int tried = look (job, !job->timed ? TUNE_CHECK : job->n > 1 ? TUNE_QUICK : TUNE_FULL, result, &lost);
+  if (job->timed && job->n > 1 && !lost) time_fully (job, result, order);
   for (int i = 0; i < job->n; i++) order[i] = i;
   for (int i = 1; i < job->n; i++)
     for (int k = i; k > 0 && before (&result[order[k]], &result[order[k - 1]]); k--) {

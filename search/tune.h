@@ -16,6 +16,7 @@ enum { TUNE_PLAIN, TUNE_PDL, TUNE_WAYS };
 typedef struct {
   bool tried, ran, correct; /* correct: every way in which it was launched */
   bool full;                /* timed by the whole protocol */
+  bool lost;                /* set by measure: nothing more will run in this process */
   double rel_err;           /* the largest */
   double warm[TUNE_WAYS], cold[TUNE_WAYS], spread[TUNE_WAYS]; /* spread: of the cold times */
 } tune_result;

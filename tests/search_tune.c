@@ -16,7 +16,7 @@ enum { MOST = 64 };
 typedef struct {
   double us[MOST][TUNE_WAYS];
   bool wrong[MOST], fails[MOST];
-  int quick[MOST], full[MOST], checks[MOST], stop_after;
+  int quick[MOST], full[MOST], checks[MOST], stop_after, crash; /* crash: number + 1 of the candidate that takes all with it */
   atomic_int compiled[MOST];
   volatile int stop;
   unsigned naps; /* microseconds a measurement takes */
@@ -32,7 +32,8 @@ static bool measure (void *user, int i, int way, tune_effort effort, tune_result
   if (x->naps) usleep (x->naps);
   (effort == TUNE_FULL ? x->full : effort == TUNE_QUICK ? x->quick : x->checks)[i]++;
   if (x->stop_after && !--x->stop_after) x->stop = 2;
-  r->ran = !x->fails[i];
+  r->ran = !x->fails[i] && x->crash != i + 1;
+  r->lost = x->crash == i + 1;
   r->correct = r->ran && !x->wrong[i];
   r->rel_err = fmax (r->rel_err, x->wrong[i] ? 0.5 : 1e-4);
   if (!r->correct) return false;
@@ -142,6 +143,20 @@ static void test_limits (void **state) {
   assert_true (!result[order[0]].full && result[order[0]].correct);
 }
 
+/* After a crash nothing is believed of what would come later, and what was seen before stays. */
+static void test_crash (void **state) {
+  (void) state;
+  for (int threads = 1; threads <= 3; threads++) {
+    set_times (10, 20, -1);
+    x.crash = 5;
+    tune_job job = job_of (10, threads);
+    assert_int_equal (tune_run (&job, 8, result, order), 5);
+    check_permutation (10);
+    assert_true (order[0] == 3 && order[3] == 0 && order[9] == 4);
+    for (int i = 0; i < 10; i++) assert_true (result[i].tried == (i < 5) && !x.full[i] && (result[i].correct == (i < 4)));
+  }
+}
+
 static void test_one_and_none (void **state) {
   (void) state;
   set_times (2, 10, 1);
@@ -164,6 +179,7 @@ int main (void) {
       cmocka_unit_test (test_fastest_plain_is_kept),
       cmocka_unit_test (test_wrong_ones_come_last),
       cmocka_unit_test (test_limits),
+      cmocka_unit_test (test_crash),
       cmocka_unit_test (test_one_and_none),
   };
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -317,7 +317,7 @@ static bool measure (void *user, int i, int way, tune_effort effort, tune_result
   const char *how = way == TUNE_PDL ? " (pdl)" : "";
   if (!r->ran && s->text) fprintf (s->text, "µGraph %d%s: %s\n", i, how, e.text);
   if (r->ran && !m.correct && s->text) fprintf (s->text, "µGraph %d%s: WRONG on the GPU, relative error %.1e\n", i, how, m.rel_err);
-  if (!r->ran) r->rel_err = INFINITY;
+  if (!r->ran) r->rel_err = INFINITY, r->lost = !cuda_usable ();
   if (!r->correct || effort == TUNE_CHECK) return r->correct;
   r->cold[way] = m.cold_us, r->spread[way] = m.cold_spread_us;
   if (effort == TUNE_FULL) r->warm[way] = m.warm_us;
