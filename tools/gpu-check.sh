@@ -1,81 +1,123 @@
 #!/bin/sh
-# On a machine with a GPU: every workload at b = 1, 8, 16 (or CASES="gqa:8 lora:1") is run from its saved µGraph and compared
-# with float64; then every kernel runs under compute-sanitizer (memcheck, racecheck). Works in a checkout and in an unpacked
-# bundle. SANITIZER=no leaves the second part out, SANITIZER=PATH names the tool.
+# On a machine with a GPU, in a checkout or in an unpacked bundle: outputs are compared with float64, inputs drawn from N(0,1).
+#   1  every µGraph that is saved, and for attention also with Q times 4
+#   2  SHAPES=yes: all workloads searched from scratch at other batch sizes and shapes, also such that no tile divides
+#   3  FILES="a.json ...": every µGraph of these files, ours or Mirage's, that is equivalent to its program
+#   4  the first µGraph of every saved file under compute-sanitizer, memcheck and racecheck
+# CASES="gqa:8 lora:1" leaves 1 and 4 to some (default: all workloads at b = 1, 8, 16). SANITIZER=no leaves out 4, SANITIZER=PATH
+# names the tool; only generated kernels are watched, not the float64 reference. JOBS: runs side by side (default 8 at most).
 set -u
 cd "$(dirname "$0")/.." || exit 2
 msearch=${MSEARCH:-./msearch}
+kernels=${KERNELS:-$(ls bench/kernels build/bench/kernels 2>/dev/null | head -n 1)}
 [ -x "$msearch" ] || { echo "gpu-check: no $msearch here: run make, or unpack a bundle" >&2; exit 2; }
+
+member () { # a scalar of the "gpu" object of a result
+  sed -n 's/.*"gpu":[[:space:]]*{\([^}]*\)}.*/\1/p' "$2" | tr ',' '\n' | sed -n "s/^[[:space:]]*\"$1\":[[:space:]]*//p" | tr -d '"'
+}
+
+# One task: a line KIND;NAME;ARGUMENTS. Prints "ok ..." or "FAILED ..." with the end of what was said.
+if [ "${1-}" = --task ]; then
+  kind=${2%%;*} rest=${2#*;}
+  name=${rest%%;*} arguments=${rest#*;}
+  out=$(mktemp) log=$(mktemp)
+  trap 'rm -f "$out" "$log"' EXIT
+  said=
+  case $kind in
+  run) # must find a GPU and be right on it
+    # shellcheck disable=SC2086 # arguments are words
+    "$msearch" $arguments --no-time --json - >"$out" 2>"$log"
+    status=$?
+    tr -d '\n' <"$out" >"$log.line" && mv "$log.line" "$out"
+    [ $status != 0 ] || [ "$(member available "$out")" != true ] || [ "$(member correct "$out")" != true ] ||
+      said="ok      $name: relative error $(member rel_err "$out")"
+    [ "$(member available "$out")" != false ] || echo "no GPU was found here" >>"$log" ;;
+  files)
+    "$kernels" --all --no-time "$arguments" >"$log" 2>&1
+    status=$?
+    [ $status != 0 ] || said="ok      $name: $(tail -n 1 "$log")" ;;
+  memcheck | racecheck)
+    # one run and its comparison: timing would replay the kernel thousands of times
+    "$TOOL" --tool "$kind" --kernel-regex kre='^(k[0-9]|copy_)' --error-exitcode 9 "$msearch" --file "$arguments" --no-time --json - >"$log" 2>&1
+    status=$?
+    [ $status != 0 ] || ! grep -q 'ERROR SUMMARY: 0 errors\|RACECHECK SUMMARY: 0 hazards' "$log" || said="ok      $name" ;;
+  esac
+  [ -n "$said" ] || said="FAILED  $name: status $status of $kind $arguments
+$(grep -v '^ *"' "$log" | tail -n 15 | sed 's/^/        /')"
+  echo "$said"
+  exit 0
+fi
+
 cases=${CASES:-$(for w in gqa qknorm rmsnorm lora gatedmlp ntrans; do for b in 1 8 16; do echo "$w:$b"; done; done)}
 stem () { # file names in saved_mugraphs/
   case $1 in qknorm) echo qknorm_gqa ;; gatedmlp) echo gated_mlp ;; ntrans) echo norm_transformer ;; *) echo "$1" ;; esac
 }
-member () { # a scalar of the "gpu" object of a result
-  sed -n 's/.*"gpu":[[:space:]]*{\([^}]*\)}.*/\1/p' "$2" | tr ',' '\n' | sed -n "s/^[[:space:]]*\"$1\":[[:space:]]*//p" | tr -d '"'
-}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-passed=0 failed=0
-fail () {
-  echo "FAILED  $1"
-  failed=$((failed + 1))
+cores=$(nproc 2>/dev/null || echo 1)
+jobs=${JOBS:-$((cores < 8 ? cores : 8))}
+
+# The tasks of standard input, side by side.
+parallel () {
+  tr '\n' '\0' | xargs -0 -r -P "$1" -n 1 sh "tools/${0##*/}" --task | tee -a "$dir/results"
 }
 
-# run NAME ARGUMENTS...: one run that must find a GPU and be right on it
-run () {
-  name=$1
-  shift
-  "$msearch" "$@" --json - >"$dir/raw" 2>"$dir/log"
-  status=$?
-  tr -d '\n' <"$dir/raw" >"$dir/out"
-  if [ $status = 0 ] && [ "$(member available "$dir/out")" = true ] && [ "$(member correct "$dir/out")" = true ]; then
-    echo "ok      $name: relative error $(member rel_err "$dir/out"), warm $(member warm_us "$dir/out") us, cold $(member cold_us "$dir/out") us"
-    passed=$((passed + 1))
-    return
-  fi
-  fail "$name: status $status of $msearch $*"
-  tail -n 15 "$dir/log" | sed 's/^/        /'
-  if [ "$(member available "$dir/out")" = false ]; then
-    echo "gpu-check: no GPU was found here" >&2
-    exit 2
-  fi
+file_of () { # of a case: as shipped, else where a search leaves it
+  file=saved_mugraphs/$(stem "${1%:*}")_bs${1#*:}.json
+  [ -f "$file" ] && echo "$file" || echo "$dir/${1%:*}-${1#*:}.json"
 }
 
-for c in $cases; do
-  workload=${c%:*} batch=${c#*:}
-  file=saved_mugraphs/$(stem "$workload")_bs$batch.json
-  if [ ! -f "$file" ]; then # searched for, and kept for the second part
-    file=$dir/found-$workload-$batch.json
-    run "$workload b=$batch" "$workload" -b "$batch" --out "$file"
-  else
-    run "$workload b=$batch" --file "$file"
-  fi
-  # large scores: exponentials that overflow half floats unless they are shifted
-  case $workload in gqa | qknorm) run "$workload b=$batch, Q times 4" --file "$file" --scale Q=4 --no-time ;; esac
-done
+saved () {
+  for c in $cases; do
+    file=$(file_of "$c") name="${c%:*} b=${c#*:}"
+    [ -f "$file" ] && how="--file $file" || how="${c%:*} -b ${c#*:} --out $file"
+    echo "run;$name;$how"
+    # large scores: exponentials that overflow half floats unless they are shifted
+    case $c in gqa:* | qknorm:*) echo "run;$name, Q times 4;$how --scale Q=4" ;; esac
+  done
+}
+
+shapes () {
+  search () { echo "run;$1;${1%%:*}${1#*:} --fresh --out $dir/$(echo "$1" | tr -c 'A-Za-z0-9=\n' _).json"; }
+  for b in 2 3 5 31 64; do
+    for w in rmsnorm lora gatedmlp ntrans gqa qknorm; do search "$w: -b $b"; done
+  done
+  for w in gqa qknorm; do
+    # heads, queries, head dimension, keys
+    for s in "1 1 64 4096" "3 100 64 1000" "7 17 64 4095" "5 256 128 512" "2 48 80 777" "4 33 33 333" "1 300 64 20000" "12 64 16 64" "2 5 200 9"; do
+      set -- $s
+      search "$w: --shape Q=$1x$2x$3 --shape K=$1x$3x$4 --shape V=$1x$4x$3"
+    done
+    search "$w: -b 3 --scale Q=4"
+  done
+  for s in "7 1000 333" "1 4096 6144" "1 4095 6145" "100 130 72" "3 20000 40" "64 4096 8" "300 512 1024" "2 8 16"; do
+    set -- $s
+    search "rmsnorm: --shape X=$1x$2 --shape W=$2x$3"
+    search "gatedmlp: --shape X=$1x$2 --shape W1=$2x$3 --shape W2=$2x$3"
+  done
+  for s in "3 130 1001 5" "1 256 4096 1" "17 1000 120 64" "64 64 64 64" "200 300 400 17" "8 4096 4096 16"; do
+    set -- $s
+    search "lora: --shape X=$1x$2 --shape W=$2x$3 --shape A=$2x$4 --shape B=$4x$3"
+  done
+  for s in 5x1000 3x4097 1x100000 1000x64 300x1 129x30000; do search "ntrans: --shape X=$s --shape H=$s --shape alpha=$s"; done
+}
+
+saved | parallel "$jobs"
+if grep -q 'no GPU was found here' "$dir/results"; then exit 2; fi
+[ "${SHAPES-}" != yes ] || shapes | parallel "$jobs"
+for f in ${FILES-}; do echo "files;${f##*/};$f"; done | parallel 1
 
 if [ "${SANITIZER-}" != no ]; then
-  tool=${SANITIZER:-$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer /usr/local/cuda-*/bin/compute-sanitizer \
+  TOOL=${SANITIZER:-$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer /usr/local/cuda-*/bin/compute-sanitizer \
     /usr/local/cuda*/compute-sanitizer/compute-sanitizer 2>/dev/null | head -n 1)}
-  if [ -z "$tool" ]; then
-    fail "compute-sanitizer is not here; SANITIZER=PATH names it, SANITIZER=no leaves this part out"
+  export TOOL
+  if [ -z "$TOOL" ]; then
+    echo "FAILED  compute-sanitizer is not here; SANITIZER=PATH names it, SANITIZER=no leaves this part out" | tee -a "$dir/results"
   else
     for c in $cases; do
-      workload=${c%:*} batch=${c#*:}
-      file=saved_mugraphs/$(stem "$workload")_bs$batch.json
-      [ -f "$file" ] || file=$dir/found-$workload-$batch.json
-      for check in memcheck racecheck; do
-        # one run and its comparison: timing would replay the kernel thousands of times
-        if "$tool" --tool $check --error-exitcode 9 "$msearch" --file "$file" --no-time --json - >"$dir/out" 2>&1; then
-          echo "ok      $check $workload b=$batch"
-          passed=$((passed + 1))
-        else
-          fail "$check $workload b=$batch"
-          grep -E '^=========' "$dir/out" | head -n 20
-        fi
-      done
-    done
+      for check in memcheck racecheck; do echo "$check;$check ${c%:*} b=${c#*:};$(file_of "$c")"; done
+    done | parallel "$jobs"
   fi
 fi
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+echo "$(grep -c '^ok' "$dir/results") passed, $(grep -c '^FAILED' "$dir/results") failed"
+grep -q '^ok' "$dir/results" && ! grep -q '^FAILED' "$dir/results"
