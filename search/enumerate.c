@@ -246,6 +246,7 @@ static bool make_pools (enumeration *e, worker *w) {
     if (!(w->pool[p] = expr_pool_new (loose))) return false;
     w->n_pools = p + 1;
     expr_configure (w->pool[p], e->opt.self_check, &w->stats);
+    expr_share (w->pool[p], e->memo[p]);
   }
   space_value value[MUGRAPH_TENSORS];
   expr_id target[MUGRAPH_OUTPUTS];
@@ -533,6 +534,7 @@ enumeration *enumerate (const mugraph *program, const witness *w, const search_o
   e->worker = calloc ((size_t) e->n_threads, sizeof *e->worker);
   e->published = calloc ((size_t) e->n_threads, sizeof *e->published);
   bool ok = e->worker && e->published;
+  for (int p = 0; p < 2; p++) e->memo[p] = expr_memo_new ();
   for (int i = 0; ok && i < e->n_threads; i++) {
     worker *x = &e->worker[i];
     x->table = malloc (2 * SPACE_NODES * sizeof *x->table);
@@ -559,6 +561,7 @@ void enumeration_free (enumeration *e) {
     for (int p = 0; p < w->n_pools; p++) expr_pool_free (w->pool[p]);
     free (w->expr), free (w->known), free (w->table), free (w->scratch);
   }
+  for (int p = 0; p < 2; p++) expr_memo_free (e->memo[p]);
   free (e->worker), free (e->published), free (e->tensor), free (e->space), free (e->list), free (e->structure);
   omp_destroy_lock (&e->lock);
   free (e);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +139,7 @@ struct expr_pool {
   expr_id target[MUGRAPH_OUTPUTS];
   goal *goal;
   bool self_check;
+  expr_memo *memo; /* shared; may be NULL */
   prune_z3 *z3;
   search_stats *stats, nowhere;
   uint64_t disagreements;
@@ -923,16 +925,31 @@ static bool factorise (uint64_t n, int32_t exponent[], uint64_t prime[], int *n_
   return true;
 }
 
-enum { ATOMS = 64 };
+/* ---- the same questions to Z3 ---- */
+
+enum { ATOMS = 64, ROW = ATOMS + 2 * PRIMES };
+
+/* The parts of one question and the memory that they point into. */
+typedef struct {
+  int n_ways, n_blocks;
+  double work; /* comparisons of monomials */
+  prune_way *way;
+  void **block;
+  bool failed; /* no memory, or more atoms or primes than there is room for */
+} question;
+
+/* Beyond it a question takes Z3 longer than what it prunes is worth; also of no use at any witness shape. */
+static const double MOST_WORK = 1 << 16;
 
 static bool tabulate (const expr_pool *pool, const normal *n, uint32_t atoms[], int *n_atoms, uint64_t prime[],
-                      int *n_primes, int32_t (*row)[ATOMS + 2 * PRIMES], uint32_t count[]) {
+                      int *n_primes, int32_t (*row)[ROW], uint32_t count[]) {
   for (uint32_t i = 0; i < n->n; i++) {
     const factor *f;
     uint32_t nf = factors_of (pool, n->t[i].product, &f);
     memset (row[i], 0, sizeof row[i]);
     for (uint32_t k = 0; k < nf; k++) {
       int v = 0;
+      if (f[k].atom == SIGN) continue; /* only in loose pools, which compare signs aside */
       while (v < *n_atoms && atoms[v] != f[k].atom) v++;
       if (v == ATOMS) return false;
       if (v == *n_atoms) atoms[(*n_atoms)++] = f[k].atom;
@@ -946,33 +963,56 @@ static bool tabulate (const expr_pool *pool, const normal *n, uint32_t atoms[], 
   return true;
 }
 
-/* The same question to Z3. */
-static prune_answer ask_z3 (expr_pool *pool, const normal *p, const normal *g) {
-  if (!pool->z3 && !(pool->z3 = prune_z3_new ())) return PRUNE_UNKNOWN;
+static void add_part (expr_pool *pool, question *q, prune_relation relation, const normal *p, const normal *g) {
+  prune_way *way = &q->way[q->n_ways];
+  prune_part *part = &way->part[way->n_parts];
   uint32_t n = p->n + g->n, atoms[ATOMS];
   uint64_t prime[PRIMES];
   int n_atoms = 0, n_primes = 0;
-  int32_t (*row)[ATOMS + 2 * PRIMES] = malloc (n * sizeof *row);
-  uint32_t *count = malloc (n * sizeof *count);
-  prune_answer answer = PRUNE_UNKNOWN;
-  if (row && count && tabulate (pool, p, atoms, &n_atoms, prime, &n_primes, row, count) &&
-      tabulate (pool, g, atoms, &n_atoms, prime, &n_primes, row + p->n, count + p->n)) {
-    int32_t *packed = (int32_t *) row; /* shrinks in place: a packed row is never longer */
-    int width = n_atoms + 2 * n_primes;
-    for (uint32_t i = 0; i < n; i++) {
-      int32_t full[ATOMS + 2 * PRIMES], *to = packed + (size_t) i * (size_t) width;
-      memcpy (full, row[i], sizeof full);
-      for (int v = 0; v < n_atoms; v++) *to++ = full[v];
-      for (int v = 0; v < n_primes; v++) *to++ = full[ATOMS + v], *to++ = full[ATOMS + PRIMES + v];
-    }
-    prune_question q = {n_atoms,  n_primes, (int) p->n, (int) g->n, packed, packed + (size_t) p->n * (size_t) width,
-                        count,    count + p->n};
-    pool->stats->z3_queries++;
-    answer = prune_z3_ask (pool->z3, &q);
-    if (answer == PRUNE_UNKNOWN) pool->stats->z3_unknown++;
+  q->work += (double) p->n * g->n;
+  if (q->failed || q->work > MOST_WORK) return;
+  int32_t (*row)[ROW] = malloc (n * (sizeof *row + sizeof (uint32_t)) + 1);
+  uint32_t *count = (uint32_t *) (row + n);
+  if (!row || !tabulate (pool, p, atoms, &n_atoms, prime, &n_primes, row, count) ||
+      !tabulate (pool, g, atoms, &n_atoms, prime, &n_primes, row + p->n, count + p->n)) {
+    free (row);
+    q->failed = true;
+    return;
   }
-  free (row), free (count);
+  int32_t *packed = (int32_t *) row; /* shrinks in place: a packed row is never longer */
+  int width = n_atoms + 2 * n_primes;
+  for (uint32_t i = 0; i < n; i++) {
+    int32_t full[ROW], *to = packed + (size_t) i * (size_t) width;
+    memcpy (full, row[i], sizeof full);
+    for (int v = 0; v < n_atoms; v++) *to++ = full[v];
+    for (int v = 0; v < n_primes; v++) *to++ = full[ATOMS + v], *to++ = full[ATOMS + PRIMES + v];
+  }
+  q->block[q->n_blocks++] = row;
+  *part = (prune_part){.relation = relation, .n_atoms = n_atoms, .n_primes = n_primes, .n_partial = (int) p->n, .n_goal = (int) g->n,
+                       .partial = packed, .goal = packed + (size_t) p->n * (size_t) width, .partial_count = count, .goal_count = count + p->n};
+  way->n_parts++;
+}
+
+static question new_question (int ways) {
+  question q = {.way = calloc ((size_t) ways, sizeof *q.way), .block = calloc ((size_t) ways * PRUNE_PARTS, sizeof *q.block)};
+  q.failed = !q.way || !q.block;
+  return q;
+}
+
+static prune_answer ask (expr_pool *pool, question *q) {
+  prune_answer answer = PRUNE_UNKNOWN;
+  pool->stats->z3_queries++;
+  if (!q->failed && q->work <= MOST_WORK && (pool->z3 || (pool->z3 = prune_z3_new ()))) answer = prune_z3_ask (pool->z3, q->n_ways, q->way);
+  if (answer == PRUNE_UNKNOWN) pool->stats->z3_unknown++;
+  for (int i = 0; i < q->n_blocks; i++) free (q->block[i]);
+  free (q->way), free (q->block);
   return answer;
+}
+
+static prune_answer ask_part (expr_pool *pool, const normal *p, const normal *g) {
+  question q = new_question (1);
+  if (!q.failed) add_part (pool, &q, PRUNE_PART, p, g), q.n_ways++;
+  return ask (pool, &q);
 }
 
 /* Comparisons of monomials that the direct way may take before Z3's search, which learns from conflicts, is the better. */
@@ -984,7 +1024,7 @@ static bool part_of (expr_pool *pool, expr_id partial, expr_id whole) {
   if (p.n > g.n) return false;
   bool direct = p.n * g.n <= DIRECT_WORK, yes = direct && contained (pool, &p, &g);
   if (direct && !pool->self_check) return yes;
-  prune_answer answer = ask_z3 (pool, &p, &g);
+  prune_answer answer = ask_part (pool, &p, &g);
   if (!direct) return answer != PRUNE_NO;
   if (answer != PRUNE_UNKNOWN && (answer == PRUNE_YES) != yes) pool->disagreements++;
   return yes;
@@ -1029,6 +1069,93 @@ static bool decide (expr_pool *pool, expr_id e) {
   return false;
 }
 
+/* Those monomials, signs aside, that cannot cancel. False: it is not known which. */
+static bool without_cancelling (expr_pool *pool, expr_id e, normal *out) {
+  normal n;
+  load (pool, e, &n);
+  *out = n, out->n = 0;
+  for (uint32_t i = 0; i < n.n; i++) {
+    term minus;
+    if (!flip_sign (pool, &n.t[i], &minus)) return false;
+    if (!find_term (&n, &minus)) out->t[out->n++] = n.t[i];
+  }
+  return true;
+}
+
+static void append_terms (normal *n, const normal *more) {
+  for (uint32_t i = 0; i < more->n && n->n < TERMS; i++) n->t[n->n++] = more->t[i];
+}
+
+/* The whole decision as one question, for what was decided to be pruned: a way for each goal, whose parts say that the
+   numerator may become the goal's and the denominator stand below it. A denominator of several monomials is only
+   asked to be a part of the goal's, which the long division of below implies: what that alone refuses stays. */
+static prune_answer ask_whole (expr_pool *pool, expr_id e) {
+  expr_id num = numerator (pool, e), den = normal_of (pool, e)->den;
+  normal p, d, g, h;
+  question q = new_question (pool->n_goals + 1);
+  for (int i = 0; i < pool->n_goals && !q.failed; i++, q.n_ways++) {
+    goal to = pool->goal[i];
+    bool known = false; /* goals that differ below only */
+    for (int k = 0; k < i && den == ONE && !known; k++) known = pool->goal[k].num == to.num;
+    if (known) {
+      q.n_ways--;
+      continue;
+    }
+    load (pool, to.num, &g), load (pool, to.den, &h);
+    if (pool->loose) {
+      q.failed |= !without_cancelling (pool, num, &p);
+      add_part (pool, &q, PRUNE_SUPPORT, &p, &g);
+      if (den == ONE || den == to.den) continue;
+      q.failed |= !without_cancelling (pool, den, &d) || g.n + h.n > TERMS;
+      append_terms (&g, &h);
+      add_part (pool, &q, PRUNE_SUPPORT, &d, &g);
+      continue;
+    }
+    load (pool, num, &p), load (pool, den, &d);
+    add_part (pool, &q, PRUNE_PART, &p, &g);
+    if (den == ONE || den == to.den) continue;
+    add_part (pool, &q, d.n > 1 ? PRUNE_PART : PRUNE_FACTOR, &d, &h);
+    prune_part *below_it = &q.way[q.n_ways].part[1];
+    below_it->no_bare_sum = d.n == 1 && !pool->product;
+    below_it->no_sum = d.n == 1 && h.n == 1 && !pool->product && d.t[0].sum != 1;
+  }
+  return ask (pool, &q);
+}
+
+/* ---- what Z3 confirmed, by hash: open addressing, filled to a half and never emptied ---- */
+
+enum { MEMO_SLOTS = 1 << 16 };
+struct expr_memo {
+  atomic_uint n;
+  _Atomic uint64_t slot[MEMO_SLOTS]; /* 0 empty; hashes are odd */
+};
+
+expr_memo *expr_memo_new (void) { return calloc (1, sizeof (expr_memo)); }
+void expr_memo_free (expr_memo *m) { free (m); }
+void expr_share (expr_pool *pool, expr_memo *m) { pool->memo = m; }
+
+/* Whether the hash is there; it is added when told so. */
+static bool look_up (expr_memo *m, uint64_t hash, bool add) {
+  if (!m || (add && atomic_load (&m->n) >= MEMO_SLOTS / 2)) return false;
+  for (uint32_t s = (uint32_t) (hash >> 1) % MEMO_SLOTS;; s = (s + 1) % MEMO_SLOTS) {
+    uint64_t there = atomic_load (&m->slot[s]);
+    if (!there && add && atomic_compare_exchange_strong (&m->slot[s], &there, hash)) {
+      atomic_fetch_add (&m->n, 1);
+      return true;
+    }
+    if (there == hash || !there) return there == hash;
+  }
+}
+
+/* Nothing is pruned on our own word alone: what Z3 does not confirm stays. */
+static bool confirmed (expr_pool *pool, expr_id e) {
+  if (look_up (pool->memo, expr_hash (pool, e), false)) return true;
+  prune_answer answer = ask_whole (pool, e);
+  if (answer == PRUNE_YES) pool->disagreements++, pool->stats->z3_denied++;
+  if (answer == PRUNE_NO) look_up (pool->memo, expr_hash (pool, e), true);
+  return answer == PRUNE_NO;
+}
+
 bool expr_may_contribute (expr_pool *pool, expr_id e) {
   if (pool->open || !e) return true;
   if (pool->verdict[e]) {
@@ -1038,7 +1165,7 @@ bool expr_may_contribute (expr_pool *pool, expr_id e) {
   atom pieces;
   bool yes = concatenation (pool, e, &pieces)
                  ? expr_may_contribute (pool, pieces.arg[0]) && expr_may_contribute (pool, pieces.arg[1])
-                 : decide (pool, e);
+                 : decide (pool, e) || !confirmed (pool, e);
   pool->verdict[e] = yes ? 1 : 2;
   return yes;
 }

@@ -1,5 +1,6 @@
 #include "prune_z3.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <z3.h>
 
@@ -40,45 +41,128 @@ void prune_z3_free (prune_z3 *z) {
   free (z);
 }
 
-prune_answer prune_z3_ask (prune_z3 *z, const prune_question *q) {
+/* ---- a question as a formula ---- */
+
+typedef struct {
+  Z3_context c;
+  Z3_sort integer;
+  Z3_ast *list; /* room for conjunctions and disjunctions, a stack */
+  int n, room;
+  bool failed;
+  int symbol; /* variables: numbered from 0 in every way, for of those one is enough */
+} writer;
+
+static void push (writer *w, Z3_ast a) {
+  if (w->n == w->room) {
+    int room = w->room ? 2 * w->room : 256;
+    Z3_ast *more = realloc (w->list, sizeof *more * (size_t) room);
+    if (!more) {
+      w->failed = true;
+      return;
+    }
+    w->list = more, w->room = room;
+  }
+  w->list[w->n++] = a;
+}
+
+/* Replaces what was pushed since `from` by its conjunction or disjunction. */
+static Z3_ast join (writer *w, int from, bool all) {
+  int n = w->n - from;
+  Z3_ast *list = w->list + from;
+  w->n = from;
+  if (n == 1) return list[0];
+  if (!n) return all ? Z3_mk_true (w->c) : Z3_mk_false (w->c);
+  return all ? Z3_mk_and (w->c, (unsigned) n, list) : Z3_mk_or (w->c, (unsigned) n, list);
+}
+
+static Z3_ast number (writer *w, int32_t x) { return Z3_mk_int (w->c, x, w->integer); }
+
+/* The variables of a new multiplier, on the stack's top; what is known of them. Returns the first one's place. */
+static int add_multiplier (writer *w, const prune_part *q, Z3_ast *known) {
+  int n = q->n_atoms + 2 * q->n_primes, at = w->n;
+  for (int v = 0; v < n; v++) push (w, Z3_mk_const (w->c, Z3_mk_int_symbol (w->c, w->symbol++), w->integer));
+  if (w->failed) return at;
+  int from = w->n;
+  Z3_ast zero = number (w, 0);
+  for (int v = 0; v < n; v++) push (w, Z3_mk_ge (w->c, w->list[at + v], zero));
+  for (int i = 0; i < q->n_primes; i++) {
+    int sum = at + q->n_atoms + 2 * i;
+    push (w, Z3_mk_ge (w->c, w->list[sum], w->list[sum + 1]));
+    if (q->no_sum) push (w, Z3_mk_eq (w->c, w->list[sum], zero));
+  }
+  if (q->no_bare_sum && q->n_primes) {
+    int choices = w->n;
+    for (int v = 0; v < q->n_atoms; v++) push (w, Z3_mk_gt (w->c, w->list[at + v], zero));
+    int sums = w->n;
+    for (int i = 0; i < q->n_primes; i++) push (w, Z3_mk_eq (w->c, w->list[at + q->n_atoms + 2 * i], zero));
+    push (w, join (w, sums, true));
+    push (w, join (w, choices, false));
+  }
+  *known = join (w, from, true);
+  return at;
+}
+
+/* p + m = t */
+static Z3_ast reaches (writer *w, const prune_part *q, int m, const int32_t *p, const int32_t *t) {
+  int n = q->n_atoms + 2 * q->n_primes, from = w->n;
+  for (int v = 0; v < n && !w->failed; v++) {
+    Z3_ast side[2] = {number (w, p[v]), w->list[m + v]};
+    push (w, Z3_mk_eq (w->c, p[v] ? Z3_mk_add (w->c, 2, side) : side[1], number (w, t[v])));
+  }
+  return join (w, from, true);
+}
+
+static Z3_ast part (writer *w, const prune_part *q) {
+  int n = q->n_atoms + 2 * q->n_primes, from = w->n, m = 0;
+  bool each_goal = q->relation == PRUNE_FACTOR, shared = q->relation == PRUNE_PART;
+  int outer = each_goal ? q->n_goal : q->n_partial, inner = each_goal ? q->n_partial : q->n_goal;
+  /* multipliers stay below the conjuncts on the stack: as many as there are, first */
+  int first = w->n, multipliers = shared ? 1 : outer;
+  for (int i = 0; i < multipliers; i++) {
+    Z3_ast known;
+    m = add_multiplier (w, q, &known);
+    if (w->failed) return Z3_mk_false (w->c);
+    push (w, known);
+  }
+  int conjuncts = w->n;
+  for (int i = 0; i < multipliers; i++) push (w, w->list[first + i * (n + 1) + n]);
+  for (int o = 0; o < outer && !w->failed; o++) {
+    int choices = w->n;
+    m = first + (shared ? 0 : o) * (n + 1);
+    for (int i = 0; i < inner && !w->failed; i++) {
+      int p = each_goal ? i : o, t = each_goal ? o : i;
+      if (q->relation == PRUNE_PART && q->partial_count[p] > q->goal_count[t]) continue;
+      if (q->relation == PRUNE_FACTOR && q->goal_count[t] % q->partial_count[p]) continue;
+      push (w, reaches (w, q, m, q->partial + (ptrdiff_t) p * n, q->goal + (ptrdiff_t) t * n));
+    }
+    push (w, join (w, choices, false));
+  }
+  Z3_ast all = join (w, conjuncts, true);
+  w->n = from;
+  return all;
+}
+
+prune_answer prune_z3_ask (prune_z3 *z, int n_ways, const prune_way way[]) {
   if (!z) return PRUNE_UNKNOWN;
   Z3_context c = z->context;
-  int n = q->n_atoms + 2 * q->n_primes;
-  Z3_ast *multiplier = malloc (sizeof *multiplier * (size_t) (n + 1));
-  Z3_ast *equal = malloc (sizeof *equal * (size_t) (n + 1));
-  Z3_ast *choice = malloc (sizeof *choice * (size_t) (q->n_goal + 1));
+  writer w = {.c = c, .integer = Z3_mk_int_sort (c)};
   prune_answer answer = PRUNE_UNKNOWN;
-  if (!multiplier || !equal || !choice) goto done;
-
-  Z3_solver_reset (c, z->solver);
-  Z3_sort integer = Z3_mk_int_sort (c);
-  Z3_ast zero = Z3_mk_int (c, 0, integer);
-  for (int v = 0; v < n; v++) {
-    multiplier[v] = Z3_mk_const (c, Z3_mk_int_symbol (c, v), integer);
-    Z3_solver_assert (c, z->solver, Z3_mk_ge (c, multiplier[v], zero));
+  for (int i = 0; i < n_ways; i++) {
+    int from = w.n;
+    w.symbol = 0;
+    for (int k = 0; k < way[i].n_parts && !w.failed; k++) push (&w, part (&w, &way[i].part[k]));
+    Z3_ast all = join (&w, from, true);
+    push (&w, all);
   }
-  for (int i = 0; i < q->n_primes; i++) {
-    int sum = q->n_atoms + 2 * i;
-    Z3_solver_assert (c, z->solver, Z3_mk_ge (c, multiplier[sum], multiplier[sum + 1]));
+  if (!w.failed) {
+    Z3_solver_push (c, z->solver);
+    Z3_solver_assert (c, z->solver, join (&w, 0, false));
+    Z3_lbool result = Z3_solver_check (c, z->solver);
+    if (Z3_get_error_code (c) == Z3_OK) answer = result == Z3_L_TRUE    ? PRUNE_YES
+                                                 : result == Z3_L_FALSE ? PRUNE_NO
+                                                                        : PRUNE_UNKNOWN;
+    Z3_solver_pop (c, z->solver, 1);
   }
-  for (int p = 0; p < q->n_partial; p++) {
-    unsigned choices = 0;
-    for (int t = 0; t < q->n_goal; t++) {
-      if (q->partial_count[p] > q->goal_count[t]) continue;
-      for (int v = 0; v < n; v++) {
-        Z3_ast side[2] = {Z3_mk_int (c, q->partial[p * n + v], integer), multiplier[v]};
-        equal[v] = Z3_mk_eq (c, Z3_mk_add (c, 2, side), Z3_mk_int (c, q->goal[t * n + v], integer));
-      }
-      choice[choices++] = n ? Z3_mk_and (c, (unsigned) n, equal) : Z3_mk_true (c);
-    }
-    Z3_solver_assert (c, z->solver, choices ? Z3_mk_or (c, choices, choice) : Z3_mk_false (c));
-  }
-  Z3_lbool result = Z3_solver_check (c, z->solver);
-  if (Z3_get_error_code (c) == Z3_OK) answer = result == Z3_L_TRUE    ? PRUNE_YES
-                                               : result == Z3_L_FALSE ? PRUNE_NO
-                                                                      : PRUNE_UNKNOWN;
-  Z3_solver_reset (c, z->solver);
-done:
-  free (multiplier), free (equal), free (choice);
+  free (w.list);
   return answer;
 }

@@ -166,6 +166,7 @@ struct enumeration {
   /* SHARED between workers, under the lock */
   omp_lock_t lock;
   search_stats *published; /* one a worker */
+  expr_memo *memo[2];      /* of the workers' pools; locks nothing. May be NULL */
   double bytes, peak;
   bool halted; /* stopped, out of time or out of memory */
   bool cut;    /* a limit of this file was met: not everything within the options' bounds was seen */

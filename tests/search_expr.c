@@ -592,6 +592,11 @@ static void test_strength (void **state) {
   assert_true (share_cut ("ntrans", 2, (int32_t[][3]){{4, 6}, {4, 6}, {4, 6}}, 3) > 0.6);
 }
 
+static prune_answer ask_one (prune_z3 *solver, const prune_part *part) {
+  prune_way way = {.n_parts = 1, .part = {*part}};
+  return prune_z3_ask (solver, 1, &way);
+}
+
 static void test_z3_alone (void **state) {
   (void) state;
   prune_z3 *solver = prune_z3_new ();
@@ -599,16 +604,65 @@ static void test_z3_alone (void **state) {
   /* variables a, b, (2-exponents of sum and mean); partial a + b, goals 2 a b s^4 + a^2 + b b */
   int32_t partial[] = {1, 0, 0, 0, 0, 1, 0, 0}, goal[] = {1, 1, 2, 0, 2, 0, 2, 0, 0, 2, 0, 0};
   uint32_t one[] = {1, 1}, counts[] = {2, 1, 1};
-  prune_question q = {2, 1, 2, 3, partial, goal, one, counts};
-  assert_int_equal (prune_z3_ask (solver, &q), PRUNE_YES); /* times a s^4 */
+  prune_part q = {PRUNE_PART, false, false, 2, 1, 2, 3, partial, goal, one, counts};
+  assert_int_equal (ask_one (solver, &q), PRUNE_YES); /* times a s^4 */
+  q.no_sum = true;
+  assert_int_equal (ask_one (solver, &q), PRUNE_NO);
+  q.no_sum = false;
+  prune_way both = {.n_parts = 2, .part = {q, q}}, either[2] = {both, both};
   goal[2] = 1;
-  assert_int_equal (prune_z3_ask (solver, &q), PRUNE_NO); /* the two need different sums now */
-  goal[2] = 2, one[1] = 3;
-  assert_int_equal (prune_z3_ask (solver, &q), PRUNE_NO); /* three times b */
+  assert_int_equal (ask_one (solver, &q), PRUNE_NO); /* the two need different sums now */
+  q.relation = PRUNE_SUPPORT;
+  assert_int_equal (ask_one (solver, &q), PRUNE_YES); /* which they may have */
+  goal[2] = 2, one[1] = 3, q.relation = PRUNE_PART;
+  assert_int_equal (ask_one (solver, &q), PRUNE_NO); /* three times b */
   one[1] = 1, goal[3] = goal[7] = 3;
-  assert_int_equal (prune_z3_ask (solver, &q), PRUNE_NO); /* divided by more than was summed */
-  assert_int_equal (prune_z3_ask (NULL, &q), PRUNE_UNKNOWN);
+  assert_int_equal (ask_one (solver, &q), PRUNE_NO); /* divided by more than was summed */
+  assert_int_equal (prune_z3_ask (NULL, 1, &both), PRUNE_UNKNOWN);
+  assert_int_equal (prune_z3_ask (solver, 0, &both), PRUNE_NO); /* no way at all */
+
+  /* b s^4 + a b s^2: b is a factor; of multipliers that are sums alone only where they are allowed */
+  int32_t b[] = {0, 1, 0, 0}, sum[] = {0, 1, 2, 0, 1, 1, 1, 0};
+  uint32_t two[] = {2, 1};
+  prune_part f = {PRUNE_FACTOR, false, false, 2, 1, 1, 2, b, sum, one, two};
+  assert_int_equal (ask_one (solver, &f), PRUNE_YES);
+  f.no_bare_sum = true;
+  assert_int_equal (ask_one (solver, &f), PRUNE_NO);
+  f.no_bare_sum = false, f.partial_count = two;
+  assert_int_equal (ask_one (solver, &f), PRUNE_NO); /* 2 b is a factor of the first only */
+
+  /* all parts of a way, some way of a question */
+  either[0].part[0] = q, either[0].part[1] = f, either[1].n_parts = 1, either[1].part[0] = f;
+  assert_int_equal (prune_z3_ask (solver, 2, either), PRUNE_NO);
+  either[1].part[0].partial_count = one;
+  assert_int_equal (prune_z3_ask (solver, 2, either), PRUNE_YES);
+  either[1] = either[0], either[1].part[1].partial_count = one;
+  assert_int_equal (prune_z3_ask (solver, 2, either), PRUNE_NO);
   prune_z3_free (solver);
+}
+
+/* Every pruning is confirmed: as many questions as normal forms cut, once each, whoever asks. */
+static void test_prunings_are_confirmed (void **state) {
+  (void) state;
+  search_stats stats = {0};
+  expr_memo *memo = expr_memo_new ();
+  assert_non_null (memo);
+  for (int round = 0; round < 2; round++) {
+    fresh (false);
+    expr_configure (pool, false, &stats);
+    expr_share (pool, memo);
+    aim (mul (x, add (y, z)));
+    KEPT (x), KEPT (add (y, z));
+    assert_int_equal (stats.z3_queries, round ? 3 : 0);
+    CUT (w), CUT (mul (x, x)), CUT (map (MUGRAPH_OP_EXP, x)), CUT (w);
+    assert_int_equal (stats.z3_queries, 3);
+  }
+  assert_true (stats.z3_unknown == 0 && stats.z3_denied == 0 && stats.memo_hits == 2);
+  assert_int_equal (expr_disagreements (pool), 0);
+  expr_memo_free (memo);
+  expr_share (pool, NULL);
+  CUT (mul (w, x));
+  assert_int_equal (stats.z3_queries, 4);
 }
 
 /* What is too large to be kept in normal form, or unknown, is never pruned. */
@@ -664,6 +718,7 @@ int main (void) {
       cmocka_unit_test_teardown (test_rewrites_are_kept_by_z3, tear_down),
       cmocka_unit_test_teardown (test_strength, tear_down),
       cmocka_unit_test (test_z3_alone),
+      cmocka_unit_test_teardown (test_prunings_are_confirmed, tear_down),
       cmocka_unit_test_teardown (test_unknown_is_kept, tear_down),
       cmocka_unit_test (test_loose_programs),
   };
