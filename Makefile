@@ -182,11 +182,12 @@ GPU_TESTS := $(BUILD)/tests/gpu_test $(BUILD)/tests/gpu_random
 $(GPU_TESTS): %: %.o $(foreach r,cuda_templates verify mugraph,$(call archive,$(r)))
 	$(CC) $(LDFLAGS) $^ -lxxhash -ldl -lm -lpthread -o $@
 
-## gpu-check: on a machine with a GPU, run and compare all workloads at b = 1, 8, 16, and sanitize every kernel
-gpu-check: msearch $(GPU_TESTS)
+## gpu-check: on a machine with a GPU, run and compare all workloads at b = 1, 8, 16, and sanitize every kernel (SHAPES=yes: and others)
+gpu-check: msearch $(GPU_TESTS) $(BUILD)/bench/kernels
 	$(BUILD)/tests/gpu_test
 	$(BUILD)/tests/gpu_test --pdl
 	$(BUILD)/tests/gpu_test --backend 1
+	$(BUILD)/tests/gpu_test --device a100
 	$(BUILD)/tests/gpu_random
 	tools/gpu-check.sh
 
