@@ -170,6 +170,17 @@ static bool time_both (const measurer *m, cuda_program *p, cuda_module *module, 
   return good;
 }
 
+bool cuda_usable (void) {
+  const cuda_driver *d = cuda_open_driver (NULL);
+  return d && !d->context_wait ();
+}
+
+/* A kernel went astray: the context is lost, and all that was in it. */
+static void renew (measurer *m) {
+  m->helpers = NULL;
+  if (cuda_renew_context ()) load_helpers (m, m->device->arch, NULL);
+}
+
 cuda_meter *cuda_meter_new (const mugraph *program, const mugraph_device *device, uint64_t seed, const double *scale, mugraph_error *e) {
   const cuda_driver *d = cuda_open_driver (e);
   cuda_meter *m = d ? calloc (1, sizeof *m) : NULL;
@@ -192,6 +203,7 @@ bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double t
   cuda_program p = {0};
   memset (r, 0, sizeof *r);
   r->rel_err = INFINITY;
+  if (!m->helpers) return mugraph_fail (e, "the driver does not recover from an earlier error");
   if (!same_interface (&m->program, candidate)) return mugraph_fail (e, "the candidate's inputs or outputs are not those of the program");
   cuda_module *module = NULL;
   int sets = effort == CUDA_QUICK ? cold_sets (m) : 1; /* a first look makes do with one module */
@@ -202,12 +214,8 @@ bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double t
   if (r->correct && effort == CUDA_FULL) good = time_both (m, &p, module, r, e);
   cuda_unload (module);
   cuda_program_free (&p);
+  if (!good && !cuda_usable ()) renew (m);
   return good;
-}
-
-bool cuda_usable (void) {
-  const cuda_driver *d = cuda_open_driver (NULL);
-  return d && !d->context_wait ();
 }
 
 bool cuda_measure (const mugraph *program, const mugraph *candidate, const mugraph_device *device, bool pdl, uint64_t seed, const double *scale,

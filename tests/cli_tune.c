@@ -1,0 +1,152 @@
+/* Searching where there is a GPU: what is timed, in which order it is kept, what is said of it. The GPU is tests/fake/gpu.c,
+   beside this program. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <cjson/cJSON.h>
+
+static char binary[5000], fake[5000], folder[] = "/tmp/msearch-tune-XXXXXX", text[1 << 18];
+static cJSON *result, *file;
+
+static cJSON *read_json (const char *path) {
+  FILE *f = fopen (path, "r");
+  assert_non_null (f);
+  size_t n = fread (text, 1, sizeof text - 1, f);
+  fclose (f);
+  return cJSON_ParseWithLength (text, n);
+}
+
+/* Runs a search with --out and --json, with these variables set; leaves what it printed in text. Returns the exit status. */
+static int run (const char *variables, const char *arguments) {
+  char command[24000];
+  cJSON_Delete (result), cJSON_Delete (file);
+  result = file = NULL;
+  snprintf (command, sizeof command, "LD_LIBRARY_PATH='%s' MSEARCH_NVRTC='%s/libcuda.so.1' MSEARCH_CACHE=cache %s '%s' %s --json result.json >out.txt 2>&1", fake, fake,
+            variables, binary, arguments);
+  int status = system (command);
+  result = read_json ("result.json");
+  file = access ("file.json", F_OK) ? NULL : read_json ("file.json");
+  FILE *f = fopen ("out.txt", "r");
+  assert_non_null (f);
+  text[fread (text, 1, sizeof text - 1, f)] = 0;
+  fclose (f);
+  return WEXITSTATUS (status);
+}
+
+#define SEARCH "lora -b 2 --shape X=4x64 --shape W=64x256 --shape A=64x16 --shape B=16x256 --fresh -o file.json --threads 2 "
+
+static const cJSON *at (const cJSON *o, const char *path) {
+  char part[64];
+  while (o && *path) {
+    size_t n = strcspn (path, ".");
+    snprintf (part, sizeof part, "%.*s", (int) n, path);
+    o = cJSON_GetObjectItemCaseSensitive (o, part);
+    path += n + (path[n] == '.');
+  }
+  return o;
+}
+static double number (const cJSON *o, const char *path) {
+  const cJSON *x = at (o, path);
+  if (!cJSON_IsNumber (x)) fail_msg ("%s is no number\n%s", path, text);
+  return x->valuedouble;
+}
+static int graphs (void) { return cJSON_GetArraySize (at (file, "mugraphs")); }
+static double measured (int i, const char *what) {
+  char path[100];
+  snprintf (path, sizeof path, "measured.Pretended H100 0.%s", what);
+  return number (cJSON_GetArrayItem (at (file, "mugraphs"), i), path);
+}
+
+static bool same (double a, double b) { return a > b - 1e-9 && a < b + 1e-9; }
+
+static void test_timed_in_order (void **state) {
+  (void) state;
+  assert_int_equal (run ("", SEARCH "--tune 12 --top 4"), 0);
+  assert_true (cJSON_IsTrue (at (result, "gpu.available")) && cJSON_IsTrue (at (result, "gpu.correct")));
+  assert_int_equal (number (result, "gpu.timed"), 12);
+  assert_int_equal (number (result, "gpu.wrong"), 0);
+  assert_true (number (result, "gpu.tune_seconds") > 0 && number (result, "gpu.model_rank") >= 0 && number (result, "gpu.model_rank") < 12);
+  assert_int_equal (graphs (), 4);
+  for (int i = 0; i < 4; i++) { /* all by the whole protocol, fastest first: with pdl a launch takes 0.8 of its time */
+    double plain = measured (i, "cold_us"), pdl = measured (i, "cold_pdl_us");
+    assert_true (pdl > 0.79 * plain && pdl < 0.81 * plain && same (measured (i, "best_us"), pdl) && measured (i, "warm_us") > 0);
+    assert_true (!i || pdl >= measured (i - 1, "best_us") - 1e-9);
+  }
+  assert_true (same (number (result, "gpu.cold_us"), measured (0, "best_us")) && cJSON_IsTrue (at (result, "gpu.pdl")));
+  assert_non_null (strstr (text, "12 µGraphs compiled and run in"));
+  /* found again and not tuned again */
+  assert_int_equal (run ("", "lora -b 2 --shape X=4x64 --shape W=64x256 --shape A=64x16 --shape B=16x256 -o file.json"), 0);
+  assert_true (cJSON_IsTrue (at (result, "cached")) && number (result, "gpu.cold_us") == measured (0, "best_us"));
+  assert_true (cJSON_IsNull (at (result, "gpu.timed")));
+}
+
+/* Modules are loaded in this order: helpers, the first candidate, the reference, the first candidate with pdl, the second, ... */
+static void test_crash_and_error (void **state) {
+  (void) state;
+  assert_int_equal (run ("FAKE_GPU_CRASH=5", SEARCH "--tune 6 --top 6"), 0);
+  assert_int_equal (number (result, "gpu.timed"), 6);
+  assert_int_equal (number (result, "gpu.wrong"), 1);
+  assert_non_null (strstr (text, "µGraph 1: running the kernels: CUDA error 715: an illegal instruction"));
+  assert_null (strstr (text, "µGraph 2"));
+  assert_int_equal (graphs (), 5);
+  assert_int_equal (run ("FAKE_GPU_WRONG=5", SEARCH "--tune 6 --top 6"), 0);
+  assert_non_null (strstr (text, "µGraph 1: WRONG on the GPU"));
+  assert_true (number (result, "gpu.wrong") == 1 && graphs () == 5);
+  /* a driver that does not recover: what came before counts */
+  assert_int_equal (run ("FAKE_GPU_CRASH=5 FAKE_GPU_DEAD=1", SEARCH "--tune 6 --top 6"), 0);
+  assert_int_equal (number (result, "gpu.timed"), 2);
+  assert_true (number (result, "gpu.wrong") == 1 && cJSON_IsTrue (at (result, "gpu.correct")));
+  assert_true (measured (0, "best_us") > 0);
+  /* the only one is wrong: exit status 1, and no time is believed */
+  assert_int_equal (run ("FAKE_GPU_WRONG=2", SEARCH "--tune 1 --top 1"), 1);
+  assert_true (cJSON_IsFalse (at (result, "gpu.correct")) && cJSON_IsNull (at (result, "gpu.cold_us")));
+}
+
+static void test_without_times (void **state) {
+  (void) state;
+  assert_int_equal (run ("", SEARCH "--tune 3 --top 2 --no-time"), 0);
+  assert_true (number (result, "gpu.timed") == 3 && graphs () == 2 && cJSON_IsNull (at (result, "gpu.cold_us")));
+  assert_int_equal (run ("", SEARCH "--tune 12 --top 2 --no-gpu"), 0);
+  assert_true (cJSON_IsFalse (at (result, "gpu.available")) && graphs () == 2 && cJSON_IsNull (at (result, "gpu.timed")));
+}
+
+static int set_up (void **state) {
+  (void) state;
+  char self[4096];
+  ssize_t n = readlink ("/proc/self/exe", self, sizeof self - 1);
+  if (n < 0 || !mkdtemp (folder)) return -1;
+  self[n] = 0;
+  *strrchr (self, '/') = 0;
+  snprintf (fake, sizeof fake, "%s/fake", self);
+  const char *given = getenv ("MSEARCH");
+  if (given) {
+    if (!realpath (given, binary)) return -1;
+  } else
+    snprintf (binary, sizeof binary, "%s/../msearch", self);
+  return chdir (folder);
+}
+
+static int tear_down (void **state) {
+  (void) state;
+  char command[100];
+  cJSON_Delete (result), cJSON_Delete (file);
+  snprintf (command, sizeof command, "rm -rf %s", folder);
+  return system (command);
+}
+
+int main (void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test (test_timed_in_order),
+      cmocka_unit_test (test_crash_and_error),
+      cmocka_unit_test (test_without_times),
+  };
+  return cmocka_run_group_tests (tests, set_up, tear_down);
+}
