@@ -6,10 +6,12 @@
 //   WM, WN, NT, S, ST    warpgroups along rows and along the loop, columns of B1 a tile, blocks that share the loop, stages
 //   STABLE, PLAIN        exponentials are taken of exponent () minus a running maximum of the row; nothing else is multiplied or summed
 //   STATS, DEGREE, degree (k, f)   sums along the row; the power of the row's scale that O and sum k carry, as a factor
-//   FIXED, fixed ()      values a row that do not change over the loop
+//   fixed ()             values a row that do not change over the loop, and changes of A
 //   exponent (s, fix)    in powers of 2; plain: linear in s and growing
 //   element (s, e, fix, x)         the operand of the second matmul for score s and exponential e; adds to the sums x
+//   A_MAP, FIXED         whether fixed () changes A; its results
 //   B1_MAP, B2_MAP, B2_NORM, b1 (x), b2 (x, b2_factor (mean square of the row))   elementwise changes of B1 and B2
+//   B2_SCALE             B2 is changed by b2_factor alone, which goes to the columns of the left operand instead
 //   finish (context, row, column, o, o of the next column, sums)      what follows the loop; writes the outputs
 //
 // A warpgroup owns 64 rows; WM of them stand along the rows, WN take turns at the tiles of the loop; the S blocks of a
@@ -21,20 +23,23 @@
 
 template <class P> struct chain_shape {
   static constexpr int groups = P::WM * P::WN, threads = 128 * groups;
+  static constexpr bool changed = P::B1_MAP || (P::B2_MAP && !P::B2_SCALE), prepared = changed || P::B2_SCALE; // tiles, before they are multiplied
   static constexpr int steps = (P::D + 15) / 16;                       // of the first contraction
   static constexpr int chunks = (P::DV + 7) / 8, blocks = (P::DV + 63) / 64; // 8, 64 columns of the result
   static constexpr int b1_bytes = steps * 16 * P::NT * 2, b2_bytes = P::NT * 128 * blocks, stage = b1_bytes + b2_bytes;
+  static constexpr int a_bytes = (P::D + 63) / 64 * 8192;              // of 64 rows
   static constexpr int mine = (chunks + P::WN - 1) / P::WN;            // chunks that a warpgroup goes on with after the loop
   static constexpr int quads = (mine + 3) / 4;                         // of them, 16 bytes a thread each
   static constexpr int units = P::WN * quads * 4;                      // 16-byte units of a partial row
   static constexpr int row_bytes = units * 16 + 64;                    // rows g and g + 1 in other banks
   static constexpr int aux = P::WN + 1 + P::STATS;                     // beside it: scales, maximum, sums
   static constexpr int share = (P::WM * 64 + P::S - 1) / P::S;         // rows that a block of the cluster finishes
-  static constexpr int cells = P::WN > 1 ? 4 * chunks + 2 + 2 * P::STATS : 0;
-  static constexpr int at_partial = P::ST * stage;
-  static constexpr int at_aux = at_partial + P::S * share * row_bytes;
-  static constexpr int at_cells = (at_aux + P::S * share * aux * 4 + 15) / 16 * 16;
-  static constexpr int at_barriers = at_cells + groups * cells * 512;
+  static constexpr int cells = P::WN > 1 ? 4 * chunks + 2 + 2 * P::STATS : 0; // where the tiles were, when those are used up
+  static constexpr int at_a = P::ST * stage, at_a_end = at_a + P::WM * a_bytes, cell_bytes = groups * cells * 512;
+  static constexpr int at_partial = at_a_end > cell_bytes ? at_a_end : cell_bytes;
+  static constexpr int at_aux = at_partial + (P::S > 1 ? P::S * share * row_bytes : 0);
+  static constexpr int at_scales = (at_aux + (P::S > 1 ? P::S * share * aux * 4 : 0) + 15) / 16 * 16;
+  static constexpr int at_barriers = at_scales + (P::B2_SCALE ? P::ST * P::NT * 2 : 0);
   static constexpr int bytes = at_barriers + 8 * (3 * P::ST + 1);
 };
 
@@ -59,6 +64,22 @@ template <> MS_DEVICE unsigned chain_max2<ms_bf16> (unsigned a, unsigned b) {
   asm ("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
   return y;
 }
+template <class T> MS_DEVICE unsigned chain_multiply2 (unsigned a, unsigned b);
+template <> MS_DEVICE unsigned chain_multiply2<ms_f16> (unsigned a, unsigned b) {
+  unsigned y;
+  asm ("mul.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+}
+template <> MS_DEVICE unsigned chain_multiply2<ms_bf16> (unsigned a, unsigned b) {
+  unsigned y;
+  asm ("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(0x80008000u));
+  return y;
+}
+// How large an exponential may become before the maximum is raised, which is dear, and how far below 1 (in powers of 2) the
+// largest one then starts: far from overflow, and small enough ones lose nothing that counts.
+template <class T> struct chain_range;
+template <> struct chain_range<ms_f16> { static constexpr float high = 32768.0f, margin = 8.0f; };
+template <> struct chain_range<ms_bf16> { static constexpr float high = 1.1529215e18f, margin = 0.0f; };
 template <class T> MS_DEVICE float chain_low (unsigned x) { T y; y.bits = (unsigned short) x; return ms_float (y); }
 template <class T> MS_DEVICE float chain_high (unsigned x) { T y; y.bits = (unsigned short) (x >> 16); return ms_float (y); }
 MS_DEVICE float chain_quad_sum (float x) {
@@ -107,15 +128,66 @@ template <class P> MS_DEVICE void chain_load_a (unsigned (&a)[chain_shape<P>::st
     }
 }
 
-// The operand of the second matmul from the scores of one tile, and what is summed along the rows. first: nothing has been
-// accumulated yet; cut: only columns below `valid` exist.
-template <class P>
-MS_DEVICE void chain_operand (float (&s)[P::NT / 2], float (&o)[chain_shape<P>::chunks * 4], unsigned (&p)[P::NT / 16][4], float (&m)[2],
-                              float (&sum)[2][P::STATS > 0 ? P::STATS : 1], const float (&fix)[2][P::FIXED > 0 ? P::FIXED : 1], bool first, bool cut, int valid) {
+// The same rows for wgmma: read by all threads, and put into shared memory as tiles of 64 rows.
+template <class P> struct chain_rows {
   typedef chain_shape<P> L;
+  static constexpr int units = L::steps * 2, total = P::WM * 64 * units, each = (total + L::threads - 1) / L::threads;
+  uint4 v[each];
+  MS_DEVICE void load (const typename P::type *from, int rows) {
+#pragma unroll
+    for (int i = 0; i < each; i++) {
+      const int e = i * L::threads + threadIdx.x, r = e / units, u = e % units;
+      const typename P::type *p = from + (long long) r * P::D + u * 8;
+      const bool there = e < total && r < rows && u * 8 < P::D;
+      if constexpr (P::D % 8 == 0)
+        asm volatile ("{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\nmov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n"
+                      "@p ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];\n}"
+                      : "=&r"(v[i].x), "=&r"(v[i].y), "=&r"(v[i].z), "=&r"(v[i].w) : "l"(p), "r"((int) there));
+      else {
+        unsigned w[8];
+#pragma unroll
+        for (int j = 0; j < 8; j++) w[j] = there && u * 8 + j < P::D ? p[j].bits : 0;
+        v[i] = make_uint4 (w[0] | w[1] << 16, w[2] | w[3] << 16, w[4] | w[5] << 16, w[6] | w[7] << 16);
+      }
+    }
+  }
+  MS_DEVICE void store (unsigned char *to) const {
+#pragma unroll
+    for (int i = 0; i < each; i++) {
+      const int e = i * L::threads + threadIdx.x, r = e / units, u = e % units;
+      if (e < total) *(uint4 *) (to + r / 64 * L::a_bytes + u / 8 * 8192 + r % 64 * 128 + ((u & 7 ^ r & 7) << 4)) = v[i];
+    }
+  }
+};
+
+// The operand of the second matmul from the scores of one tile, and what is summed along the rows. first: nothing has been
+// accumulated yet; cut: only columns below `valid` exist; SCALED: column factors. True when what is accumulated has to be multiplied by f.
+template <class P, bool SCALED>
+MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p)[P::NT / 16][4], float (&m)[2],
+                              float (&sum)[2][P::STATS > 0 ? P::STATS : 1], const float (&fix)[2][P::FIXED > 0 ? P::FIXED : 1], bool first, bool cut, int valid,
+                              const uint4 *scales) {
   typedef typename P::type T;
+  typedef chain_range<T> range;
   constexpr int NT = P::NT, STATS = P::STATS;
   const int t = threadIdx.x & 3;
+  unsigned scale[SCALED ? NT / 8 : 1];
+  auto load_scales = [&] () {
+    if constexpr (SCALED) {
+#pragma unroll
+      for (int i = 0; i < NT / 32; i++) {
+        const uint4 x = scales[t * (NT / 32) + i];
+        scale[4 * i] = x.x, scale[4 * i + 1] = x.y, scale[4 * i + 2] = x.z, scale[4 * i + 3] = x.w;
+      }
+    }
+  };
+  // Columns 8 c + 2 t and the next one, of rows g and g + 8.
+  auto put = [&] (int c, const float (&v)[4]) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      const unsigned x = ms_pack<T> (v[2 * h], v[2 * h + 1]);
+      p[c / 2][c % 2 * 2 + h] = SCALED ? chain_multiply2<T> (x, scale[SCALED ? c : 0]) : x;
+    }
+  };
   if constexpr (P::STABLE) {
     if (P::PLAIN && cut) {
 #pragma unroll
@@ -125,19 +197,19 @@ MS_DEVICE void chain_operand (float (&s)[P::NT / 2], float (&o)[chain_shape<P>::
     auto raise = [&] () {
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        float top = m[h];
+        float top = -1e30f;
 #pragma unroll
         for (int c = 0; c < NT / 8; c++)
 #pragma unroll
           for (int e = 0; e < 2; e++)
             if (P::PLAIN || !cut || c * 8 + 2 * t + e < valid) top = fmaxf (top, P::exponent (s[4 * c + 2 * h + e], fix[h]));
-        top = chain_quad_max (top);
-        const float f = ms_exp2 (m[h] - top);
+        top = chain_quad_max (top) + (P::PLAIN ? range::margin : 0.0f);
+        if (top < m[h]) top = m[h]; // not lowered
+        const float x = ms_exp2 (m[h] - top);
         m[h] = top;
 #pragma unroll
-        for (int k = 0; k < STATS; k++) sum[h][k] *= P::degree (k, f);
-#pragma unroll
-        for (int c = 0; c < L::chunks; c++) o[4 * c + 2 * h] *= chain_power<P::DEGREE> (f), o[4 * c + 2 * h + 1] *= chain_power<P::DEGREE> (f);
+        for (int k = 0; k < STATS; k++) sum[h][k] *= P::degree (k, x);
+        f[h] = chain_power<P::DEGREE> (x);
       }
       ms_keep (s); // or the products above would be kept for what follows, in registers that do not exist
     };
@@ -146,6 +218,7 @@ MS_DEVICE void chain_operand (float (&s)[P::NT / 2], float (&o)[chain_shape<P>::
     auto exponentials = [&] () {
       unsigned top2 = 0;
       float top = 0.0f;
+      load_scales ();
 #pragma unroll
       for (int k = 0; k < STATS; k++) x[0][k] = x[1][k] = 0.0f;
 #pragma unroll
@@ -159,12 +232,11 @@ MS_DEVICE void chain_operand (float (&s)[P::NT / 2], float (&o)[chain_shape<P>::
             if (!P::PLAIN) top = fmaxf (top, y);
           } else v[e] = 0.0f;
         }
-        p[c / 2][c % 2 * 2] = ms_pack<T> (v[0], v[1]);
-        p[c / 2][c % 2 * 2 + 1] = ms_pack<T> (v[2], v[3]);
+        put (c, v);
         if (P::PLAIN) top2 = chain_max2<T> (top2, chain_max2<T> (p[c / 2][c % 2 * 2], p[c / 2][c % 2 * 2 + 1]));
       }
       if (P::PLAIN) top = fmaxf (chain_low<T> (top2), chain_high<T> (top2));
-      return __any_sync (0xffffffffu, top > 256.0f);
+      return __any_sync (0xffffffffu, top > (P::PLAIN ? range::high : 256.0f));
     };
     if (first) raise ();
     const bool high = exponentials ();
@@ -177,7 +249,9 @@ MS_DEVICE void chain_operand (float (&s)[P::NT / 2], float (&o)[chain_shape<P>::
     for (int h = 0; h < 2; h++)
 #pragma unroll
       for (int k = 0; k < STATS; k++) sum[h][k] += x[h][k];
+    return first || high;
   } else {
+    load_scales ();
 #pragma unroll
     for (int c = 0; c < NT / 8; c++) {
       float v[4];
@@ -186,28 +260,31 @@ MS_DEVICE void chain_operand (float (&s)[P::NT / 2], float (&o)[chain_shape<P>::
         v[e] = 0.0f;
         if (!cut || c * 8 + 2 * t + (e & 1) < valid) v[e] = P::element (s[4 * c + e], 0.0f, fix[e >> 1], sum[e >> 1]);
       }
-      p[c / 2][c % 2 * 2] = ms_pack<T> (v[0], v[1]);
-      p[c / 2][c % 2 * 2 + 1] = ms_pack<T> (v[2], v[3]);
+      put (c, v);
     }
+    return false;
   }
 }
+template <class P> MS_DEVICE void chain_rescale (float (&o)[chain_shape<P>::chunks * 4], const float (&f)[2]) {
+#pragma unroll
+  for (int i = 0; i < chain_shape<P>::chunks * 4; i++) o[i] *= f[i >> 1 & 1];
+}
 
-// B1 and B2 of one stage changed in place, by 128 threads; two threads have a row of B2. Rows of B2 from `valid` on are zero.
-template <class P> MS_DEVICE void chain_prepare (unsigned char *stage, int valid) {
+// B1 and B2 of one stage changed in place, by `warps` warps; two threads have a row of B2. Rows of B2 from `valid` on are zero.
+template <class P, int warps> MS_DEVICE void chain_prepare (unsigned char *stage, int warp, int valid) {
   typedef typename P::type T;
   typedef chain_shape<P> L;
-  const int tid = threadIdx.x & 127;
+  const int lane = threadIdx.x & 31;
   if constexpr (P::B1_MAP) {
-    for (int u = tid; u < L::b1_bytes / 16; u += 128) {
+    for (int u = warp * 32 + lane; u < L::b1_bytes / 16; u += 32 * warps) {
       unsigned *x = (unsigned *) (stage + u * 16);
 #pragma unroll
       for (int j = 0; j < 4; j++) x[j] = ms_pack<T> (P::b1 (chain_low<T> (x[j])), P::b1 (chain_high<T> (x[j])));
     }
   }
   if constexpr (P::B2_MAP) {
-    const int half = tid & 1;
-#pragma unroll
-    for (int r = tid >> 1; r < P::NT; r += 64) {
+    const int half = lane & 1;
+    for (int r = warp * 16 + (lane >> 1); r < P::NT; r += 16 * warps) {
       unsigned char *row = stage + L::b1_bytes + r * 128;
       float sum = 0.0f;
       uint4 v[L::blocks][4];
@@ -236,7 +313,45 @@ template <class P> MS_DEVICE void chain_prepare (unsigned char *stage, int valid
   }
 }
 
-#if !defined (__CUDA_ARCH__) || defined (__CUDA_ARCH_FEAT_SM90_ALL) // sm_90a, and nvcc's pass over the host side
+// The norms of the rows of B2 of one stage, by four warps: factors that go to the columns of the left operand. Sums of squares
+// are the diagonal of B2 times its transpose. A factor far from 1 would cost digits or overflow there: its power of 2 stays in B2.
+template <class P> MS_DEVICE void chain_scales (unsigned char *stage, unsigned address, typename P::type *scales, int warp, int valid) {
+  typedef typename P::type T;
+  typedef chain_shape<P> L;
+  const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+  for (int r = warp * 16; r < P::NT; r += 64) {
+    float low[4] = {}, high[4] = {}; // products of rows 0 to 7, and of 8 to 15
+#pragma unroll
+    for (int k = 0; k < (P::DV + 15) / 16; k++) {
+      const int row = r + (lane & 15), u = 2 * k + (lane >> 4);
+      unsigned a[4];
+      ms_ldmatrix (a, address + L::b1_bytes + u / 8 * P::NT * 128 + row * 128 + ((u & 7 ^ row & 7) << 4));
+      ms_mma<T> (low, a, {a[0], a[2]});
+      ms_mma<T> (high, a, {a[1], a[3]});
+    }
+    if (g >> 1 == t) {
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        const int row = r + g + 8 * h;
+        const bool present = !P::RAGGED || row < valid;
+        float x = P::b2_factor ((h ? g & 1 ? high[3] : high[2] : g & 1 ? low[1] : low[0]) / P::DV);
+        if (present && x < MS_INF && (x < 0.125f || x > 8.0f)) {
+          const float power = __int_as_float (__float_as_int (x) & 0x7f800000);
+          for (int u = 0; u < 8 * L::blocks; u++) {
+            unsigned *w = (unsigned *) (stage + L::b1_bytes + u / 8 * P::NT * 128 + row * 128 + ((u & 7 ^ row & 7) << 4));
+            for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (chain_low<T> (w[j]) * power, chain_high<T> (w[j]) * power);
+          }
+          ms_fence_async ();
+          x /= power;
+        }
+        scales[((g >> 1) * (P::NT / 8) + row / 8) * 2 + (g & 1)] = ms_round<T> (present ? x : 0.0f);
+      }
+    }
+  }
+}
+
+// sm_90a, and nvcc's pass over the host side. Under NVRTC, sm_90 always means sm_90a here.
+#if !defined (__CUDA_ARCH__) || defined (__CUDA_ARCH_FEAT_SM90_ALL) || (defined (__CUDACC_RTC__) && __CUDA_ARCH__ >= 900)
 // Brings together what the warpgroups of a block and the blocks of a cluster accumulated for the same rows, and finishes
 // the rows. Partial results travel as halves beside a scale a row: every element keeps 11 bits.
 template <class P>
@@ -250,7 +365,8 @@ MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gather
 #pragma unroll
   for (int v = 0; v < mine * 4; v++) f[v] = v < L::chunks * 4 ? o[v] : 0.0f;
   if constexpr (WN > 1) { // warpgroup wn goes on with its share of the columns
-    float *cells = (float *) (smem + L::at_cells) + (tid & 127);
+    float *cells = (float *) smem + (tid & 127);
+    __syncthreads (); // the tiles are used up
     auto cell = [&] (int w, int v) -> float & { return cells[((wm + WM * w) * L::cells + v) * 128]; };
 #pragma unroll
     for (int v = 0; v < L::chunks * 4; v++) if (v / (mine * 4) != wn) cell (wn, v) = o[v];
@@ -295,7 +411,16 @@ MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gather
     }
     m[0] = top[0], m[1] = top[1];
   }
-  if (S > 1) ms_cluster_wait (); // the others have initialised their barriers
+  if constexpr (S == 1) {
+    ms_wait_inputs (); // before anything is written to device memory
+#pragma unroll
+    for (int v = 0; v < mine * 2; v++) {
+      const int h = v & 1, r = wm * 64 + (tid >> 5 & 3) * 16 + g + 8 * h, column = (wn * mine + v / 2) * 8 + 2 * t;
+      if (r < rows && column < P::DV) P::finish (context, r, column, f[v / 2 * 4 + 2 * h], f[v / 2 * 4 + 2 * h + 1], sum[h]);
+    }
+    return;
+  }
+  ms_cluster_wait (); // the others have initialised their barriers
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     float scale = 0.0f;
@@ -362,17 +487,15 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   typedef chain_shape<P> L;
   typedef typename P::type T;
   constexpr int NT = P::NT, ST = P::ST, WM = P::WM, WN = P::WN, S = P::S, STATS = P::STATS;
-  constexpr bool PREPARED = P::B1_MAP || P::B2_MAP;
-  constexpr int lag = PREPARED || ST < 3 * WN ? 1 : 2;
-  const int tid = threadIdx.x, lane = tid & 31, g = lane >> 2, t = lane & 3;
-  const int group = __shfl_sync (0xffffffffu, tid >> 7, 0), wm = WN > 1 ? group % WM : group, wn = WN > 1 ? group / WM : 0;
-  const int row = wm * 64 + (tid >> 5 & 3) * 16 + g;
+  // Rounds after which a tile is refilled (later, if enough are in flight: nobody waits for the others), and before which it is prepared.
+  constexpr int lag = L::prepared || ST < 4 * WN ? 0 : 1, ahead = WM + 1;
+  const int tid = threadIdx.x, lane = tid & 31;
+  const int warp = __shfl_sync (0xffffffffu, tid >> 5, 0), group = warp >> 2, wm = WN > 1 ? group % WM : group, wn = WN > 1 ? group / WM : 0;
+  const int row = wm * 64 + (warp & 3) * 16 + (lane >> 2);
   const unsigned base = __shfl_sync (0xffffffffu, ms_shared_address (smem), 0);
   const unsigned full = base + L::at_barriers, empty = full + 8 * ST, ready = empty + 8 * ST, gathered = ready + 8 * ST;
-
   const int all = (length + NT - 1) / NT, first = (int) ((long long) all * rank / S), tiles = (int) ((long long) all * (rank + 1) / S) - first;
-  unsigned q[L::steps][4];
-  chain_load_a<P> (q, a, row, rows); // requested before the copies of B1 and B2, which would queue in front
+  const bool leader = (tid & 127) == 0;
 
   auto copy = [&] (int i) {
     const int slot = i % ST, x = start + (first + i) * NT;
@@ -383,113 +506,133 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
 #pragma unroll
     for (int c = 0; c < L::blocks; c++) ms_copy_box (to + L::b1_bytes + c * NT * 128, b2, column + c * 64, x, z2, barrier);
   };
-  // Tile i is copied by one of the warpgroups that use it.
-  auto copy_share = [&] (int from, int to) {
-    for (int i = from + wn; i < to && i < tiles; i += WN)
-      if (i / WN % WM == wm) copy (i);
-  };
-  constexpr int early = ST < 4 || ST < 2 * WN ? ST : (4 + WN - 1) / WN * WN;
-  if (tid == 0) {
-    const int received = min (L::share, WM * 64 - rank * L::share);
-    for (int s = 0; s < ST; s++) {
-      ms_barrier_init (full + 8 * s, 1);
-      ms_barrier_init (empty + 8 * s, WM * 4);
-      ms_barrier_init (ready + 8 * s, 4);
+  {
+    chain_rows<P> held;
+    held.load (a, rows); // requested before the copies of B1 and B2, which would queue in front
+    if (tid == 0) {
+      const int received = min (L::share, WM * 64 - rank * L::share);
+      for (int s = 0; s < ST; s++) {
+        ms_barrier_init (full + 8 * s, 1);
+        ms_barrier_init (empty + 8 * s, WM * 4);
+        ms_barrier_init (ready + 8 * s, 4);
+      }
+      ms_barrier_init (gathered, 1);
+      ms_barrier_init_fence ();
+      if (S == 1) {}
+      else if (received > 0) ms_barrier_expect (gathered, S * received * (L::units * 16 + 4 * L::aux));
+      else ms_barrier_arrive (gathered);
+      for (int i = 0; i < ST && i < tiles; i++) copy (i);
     }
-    ms_barrier_init (gathered, 1);
-    ms_barrier_init_fence ();
-    if (received > 0) ms_barrier_expect (gathered, S * received * (L::units * 16 + 4 * L::aux));
-    else ms_barrier_arrive (gathered);
+    __syncwarp ();
+    held.store (smem + L::at_a);
+    ms_fence_async ();
   }
   __syncthreads ();
   if (S > 1) ms_cluster_arrive ();
-  const bool leader = (tid & 127) == 0;
-  if (leader) copy_share (0, early);
   ms_launch_dependents ();
 
   float fix[2][P::FIXED > 0 ? P::FIXED : 1]; // per-row values that do not change over the loop
-  P::fixed (fix, q, row, rows, context);
-
-  // Rows of a tile of B2, or elements of B1, changed in place before any warpgroup multiplies by them.
-  auto prepare = [&] (int i) {
-    if constexpr (PREPARED) {
-      const int slot = i % ST;
-      ms_barrier_wait (full + 8 * slot, i / ST & 1);
-      chain_prepare<P> (smem + slot * L::stage, length - (first + i) * NT);
+  const unsigned a_tile = base + L::at_a + wm * L::a_bytes;
+  if constexpr (P::A_MAP || P::FIXED) {
+    unsigned q[L::steps][4];
+#pragma unroll
+    for (int k = 0; k < L::steps; k++) {
+      const int r = (warp & 3) * 16 + (lane & 15), u = 2 * k + (lane >> 4);
+      ms_ldmatrix (q[k], a_tile + u / 8 * 8192 + r * 128 + ((u & 7 ^ r & 7) << 4));
+    }
+    P::fixed (fix, q, row, rows, context);
+    if constexpr (P::A_MAP) { // warpgroups in turns at the tiles share the rows
+      __syncthreads ();
+#pragma unroll
+      for (int k = 0; k < L::steps; k++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const int r = (warp & 3) * 16 + (lane >> 2) + (e & 1) * 8, u = 2 * k + (e >> 1);
+          if (wn == 0) *(unsigned *) (smem + L::at_a + wm * L::a_bytes + u / 8 * 8192 + r * 128 + ((u & 7 ^ r & 7) << 4) + 4 * (lane & 3)) = q[k][e];
+        }
       ms_fence_async ();
+      __syncthreads ();
+    }
+  }
+
+  // Tile i made ready by one of the warpgroups that use it: rows of B2, or elements of B1, changed in place, or the norms of the rows.
+  auto prepare = [&] (int i) {
+    if constexpr (L::prepared) {
+      const int slot = i % ST, valid = length - (first + i) * NT;
+      ms_barrier_wait (full + 8 * slot, i / ST & 1);
+      if constexpr (P::B2_SCALE) chain_scales<P> (smem + slot * L::stage, base + slot * L::stage, (T *) (smem + L::at_scales) + slot * NT, warp & 3, valid);
+      if constexpr (L::changed) {
+        chain_prepare<P, 4> (smem + slot * L::stage, warp & 3, valid);
+        ms_fence_async ();
+      }
       __syncwarp ();
       if (lane == 0) ms_barrier_arrive (ready + 8 * slot);
     }
   };
+  const unsigned arrived = L::changed ? ready : full;
+  if (L::prepared)
+    for (int r = wm; r < ahead; r += WM) if (wn + r * WN < tiles) prepare (wn + r * WN);
 
   float s[NT / 2], o[L::chunks * 4], m[2] = {-1e30f, -1e30f}, sum[2][STATS > 0 ? STATS : 1] = {};
+  unsigned p[NT / 16][4], slot = wn, parity = 0;
 #pragma unroll
   for (int i = 0; i < L::chunks * 4; i++) o[i] = 0.0f;
   ms_keep (o);
-  auto scores = [&] (unsigned slot) {
-    const unsigned d = (base + slot * L::stage & 0x3ffff) >> 4;
+  auto scores = [&] () {
+    const unsigned to = (a_tile & 0x3ffff) >> 4, d = (base + slot * L::stage & 0x3ffff) >> 4;
     ms_wgmma_fence ();
-    ms_wgmma<T, NT>::first (s, q[0], ms_columns (d, L::steps * 2048));
+    ms_wgmma<T, NT>::first (s, ms_columns (to, 16), ms_columns (d, L::steps * 2048));
 #pragma unroll
-    for (int k = 1; k < L::steps; k++) ms_wgmma<T, NT>::add (s, q[k], ms_columns (d + k * 128, L::steps * 2048));
-  };
-
-  const int rounds = (tiles + WN - 1) / WN;
-  unsigned slot = wn, parity = 0;
-  if (PREPARED && wn + wm * WN < tiles) prepare (wn + wm * WN);
-  if (wn < tiles) {
-    ms_barrier_wait ((PREPARED ? ready : full) + 8 * slot, 0);
-    scores (slot);
+    for (int k = 1; k < L::steps; k++) ms_wgmma<T, NT>::add (s, ms_columns (to + k / 4 * 512 + k % 4 * 2, 16), ms_columns (d + k * 128, L::steps * 2048));
     ms_wgmma_commit ();
-  }
-  if (leader) copy_share (early, ST);
-#pragma unroll 1
-  for (int r = 0; r < rounds; r++) {
-    const int i = r * WN + wn;
-    if (WN > 1 && i >= tiles) break;
-    const bool more = i + WN < tiles;
-    unsigned next = slot + WN, next_parity = parity;
-    if (next >= ST) next -= ST, next_parity ^= 1;
-    const unsigned next_barrier = (PREPARED ? ready : full) + 8 * next;
+  };
+  auto operand = [&] (int i, float (&f)[2]) {
+    const int valid = length - (first + i) * NT; // columns of B1 in this tile
+    if (P::B2_SCALE) ms_barrier_wait (ready + 8 * slot, parity);
+    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, i == wn, P::RAGGED && valid < NT, valid, (const uint4 *) (smem + L::at_scales) + slot * (NT / 8));
+  };
+  if (wn < tiles) {
+    float f[2];
+    ms_barrier_wait (arrived + 8 * slot, 0);
+    scores ();
     ms_wgmma_wait ();
     ms_keep (s);
-    ms_keep (o);
-    const bool there = more && ms_barrier_try (next_barrier, next_parity);
-    // What the last round read is free: tell, and refill, a round later if there is room so that the others have caught up.
-    auto recycle = [&] () {
-      if (r > 0 && lane == 0) ms_barrier_arrive (empty + 8 * (slot >= WN ? slot - WN : slot + ST - WN));
-      if (leader && r >= lag && r % WM == wm) {
-        const int j = i - lag * WN;
-        if (j + ST < tiles) {
-          ms_barrier_wait (empty + 8 * (j % ST), j / ST & 1);
-          copy (j + ST);
-        }
-      }
-    };
-    if (PREPARED) recycle ();
-    if (PREPARED && r % WM == wm && i + WM * WN < tiles) prepare (i + WM * WN);
-
-    unsigned p[NT / 16][4];
-    const int valid = length - (first + i) * NT; // columns of B1 in this tile
-    const bool cut = P::RAGGED && valid < NT;
-    chain_operand<P> (s, o, p, m, sum, fix, r == 0, cut, valid);
-    if (!PREPARED) recycle ();
-    if (more && !there) ms_barrier_wait (next_barrier, next_parity);
+    operand (wn, f);
+  }
+#pragma unroll 1
+  for (int i = wn, r = 0; i < tiles; i += WN, r++) { // the result of tile i, scores and operand of the next one
+    const bool more = i + WN < tiles;
+    const unsigned now = slot, d = (base + slot * L::stage + L::b1_bytes & 0x3ffff) >> 4;
+    slot += WN;
+    if (slot >= ST) slot -= ST, parity ^= 1;
     ms_wgmma_fence ();
-    const unsigned d = (base + slot * L::stage + L::b1_bytes & 0x3ffff) >> 4;
 #pragma unroll
     for (int k = 0; k < NT / 16; k++) ms_wgmma<T, L::chunks * 8>::add (o, p[k], ms_columns (d + k * 128, NT * 128));
     ms_wgmma_commit ();
     if (more) {
-      scores (next);
-      ms_wgmma_commit ();
+      ms_barrier_wait (arrived + 8 * slot, parity);
+      scores ();
     }
+    ms_wgmma_wait ();
+    ms_keep (s);
+    ms_keep (o);
 #pragma unroll
     for (int k = 0; k < NT / 16; k++) ms_keep (p[k]);
-    slot = next, parity = next_parity;
+    if (lane == 0) ms_barrier_arrive (empty + 8 * now);
+    if (leader && r >= lag && r % WM == wm) {
+      const int j = i - lag * WN;
+      if (j + ST < tiles) {
+        ms_barrier_wait (empty + 8 * (j % ST), j / ST & 1);
+        copy (j + ST);
+      }
+    }
+    __syncwarp ();
+    if (L::prepared && (r + ahead) % WM == wm && i + ahead * WN < tiles) prepare (i + ahead * WN);
+    if (more) {
+      float f[2];
+      if (operand (i + WN, f)) chain_rescale<P> (o, f);
+    }
   }
-  ms_wgmma_wait ();
-  ms_keep (o);
 #pragma unroll
   for (int h = 0; h < 2; h++)
 #pragma unroll
@@ -568,7 +711,7 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
     ms_copy_commit ();
     const int valid = length - i * NT;
     if (P::B1_MAP || P::B2_MAP) {
-      if (tid < 128) chain_prepare<P> (smem + i % ST * L::stage, valid);
+      chain_prepare<P, 4 * P::WM> (smem + i % ST * L::stage, tid >> 5, valid);
       __syncthreads ();
     }
     const unsigned tile1 = base + i % ST * L::stage, tile2 = tile1 + L::b1_bytes;
@@ -585,7 +728,8 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
         multiply (s + 8 * n + 4, q[k], b[2], b[3]);
       }
     unsigned p[NT / 16][4];
-    chain_operand<P> (s, o, p, m, sum, fix, i == 0, P::RAGGED && valid < NT, valid);
+    float f[2];
+    if (chain_operand<P, false> (s, f, p, m, sum, fix, i == 0, P::RAGGED && valid < NT, valid, nullptr)) chain_rescale<P> (o, f);
 #pragma unroll
     for (int k = 0; k < NT / 16; k++)
 #pragma unroll

@@ -30,6 +30,7 @@ typedef struct {
 typedef struct {
   char name[64];       /* extern "C" symbol */
   int grid[3], block, cluster[3];
+  int per_sm;          /* blocks of an SM that the compiler leaves registers for; 0: 1 */
   int smem;            /* dynamic, bytes */
   bool pdl;            /* launched with programmatic stream serialization */
   int n_args;

@@ -153,7 +153,7 @@ void cuda_add_tensor_map (cuda_emitter *e, int launch, const cuda_arg *arg, cons
 void cuda_open_kernel (cuda_emitter *e, int launch) {
   const cuda_launch *l = &e->program->launch[launch];
   int cluster = l->cluster[0] * l->cluster[1] * l->cluster[2];
-  cuda_print (&e->body, "\nextern \"C\" __global__ void __launch_bounds__ (%d, 1) ", l->block);
+  cuda_print (&e->body, "\nextern \"C\" __global__ void __launch_bounds__ (%d, %d) ", l->block, l->per_sm ? l->per_sm : 1);
   if (cluster > 1 && cluster <= 8) cuda_print (&e->body, "__cluster_dims__ (%d, %d, %d) ", l->cluster[0], l->cluster[1], l->cluster[2]);
   cuda_print (&e->body, "%s (%s) {\n", l->name, e->params[launch].data ? e->params[launch].data : "void");
 }

@@ -279,8 +279,8 @@ static void print_parts (printer *p) {
   P ("  };\n  static constexpr int D = %d, DV = %d, LOOP = %d, WM = %d, WN = %d, NT = %d, S = %d, ST = %d;\n", c->d, c->dv, c->n, c->wm, c->wn, c->nt, c->split,
      c->stages);
   P ("  static constexpr int STATS = %d, FIXED = %d, DEGREE = %d;\n", c->n_sums, fixed_values (p), c->exponential >= 0 ? c->degree : 0);
-  P ("  static constexpr bool RAGGED = %d, STABLE = %d, PLAIN = %d, B1_MAP = %d, B2_MAP = %d, B2_NORM = %d;\n", ragged, c->exponential >= 0, c->plain,
-     c->b1_top != c->b1, c->b2_top != c->b2, c->b2_norm >= 0);
+  P ("  static constexpr bool RAGGED = %d, STABLE = %d, PLAIN = %d, A_MAP = %d, B1_MAP = %d, B2_MAP = %d, B2_NORM = %d, B2_SCALE = %d;\n", ragged,
+     c->exponential >= 0, c->plain, c->a_map != c->a, c->b1_top != c->b1, c->b2_top != c->b2, c->b2_norm >= 0, c->b2_scale);
   if (!c->wgmma) {
     const mugraph_shape *b1 = &data_of (p, c->b1)->shape, *b2 = &data_of (p, c->b2)->shape;
     P ("  static constexpr bool ALIGNED = %d;\n  static constexpr long long B1_PITCH = %d, B2_PITCH = %d;\n", c->aligned, cols_of (b1), cols_of (b2));
@@ -298,13 +298,15 @@ static void print_wgmma (printer *p, int n) {
   const char *type = p->c.dtype == MUGRAPH_BF16 ? "bf16" : "f16";
   int r = n / 2;
   P ("\n#ifndef MS_WGMMA_%s_%d\n#define MS_WGMMA_%s_%d\ntemplate <> struct ms_wgmma<ms_%s, %d> {\n", type, n, type, n, type, n);
-  for (int add = 0; add < 2; add++) {
-    P ("  MS_DEVICE static void %s (float (&d)[%d], const unsigned (&a)[4], unsigned long long b) {\n", add ? "add" : "first", r);
+  for (int form = 0; form < 3; form++) { /* the left operand by descriptor, with and without d; in registers */
+    bool add = form > 0, registers = form == 2;
+    P ("  MS_DEVICE static void %s (float (&d)[%d], %s, unsigned long long b) {\n", add ? "add" : "first", r, registers ? "const unsigned (&a)[4]" : "unsigned long long a");
     P ("    asm volatile (\"wgmma.mma_async.sync.aligned.m64n%dk16.f32.%s.%s {", n, type, type);
     for (int i = 0; i < r; i++) P ("%s%%%d", i ? ", " : "", i);
-    P ("}, {%%%d, %%%d, %%%d, %%%d}, %%%d, %d, 1, 1, 1;\"\n                  : ", r, r + 1, r + 2, r + 3, r + 4, add);
+    if (registers) P ("}, {%%%d, %%%d, %%%d, %%%d}, %%%d, %d, 1, 1, 1;\"\n                  : ", r, r + 1, r + 2, r + 3, r + 4, add);
+    else P ("}, %%%d, %%%d, %d, 1, 1, 0, 1;\"\n                  : ", r, r + 1, add);
     for (int i = 0; i < r; i++) P ("%s\"%sf\" (d[%d])", i ? ", " : "", add ? "+" : "=", i);
-    P ("\n                  : \"r\" (a[0]), \"r\" (a[1]), \"r\" (a[2]), \"r\" (a[3]), \"l\" (b));\n  }\n");
+    P ("\n                  : %s, \"l\" (b));\n  }\n", registers ? "\"r\" (a[0]), \"r\" (a[1]), \"r\" (a[2]), \"r\" (a[3])" : "\"l\" (a)");
   }
   P ("};\n#endif\n");
 }
@@ -344,9 +346,13 @@ static void print_kernel (printer *p, int launch) {
   P ("  extern __shared__ __align__ (1024) unsigned char smem[];\n");
   if (c->wgmma) P ("  static_assert (chain_shape<k%d_parts>::bytes == %lld, \"the layout of shared memory that was planned\");\n", p->k, (long long) c->smem);
   P ("  const unsigned block = blockIdx.x / %d;\n  (void) block;\n", c->split);
-  if (grid[0] > 1) P ("  const unsigned bx = block %% %d;\n", grid[0]);
-  if (grid[1] > 1) P ("  const unsigned by = block / %d %% %d;\n", grid[0], grid[1]);
-  if (grid[2] > 1) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
+  long long before = 1; /* blocks that read the same B1 and B2 are neighbours */
+  for (int apart = 0; apart < 2; apart++)
+    for (int g = 0; g < 3; g++) {
+      if (grid[g] == 1 || (b1->map[g] >= 0 || b2->map[g] >= 0) != apart) continue;
+      P ("  const unsigned b%c = block / %lld %% %d;\n", "xyz"[g], before, grid[g]);
+      before *= grid[g];
+    }
   const mugraph_split *rows = &a->split[la - 2], *columns = &b2->split[l2 - 1];
   print_limit (p, "rows", rows->full ? rows->axis : -1, c->rows, sa->dim[la - 2]);
   print_limit (p, "columns", columns->full ? columns->axis : -1, c->dv, s2->dim[l2 - 1]);
@@ -402,6 +408,7 @@ bool cuda_emit_chain (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_
   print_parts (p);
   int launch = cuda_add_launch (e, plan->blocks, plan->threads, plan->smem, "k%d_chain", k);
   e->program->launch[launch].cluster[0] = plan->cluster;
+  e->program->launch[launch].per_sm = c->per_sm;
   for (int i = 0; i < kernel->n_in; i++) cuda_add_tensor (e, launch, kernel->in[i], false, "in%d", i);
   for (int i = 0; i < kernel->n_out; i++) cuda_add_tensor (e, launch, kernel->out[i], true, "out%d", i);
   if (c->wgmma) {

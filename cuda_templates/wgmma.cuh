@@ -68,5 +68,6 @@ MS_DEVICE unsigned long long ms_columns (unsigned address16, int chunk) {
   asm ("mov.b64 %0, {%1, %2};" : "=l"(d) : "r"(address16 | (unsigned) (chunk >> 4) << 16), "r"(0x40000000u | 1024u >> 4));
   return d;
 }
-// m64nNk16: d (64 x N, f32) = a b (first) or a b + d (add); a: fragments of 64 rows, b: a descriptor. Printed for the N in use.
+// The descriptor of a (64 rows) for the shapes below has the same form, its columns being contiguous: chunk is 16.
+// m64nNk16: d (64 x N, f32) = a b (first) or a b + d (add); a: fragments of 64 rows or a descriptor, b: a descriptor. Printed for the N in use.
 template <class T, int N> struct ms_wgmma;

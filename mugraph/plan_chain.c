@@ -297,23 +297,33 @@ static bool match_roles (const mugraph *g, int k, const mugraph_stable *stable, 
 
 /* ---- the schedule ---- */
 
-enum { WARPGROUP_ROWS = 64, MAX_GROUPS = 4, MAX_STAGES = 32, FIXED_REGS = 30 };
+enum { WARPGROUP_ROWS = 64, MAX_GROUPS = 4, MAX_STAGES = 32, FIXED_REGS = 30, BLOCK_SMEM = 1024 };
 
+/* Scores, the operand that they become, the result; mma.sync: A too. */
 static int regs_of (const mugraph_chain *c) {
-  return (int) (c->nt / 2 + c->nt / 4 + ceil_div (c->dv, 8) * 4 + ceil_div (c->d, 16) * 4) + FIXED_REGS;
+  return (int) (c->nt / 2 + c->nt / 4 + ceil_div (c->dv, 8) * 4 + (c->wgmma ? 4 : ceil_div (c->d, 16) * 4)) + (c->b2_scale ? c->nt / 8 : 0) + FIXED_REGS;
 }
 static int most_regs (int groups) { return groups > 3 ? 128 : groups == 3 ? 168 : 255; }
 
 /* Shared memory as struct chain_shape of chain.cuh lays it out. */
 static int64_t stage_bytes (const mugraph_chain *c) { return ceil_div (c->d, 16) * 32 * c->nt + (int64_t) c->nt * 128 * ceil_div (c->dv, 64); }
-static int64_t other_bytes (const mugraph_chain *c) {
-  if (!c->wgmma) return 0;
-  int64_t chunks = ceil_div (c->dv, 8), quads = ceil_div (ceil_div (chunks, c->wn), 4), share = ceil_div (c->wm * WARPGROUP_ROWS, c->split);
-  int64_t cells = c->wn > 1 ? 4 * chunks + 2 + 2 * c->n_sums : 0;
-  return c->split * share * (c->wn * quads * 64 + 64) + ceil_div (c->split * share * (c->wn + 1 + c->n_sums) * 4, 16) * 16 + c->wm * c->wn * cells * 512;
-}
 static int64_t smem_of (const mugraph_chain *c) {
-  return c->stages * stage_bytes (c) + other_bytes (c) + (c->wgmma ? 8 * (3 * c->stages + 1) : 0);
+  int64_t tiles = c->stages * stage_bytes (c);
+  if (!c->wgmma) return tiles;
+  int64_t chunks = ceil_div (c->dv, 8), quads = ceil_div (ceil_div (chunks, c->wn), 4), share = ceil_div (c->wm * WARPGROUP_ROWS, c->split);
+  int64_t cells = c->wn > 1 ? c->wm * c->wn * (4 * chunks + 2 + 2 * c->n_sums) * 512 : 0;
+  tiles += c->wm * ceil_div (c->d, 64) * 8192;
+  int64_t received = c->split > 1 ? c->split * share : 0; /* rows of partial results */
+  int64_t aux = (tiles > cells ? tiles : cells) + received * (c->wn * quads * 64 + 64);
+  return ceil_div (aux + received * (c->wn + 1 + c->n_sums) * 4, 16) * 16 + (c->b2_scale ? c->stages * c->nt * 2 : 0) + 8 * (3 * c->stages + 1);
+}
+
+/* Most stages, a multiple of the warpgroups in turns, that leave room for so many blocks an SM. */
+static int stages_that_fit (mugraph_chain *c, const mugraph_device *d, int blocks) {
+  int64_t room = d->smem_sm / blocks - BLOCK_SMEM;
+  if (room > d->smem_block) room = d->smem_block;
+  for (c->stages = MAX_STAGES / c->wn * c->wn; c->stages > 0 && smem_of (c) > room; c->stages -= c->wn) {}
+  return c->stages;
 }
 
 static bool choose (const mugraph_sched *s, const mugraph_device *d, mugraph_chain *c, mugraph_error *e) {
@@ -330,7 +340,8 @@ static bool choose (const mugraph_sched *s, const mugraph_device *d, mugraph_cha
   if (c->split > 1 && !c->wgmma) return FAIL ("split is %d; clusters need sm_90 and rows at multiples of 16 bytes", c->split);
   if (c->split > tiles) return FAIL ("split is %d, the loop has %lld tiles", c->split, (long long) tiles);
   int most = c->wgmma ? groups / c->wm : 1;
-  c->wn = s->warps ? s->warps / (4 * c->wm) : most;
+  /* Two warpgroups a block leave room for a second block, of the next launch too, whose beginning fills the end of the first. */
+  c->wn = s->warps ? s->warps / (4 * c->wm) : c->wm < 2 && most > 1 ? 2 : 1;
   if (!s->warps && c->wn > mine) c->wn = (int) mine;
   if (c->wn < 1 || c->wn > most || (s->warps && s->warps != 4 * c->wm * c->wn))
     return FAIL ("%d warps; multiples of %d up to %d are possible", s->warps, 4 * c->wm, 4 * c->wm * most);
@@ -339,18 +350,18 @@ static bool choose (const mugraph_sched *s, const mugraph_device *d, mugraph_cha
     c->stages = s->stages ? s->stages : fits < 3 ? (int) fits : 3;
     if (c->stages < 2 || c->stages > fits) return FAIL ("%d stages; 2 to %lld fit", c->stages, (long long) fits);
   } else {
-    /* all tiles in flight, or enough that one is refilled before it is needed: see chain_wgmma */
+    /* All tiles in flight, or so many that one is refilled before it is needed: see chain_wgmma. */
     bool prepared = c->b1_top != c->b1 || c->b2_top != c->b2;
     for (;; c->wn--) {
-      int64_t whole = ceil_div (mine, c->wn) * c->wn, least = (prepared ? c->wm + 1 : 2) * c->wn;
-      int64_t fits = (d->smem_block - other_bytes (c) - 8 * (3 * MAX_STAGES + 1)) / stage_bytes (c);
-      if (fits > MAX_STAGES) fits = MAX_STAGES;
-      fits = fits / c->wn * c->wn;
+      int more = (regs_of (c) <= most_regs (MAX_GROUPS) ? MAX_GROUPS : groups) / (c->wm * c->wn), whole = (int) (ceil_div (mine, c->wn) * c->wn);
+      int alone = stages_that_fit (c, d, 1), together = more > 1 ? stages_that_fit (c, d, more) : 0;
+      int least = (prepared && c->wm > 1 ? c->wm + 1 : 2) * c->wn;
       if (least > whole) least = whole;
-      c->stages = (int) (s->stages ? ceil_div (s->stages, c->wn) * c->wn : fits);
-      if (c->stages > whole) c->stages = (int) whole;
-      if (c->stages >= least && c->stages <= fits) break;
-      if (s->warps || c->wn == 1) return FAIL ("%d stages; %lld to %lld fit", c->stages, (long long) least, (long long) fits);
+      c->stages = s->stages ? (int) ceil_div (s->stages, c->wn) * c->wn : together >= whole || (together >= least && together >= 4) ? together : alone;
+      if (c->stages > whole) c->stages = whole;
+      c->per_sm = more > 1 && c->stages <= together ? more : 1;
+      if (c->stages >= least && c->stages <= alone) break;
+      if (s->warps || c->wn == 1) return FAIL ("%d stages; %d to %d fit", c->stages, least, alone);
     }
   }
   c->smem = smem_of (c);
@@ -379,6 +390,7 @@ bool mugraph_chain_match (const mugraph *g, int k, const mugraph_device *d, mugr
   c->wgmma = d->arch >= 90 && c->n_full % 8 == 0 && t2->dim[last] % 8 == 0; /* what a tensor map asks for */
   c->aligned = c->n_full % 8 == 0 && t2->dim[last] % 8 == 0 && (c->n_axis < 0 || c->n % 8 == 0) && (b2->split[last].axis < 0 || !b2->split[last].full || c->dv % 8 == 0);
   if (c->b2_norm >= 0 && c->dv != t2->dim[last]) return FAIL ("the norm of split rows");
+  c->b2_scale = c->wgmma && c->b2_norm >= 0 && c->b2_top == c->b2_norm;
   return choose (&b->sched, d, c, e);
 }
 

@@ -21,6 +21,7 @@ typedef struct {
   int a_map;                   /* A before its factors: an elementwise operator on iterator a, or a itself */
   int b1_top, b2_top;          /* the operands as multiplied */
   int b2_norm;                 /* an rms_norm of iterator b2 below b2_top */
+  bool b2_scale;               /* it is all that happens to B2: its factors go to the columns of P (wgmma) */
   int operand;                 /* P */
   int result;                  /* O: the accumulator, or the second matmul where there is no loop */
   int exponential;             /* stabilised; the first of those with the same argument */
@@ -39,6 +40,7 @@ typedef struct {
   /* the schedule */
   bool wgmma;                  /* and tensor copies, where the device and the rows' lengths allow; else mma.sync */
   int wm, wn, nt, split, stages;
+  int per_sm;                  /* blocks of an SM that registers are kept for */
   int64_t smem;
 } mugraph_chain;
 
