@@ -13,6 +13,22 @@
 #include <time.h>
 #include <unistd.h>
 
+size_t mugraph_check_utf8 (const char *text, size_t len) {
+  const unsigned char *s = (const unsigned char *) text;
+  for (size_t i = 0; i < len;) {
+    unsigned c = s[i];
+    size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    if (!n || i + n > len) return i;
+    for (size_t k = 1; k < n; k++)
+      if ((s[i + k] & 0xc0) != 0x80) return i;
+    if ((c == 0xe0 && s[i + 1] < 0xa0) || (c == 0xed && s[i + 1] >= 0xa0) || (c == 0xf0 && s[i + 1] < 0x90) ||
+        (c == 0xf4 && s[i + 1] >= 0x90))
+      return i;
+    i += n;
+  }
+  return len;
+}
+
 char *mugraph_read_text (const char *path, size_t limit, size_t *size, mugraph_error *e) {
   /* Nonblocking, so that a FIFO is refused and not waited for. */
   const int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -29,6 +29,7 @@
 enum {
   MUGRAPH_FILE_BYTES = 64 << 20, /* largest file that is read */
   MUGRAPH_FILE_DEPTH = 32,       /* deepest nesting */
+  MUGRAPH_FILE_MEMBERS = 512,    /* members of one object */
   MUGRAPH_FILE_GRAPHS = 4096,    /* µGraphs of one file */
   MUGRAPH_FILE_NAME = 64
 };
@@ -92,6 +93,8 @@ bool mugraph_record_set (cJSON *record, const char *member, double value);
 
 /* Reads a whole regular file of at most limit bytes, NUL-terminated; owned by the caller. NULL with the reason. */
 char *mugraph_read_text (const char *path, size_t limit, size_t *size, mugraph_error *e);
+/* First byte that is not part of well-formed UTF-8 (no overlong forms, no surrogates), or len. */
+size_t mugraph_check_utf8 (const char *text, size_t len);
 /* Writes text to path as mugraph_file_save does. */
 bool mugraph_write_text (const char *path, const char *text, size_t size, mugraph_error *e);
 

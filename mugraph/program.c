@@ -132,23 +132,6 @@ const char *mugraph_most_like (const char *word, const char *next (const void *,
 
 /* ---- tokens ---- */
 
-/* First byte that is not part of well-formed UTF-8 (no overlong forms, no surrogates), or len. */
-static size_t check_utf8 (const char *text, size_t len) {
-  const unsigned char *s = (const unsigned char *) text;
-  for (size_t i = 0; i < len;) {
-    unsigned c = s[i];
-    size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
-    if (!n || i + n > len) return i;
-    for (size_t k = 1; k < n; k++)
-      if ((s[i + k] & 0xc0) != 0x80) return i;
-    if ((c == 0xe0 && s[i + 1] < 0xa0) || (c == 0xed && s[i + 1] >= 0xa0) || (c == 0xf0 && s[i + 1] < 0x90) ||
-        (c == 0xf4 && s[i + 1] >= 0x90))
-      return i;
-    i += n;
-  }
-  return len;
-}
-
 static bool is_name_start (char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 static bool is_digit (char c) { return c >= '0' && c <= '9'; }
 static bool is_name (char c) { return is_name_start (c) || is_digit (c); }
@@ -767,7 +750,7 @@ static bool parse_line (parser *p) {
 static bool parse_lines (parser *p) {
   for (const char *nul = memchr (p->text, 0, p->len); nul;)
     return fail_at (p, (size_t) (nul - p->text), "a NUL byte: this is not a text file");
-  size_t bad = check_utf8 (p->text, p->len);
+  size_t bad = mugraph_check_utf8 (p->text, p->len);
   if (bad < p->len) {
     p->bad_utf8 = true;
     return fail_at (p, bad, "byte 0x%02x is not UTF-8 text", (unsigned char) p->text[bad]);

@@ -66,6 +66,12 @@ cJSON *mugraph_parse_json (const char *name, const char *text, size_t size, mugr
     fail_text (name, text, (size_t) deep, "nested too deeply", e);
     return NULL;
   }
+  const size_t bad = mugraph_check_utf8 (text, size);
+  const char *nul = memchr (text, 0, size);
+  if (bad < size || nul) {
+    fail_text (name, text, bad < size ? bad : (size_t) (nul - text), bad < size ? "not JSON: the byte is not UTF-8 text" : "not JSON: a NUL byte", e);
+    return NULL;
+  }
   const char *end = NULL;
   cJSON *root = cJSON_ParseWithLengthOpts (text, size, &end, false);
   size_t at = end ? (size_t) (end - text) : 0;
@@ -100,10 +106,12 @@ static bool expect (bool ok, const cJSON *v, const mugraph_place *at, const char
 
 bool mugraph_read_object (const cJSON *v, const mugraph_place *at, const char *const names[], mugraph_error *e) {
   if (!expect (cJSON_IsObject (v), v, at, "an object", e)) return false;
-  for (const cJSON *m = v->child; names && m; m = m->next) {
+  int n = 0;
+  for (const cJSON *m = v->child; m; m = m->next) {
     int i = 0;
-    while (names[i] && strcmp (names[i], m->string)) i++;
-    if (!names[i]) return mugraph_fail_at (at, e, "unknown member \"%.64s\"", m->string);
+    if (++n > MUGRAPH_FILE_MEMBERS) return mugraph_fail_at (at, e, "more than %d members", MUGRAPH_FILE_MEMBERS);
+    while (names && names[i] && strcmp (names[i], m->string)) i++;
+    if (names && !names[i]) return mugraph_fail_at (at, e, "unknown member \"%.64s\"", m->string);
     if (mugraph_member (v, m->string) != m) return mugraph_fail_at (at, e, "member \"%s\" occurs twice", m->string);
   }
   return true;

@@ -21,7 +21,7 @@ bool mugraph_fail_at (const mugraph_place *, mugraph_error *e, const char *forma
 /* Parses size bytes; name is the file's in errors, which give line and column. Nesting is limited. Owned by the caller. */
 cJSON *mugraph_parse_json (const char *name, const char *text, size_t size, mugraph_error *e);
 
-/* The value must be an object all whose members are among names (NULL: any), each at most once. names ends with NULL. */
+/* The value must be an object all whose members are among names (NULL: any), each at most once, and few. names ends with NULL. */
 bool mugraph_read_object (const cJSON *, const mugraph_place *, const char *const names[], mugraph_error *e);
 /* The value must be an array of low to high elements. */
 bool mugraph_read_array (const cJSON *, const mugraph_place *, int low, int high, mugraph_error *e);

@@ -71,6 +71,9 @@ void cli_probe (const cli *, cuda_facts *);
    shapes say that they are in another. */
 bool cli_file_program (const cli *, const char *path, mugraph_file *, mugraph_program *, mugraph_error *);
 
+/* Whether this machine can evaluate the program: without that nothing about it can be verified. */
+bool cli_check_size (const mugraph_program *, mugraph_error *);
+
 /* The commands; each returns the exit status, with e set when it is CLI_BAD. */
 int cli_search (const cli *, mugraph_error *);
 int cli_list (const cli *, mugraph_error *);

@@ -65,6 +65,17 @@ bool cli_device (const cli *c, const cuda_facts *f, mugraph_device *out, mugraph
   return true;
 }
 
+bool cli_check_size (const mugraph_program *p, mugraph_error *e) {
+  const double most_products = 0x1p37, share = 0.25, GiB = 0x1p30; /* a minute or two on two cores */
+  double bytes, products, memory = (double) sysconf (_SC_PHYS_PAGES) * (double) sysconf (_SC_PAGESIZE);
+  verify_effort (&p->graph, &bytes, &products);
+  if (bytes > share * memory)
+    return mugraph_fail (e, "%s: b = %d: too large to be verified here: %.1f GiB of memory are needed, it gets %.1f (a smaller -b, or --shape)", p->name,
+                         p->batch, bytes / GiB, share * memory / GiB);
+  return products <= most_products || mugraph_fail (e, "%s: b = %d: too large to be verified: %.2g multiplications an evaluation, at most %.2g (a smaller -b, or --shape)",
+                                                    p->name, p->batch, products, most_products);
+}
+
 /* ---- a file's program, and its inputs' order ---- */
 
 /* Input k of g becomes input order[k]. */
@@ -189,6 +200,7 @@ static bool find_program (const cli *c, const char *path, mugraph_file *f, mugra
     p->batch = f->batch ? f->batch : 1;
     if (c->inputs && !read_order (c->inputs, &p->graph, order, e)) return false;
   }
+  if (!cli_check_size (p, e)) return false;
   for (int i = 0; i < f->n; i++)
     if (f->saved[i].graph.n_inputs == p->graph.n_inputs) reorder_inputs (&f->saved[i].graph, order);
   return true;

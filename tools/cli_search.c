@@ -499,7 +499,7 @@ static int run_search (cli_session *s, mugraph_error *e) {
                    : mugraph_program_open (c->subject, &c->shape, &s->program, e)))
     return CLI_BAD;
   double scale[MUGRAPH_INPUTS];
-  if (!input_scales (s, scale, e)) return CLI_BAD;
+  if (!input_scales (s, scale, e) || !cli_check_size (&s->program, e)) return CLI_BAD;
   uint64_t key = cache_key (c, &s->program.graph);
   result_path (s, key);
   if (!check_writable (s->path, e)) return CLI_BAD;

@@ -28,6 +28,14 @@ static int run (const cli *c, mugraph_error *e) {
   }
 }
 
+/* File names and arguments may hold anything; what reaches a terminal is UTF-8 without control characters. */
+static void clean (char *text) {
+  size_t len = strlen (text), bad;
+  while ((bad = mugraph_check_utf8 (text, len)) < len) text[bad] = '?';
+  for (; *text; text++)
+    if (((unsigned char) *text < 32 && *text != '\n') || *text == 127) *text = '?';
+}
+
 int main (int argc, char **argv) {
   static cli c;
   mugraph_error e = {""};
@@ -46,6 +54,7 @@ int main (int argc, char **argv) {
     mugraph_fail (&e, "stdout cannot be written");
     status = CLI_BAD;
   }
+  clean (e.text);
   if (status == CLI_BAD) fprintf (stderr, "msearch: error: %s\n", e.text);
   return status;
 }

@@ -108,7 +108,7 @@ typedef struct {
   eval_plan plan[2];
   mugraph_stable stable;
   uint8_t need[MUGRAPH_INPUTS];
-  void *out[2][MUGRAPH_OUTPUTS];
+  void *out[2][MUGRAPH_OUTPUTS]; /* memory of take_outputs */
 } comparison;
 
 /* Whether some output of the candidate differs from the program's: r->reason says which. */
@@ -173,13 +173,20 @@ static void compare (comparison *c, const verify_options *o, verify_report *r) {
   r->verdict = VERIFY_EQUIVALENT;
 }
 
-static void free_comparison (comparison *c) {
-  for (int side = 0; c && side < 2; side++)
-    for (int k = 0; k < MUGRAPH_OUTPUTS; k++) free (c->out[side][k]);
-  free (c);
+static bool take_outputs (const mugraph *program, void *out[2][MUGRAPH_OUTPUTS]) {
+  bool ok = true;
+  for (int side = 0; side < 2; side++)
+    for (int k = 0; k < program->n_outputs; k++)
+      ok &= (out[side][k] = malloc ((size_t) mugraph_volume (&program->tensor[program->output[k]].shape) * sizeof (uint32_t))) != NULL;
+  return ok;
 }
 
-/* Everything that a comparison needs, or NULL with the reason in r. */
+static void free_outputs (void *out[2][MUGRAPH_OUTPUTS]) {
+  for (int side = 0; side < 2; side++)
+    for (int k = 0; k < MUGRAPH_OUTPUTS; k++) free (out[side][k]);
+}
+
+/* Everything that a comparison needs but outputs, or NULL with the reason in r. */
 static comparison *prepare (const mugraph *program, const mugraph *candidate, const verify_options *options, verify_report *r) {
   *r = (verify_report){.verdict = VERIFY_UNKNOWN, .p = FIELD_P, .q = FIELD_Q, .error_bound = 1};
   comparison *c = calloc (1, sizeof *c);
@@ -195,23 +202,22 @@ static comparison *prepare (const mugraph *program, const mugraph *candidate, co
     ok = eval_plan_make (&c->plan[side], c->graph[side], false, why);
     if (!ok) conclude (r, VERIFY_UNSUPPORTED, "%s, %.240s", side ? "candidate" : "program", why);
     for (int i = 0; i < program->n_inputs; i++) c->need[i] |= c->plan[side].tensor[i];
-    for (int k = 0; ok && k < program->n_outputs; k++) {
-      int64_t n = mugraph_volume (&program->tensor[program->output[k]].shape);
-      ok = (c->out[side][k] = malloc ((size_t) n * sizeof (uint32_t))) != NULL;
-      if (!ok) conclude (r, VERIFY_UNKNOWN, "not enough memory for the outputs");
-    }
   }
   if (ok && options->stable) mugraph_analyse_stable (candidate, &c->stable);
   if (ok) return c;
-  free_comparison (c);
+  free (c);
   return NULL;
 }
 
 void verify_equivalent (const mugraph *program, const mugraph *candidate, const verify_options *options, verify_report *r) {
   double begin = omp_get_wtime ();
   comparison *c = prepare (program, candidate, options, r);
-  if (c) compare (c, options, r);
-  free_comparison (c);
+  if (c && take_outputs (program, c->out))
+    compare (c, options, r);
+  else if (c)
+    conclude (r, VERIFY_UNKNOWN, "not enough memory for the outputs");
+  if (c) free_outputs (c->out);
+  free (c);
   r->seconds = omp_get_wtime () - begin;
 }
 
@@ -236,8 +242,6 @@ static bool trial_of_all (int n, comparison *const c[], const uint8_t need[], co
     run->stable = o->stable && c[i]->stable.any ? &c[i]->stable : NULL;
     ok = eval_run (&c[i]->plan[1], run, inputs, c[i]->out[1], &own) == EVAL_DONE;
     eval_arena_free (&own);
-    for (int k = 0; ok && i != first && k < c[i]->graph[0]->n_outputs; k++)
-      memcpy (c[i]->out[0][k], c[first]->out[0][k], (size_t) mugraph_volume (&c[i]->graph[0]->tensor[c[i]->graph[0]->output[k]].shape) * sizeof (uint32_t));
     if (ok && tell_difference (c[i], trial, &r[i])) r[i].error_bound = 0;
     r[i].trials += ok;
     r[i].seconds += omp_get_wtime () - begin;
@@ -251,11 +255,13 @@ void verify_equivalent_each (const mugraph *program, int n, const mugraph *const
   double begin = omp_get_wtime ();
   comparison **c = calloc ((size_t) n + 1, sizeof *c);
   uint8_t need[MUGRAPH_INPUTS] = {0};
+  void *out[2][MUGRAPH_OUTPUTS] = {{NULL}}; /* of all: one after the other */
   int most = 0;
-  bool ok = c != NULL;
+  bool ok = c != NULL && take_outputs (program, out);
   eval_options run = {.threads = threads_of (options->threads), .deadline = options->time_limit > 0 ? begin + options->time_limit : 0};
   for (int i = 0; ok && i < n; i++) {
     if (!(c[i] = prepare (program, candidate[i], options, &r[i]))) continue;
+    memcpy (c[i]->out, out, sizeof out);
     for (int k = 0; k < program->n_inputs; k++) need[k] |= c[i]->need[k];
     if (trials[i] > most) most = trials[i];
   }
@@ -271,9 +277,34 @@ void verify_equivalent_each (const mugraph *program, int n, const mugraph *const
       for (int t = 0; t < r[i].trials; t++) r[i].error_bound *= per_trial;
       r[i].verdict = VERIFY_EQUIVALENT;
     }
-    if (c) free_comparison (c[i]);
+    if (c) free (c[i]);
   }
+  free_outputs (out);
   free (c);
+}
+
+/* ---- what it takes ---- */
+
+void verify_effort (const mugraph *g, double *bytes, double *products) {
+  eval_plan plan;
+  double live = 0, size[MUGRAPH_TENSORS];
+  *products = *bytes = 0;
+  eval_plan_make (&plan, g, false, NULL);
+  for (int t = 0; t < g->n_tensors; t++) {
+    size[t] = (double) mugraph_volume (&g->tensor[t].shape) * ((plan.tensor[t] & 1) + (plan.tensor[t] >> 1 & 1)) * sizeof (uint32_t);
+    if (t < g->n_inputs) live += size[t];
+  }
+  for (int k = 0; k < g->n_outputs; k++) live += 2 * (double) mugraph_volume (&g->tensor[g->output[k]].shape) * sizeof (uint32_t);
+  for (int i = 0; i < g->n_ops; i++) {
+    const mugraph_op *op = &g->op[i];
+    for (int k = 0; k < op->n_out; k++) live += size[op->out[k]];
+    if (live > *bytes) *bytes = live;
+    for (int t = g->n_inputs; t < g->n_tensors; t++)
+      if (plan.last_use[t] == i) live -= size[t];
+    if (op->kind != MUGRAPH_OP_MATMUL) continue;
+    const mugraph_shape *a = &g->tensor[op->in[0]].shape;
+    *products += (double) mugraph_volume (&g->tensor[op->out[0]].shape) * a->dim[a->n_dims - 1];
+  }
 }
 
 /* ---- fingerprints ---- */
