@@ -4,7 +4,7 @@
 
    Random graphs cancel, overflow and divide by zero at will, so the interpreter runs twice, once on inputs that are off by
    about a thousandth, and what that changes is no error of the kernels. Elements that are not finite in either run, or too large
-   for a half, are not compared. */
+   for a half, are not compared; nor are graphs with values between that are too large for a float, where the result is off. */
 #include "../cuda_templates/cuda.h"
 #include "../verify/verify.h"
 #include "random_mugraph.h"
@@ -147,6 +147,24 @@ static void drop (values *v) {
   for (int k = 0; k < MUGRAPH_OUTPUTS; k++) free (v->want[k]), free (v->moved[k]);
 }
 
+/* Some tensor of the kernel graph has values that are finite but too large for a float, in which kernels compute. */
+static bool beyond_float (const mugraph *g, const values *v) {
+  mugraph *all = malloc (sizeof *all);
+  bool found = false;
+  for (int t = g->n_inputs; all && t < g->n_tensors && !found; t++) {
+    int64_t n = mugraph_volume (&g->tensor[t].shape);
+    double *value = malloc ((size_t) n * 8);
+    *all = *g;
+    all->n_outputs = 1;
+    all->output[0] = (uint8_t) t;
+    if (value && verify_real (all, (const double *const *) v->in, (double *const[]){value}, false, 0, NULL))
+      for (int64_t i = 0; i < n; i++) found |= isfinite (value[i]) && fabs (value[i]) > 3e38;
+    free (value);
+  }
+  free (all);
+  return found;
+}
+
 static bool run_kernels (const mugraph *g, const values *v, double *worst, int64_t *compared, mugraph_error *e) {
   cuda_program p;
   char *cubin;
@@ -179,7 +197,7 @@ static bool run_kernels (const mugraph *g, const values *v, double *worst, int64
 
 int main (int argc, char **argv) {
   cuda_facts facts;
-  int at = 1, wrong = 0, run = 0, skipped = 0;
+  int at = 1, wrong = 0, run = 0, skipped = 0, beyond = 0;
   int64_t total = 0;
   for (; at < argc && argv[at][0] == '-'; at++)
     if (!strcmp (argv[at], "--pdl")) pdl = true;
@@ -208,7 +226,9 @@ int main (int argc, char **argv) {
       run++;
       bool good = run_kernels (&x->g, &v, &worst, &compared, &e);
       total += compared;
-      if (!good || !(worst <= 1)) {
+      if (good && !(worst <= 1) && beyond_float (&x->g, &v))
+        beyond++;
+      else if (!good || !(worst <= 1)) {
         wrong++;
         printf ("seed %d: %s (%.3g of what is allowed)\n", first + i, good ? "WRONG" : e.text, worst);
         fflush (stdout);
@@ -217,6 +237,6 @@ int main (int argc, char **argv) {
     drop (&v);
   }
   free (x);
-  printf ("%d graphs, %d wrong, %d skipped, %lld elements compared\n", run, wrong, skipped, (long long) total);
+  printf ("%d graphs, %d wrong, %d with values beyond a float's, %d skipped, %lld elements compared\n", run, wrong, beyond, skipped, (long long) total);
   return wrong != 0 || !run;
 }

@@ -38,7 +38,7 @@ if [ "${1-}" = --task ]; then
     [ $status != 0 ] || said="ok      $name: $(tail -n 1 "$log")" ;;
   memcheck | racecheck)
     # one run and its comparison: timing would replay the kernel thousands of times
-    "$TOOL" --tool "$kind" --kernel-regex kre='^(k[0-9]|copy_)' --error-exitcode 9 "$msearch" --file "$arguments" --no-time --json - >"$log" 2>&1
+    "$TOOL" --tool "$kind" --kernel-name regex='^(k[0-9]|copy_)' --error-exitcode 9 "$msearch" --file "$arguments" --no-time --json - >"$log" 2>&1
     status=$?
     [ $status != 0 ] || ! grep -q 'ERROR SUMMARY: 0 errors\|RACECHECK SUMMARY: 0 hazards' "$log" || said="ok      $name" ;;
   esac
