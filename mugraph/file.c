@@ -105,10 +105,22 @@ static bool write_all (int fd, const char *text, size_t size) {
   return true;
 }
 
+/* A device, a FIFO or a socket is written to; a file renamed over it would take its place. */
+static bool write_special (const char *path, const char *text, size_t size, mugraph_error *e) {
+  const int fd = open (path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a FIFO without a reader is an error */
+  bool ok = fd >= 0 && fcntl (fd, F_SETFL, 0) >= 0 && write_all (fd, text, size);
+  if (!ok) mugraph_fail (e, "%s: cannot be written: %s", path, strerror (errno));
+  if (fd >= 0) close (fd);
+  return ok;
+}
+
 bool mugraph_write_text (const char *path, const char *text, size_t size, mugraph_error *e) {
   static atomic_uint counter;
   struct stat st;
+  char target[PATH_MAX];
   if (!stat (path, &st) && S_ISDIR (st.st_mode)) return mugraph_fail (e, "%s: is a directory, cannot be written", path);
+  if (!stat (path, &st) && !S_ISREG (st.st_mode)) return write_special (path, text, size, e);
+  if (!lstat (path, &st) && S_ISLNK (st.st_mode) && realpath (path, target)) path = target; /* the link stays */
   const char *slash = strrchr (path, '/'), *base = slash ? slash + 1 : path;
   char folder[PATH_MAX], temporary[PATH_MAX];
   const int n = slash ? snprintf (folder, sizeof folder, "%.*s", (int) (slash - path) + 1, path)

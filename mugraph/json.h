@@ -95,7 +95,7 @@ bool mugraph_record_set (cJSON *record, const char *member, double value);
 char *mugraph_read_text (const char *path, size_t limit, size_t *size, mugraph_error *e);
 /* First byte that is not part of well-formed UTF-8 (no overlong forms, no surrogates), or len. */
 size_t mugraph_check_utf8 (const char *text, size_t len);
-/* Writes text to path as mugraph_file_save does. */
+/* Writes text to path as mugraph_file_save does; through a link, to what it names; to a device or a FIFO, straight. */
 bool mugraph_write_text (const char *path, const char *text, size_t size, mugraph_error *e);
 
 #endif

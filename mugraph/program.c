@@ -122,6 +122,7 @@ static int edits (const char *a, const char *b) {
 const char *mugraph_most_like (const char *word, const char *next (const void *, int), const void *user) {
   const char *best = NULL;
   int least = (int) strlen (word) / 3 + 1;
+  if (strlen (word) > MUGRAPH_PROGRAM_NAME) return NULL; /* like no name */
   for (int i = 0;; i++) {
     const char *entry = next (user, i);
     if (!entry) return best;

@@ -191,6 +191,10 @@ static void test_usage_errors (void **state) {
   must_fail (RUN ("gqa", "--scale=Z=4"), "no input of that name");
   must_fail (RUN ("gqa", "--program=x.mg"), "both the workload");
   must_fail (RUN ("gqa", "--file=x.json"), "both 'gqa' and --file");
+  must_fail (RUN ("gqa", "--json=-", "--out=-"), "both want stdout");
+  must_fail (RUN ("gqa", "--json=/nonexistent/x", "--no-gpu"), "/nonexistent/x: cannot be written");
+  must_fail (RUN ("verify", "gqua"), "did you mean 'gqa'?");
+  must_fail (RUN ("emit", "gqa"), "nothing is saved for gqa at b = 1");
   must_fail (RUN ("show"), "show needs");
   must_fail (RUN ("verify"), "verify needs");
   must_fail (RUN ("emit"), "emit needs");
@@ -421,6 +425,16 @@ static void test_emit (void **state) {
   must_have (out, "__global__");
   must_fail (RUN ("emit", file, "-o", "/nonexistent/small.cu"), "/nonexistent/small.cu");
   const char *const arguments[] = {"emit", file, "-o", "small.cubin", NULL};
+  /* what is no regular file is not replaced by one */
+  struct stat st;
+  assert_int_equal (mkfifo ("fifo", 0600), 0);
+  must_fail (RUN ("emit", file, "-o", "fifo"), "fifo: cannot be written");
+  assert_true (!lstat ("fifo", &st) && S_ISFIFO (st.st_mode));
+  write_file ("target.cu", "");
+  assert_int_equal (symlink ("target.cu", "link.cu"), 0);
+  assert_int_equal (RUN ("emit", file, "-o", "link.cu"), 0);
+  assert_true (!lstat ("link.cu", &st) && S_ISLNK (st.st_mode));
+  must_have (read_file ("target.cu"), "__global__");
   must_fail (finish (start (arguments, "MSEARCH_NVRTC", "/nonexistent/libnvrtc.so")), "nvrtc");
   assert_int_equal (access ("small.cubin", F_OK), -1);
 }

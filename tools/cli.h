@@ -57,6 +57,9 @@ FILE *cli_text (const cli *);
 /* Writes to path, "-" or NULL: stdout. */
 bool cli_write (const char *path, const char *text, size_t size, mugraph_error *);
 
+/* Whether --out and --json can be written, asked before time is spent on what goes there. */
+bool cli_check_outputs (const cli *, mugraph_error *);
+
 /* Writes a JSON object to --json, if that was given. Deletes it. */
 bool cli_write_json (const cli *, cJSON *, mugraph_error *);
 

@@ -7,6 +7,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +20,23 @@ bool cli_write (const char *path, const char *text, size_t size, mugraph_error *
   if (path && strcmp (path, "-")) return mugraph_write_text (path, text, size, e);
   return (fwrite (text, 1, size, stdout) == size && !fflush (stdout)) || mugraph_fail (e, "stdout cannot be written");
 }
+
+static bool check_output (const char *path, mugraph_error *e) {
+  struct stat st;
+  char folder[4096];
+  const char *slash = path ? strrchr (path, '/') : NULL;
+  if (!path || !strcmp (path, "-")) return true;
+  snprintf (folder, sizeof folder, "%.*s", slash ? (int) (slash - path) + (slash == path) : 1, slash ? path : ".");
+  if (!stat (path, &st)) {
+    if (S_ISDIR (st.st_mode)) return mugraph_fail (e, "%s: is a directory, a file is needed", path);
+    if (!S_ISREG (st.st_mode)) return !access (path, W_OK) || mugraph_fail (e, "%s: cannot be written: %s", path, strerror (errno));
+  }
+  /* Files are replaced, so the folder must be writable. --out may be in one that a search makes. */
+  if (!strcmp (folder, CLI_FOLDER) && access (folder, F_OK)) return true;
+  return !access (folder, W_OK | X_OK) || mugraph_fail (e, "%s: cannot be written: %s: %s", path, folder, strerror (errno));
+}
+
+bool cli_check_outputs (const cli *c, mugraph_error *e) { return check_output (c->out, e) && check_output (c->json, e); }
 
 bool cli_write_json (const cli *c, cJSON *o, mugraph_error *e) {
   char *text = c->json && o ? cJSON_PrintUnformatted (o) : NULL;
@@ -406,18 +424,27 @@ static void print_file (FILE *out, const mugraph_file *f, const cli *c) {
   }
 }
 
-/* Loads a file of either format and checks --index. A workload stands for the file that its search saved. */
-static bool load_indexed (const cli *c, mugraph_file *f, mugraph_error *e) {
+/* The file that a command is about: a workload stands for the file that its search saved. */
+static bool find_file (const cli *c, char path[4096], mugraph_error *e) {
   const mugraph_workload *w = access (c->subject, F_OK) ? mugraph_workload_find (c->subject) : NULL;
-  char path[200];
+  int b = c->batch ? c->batch : 1;
+  mugraph_program_options none = {0};
+  mugraph_program *p = NULL;
   if (w) {
-    int b = c->batch ? c->batch : 1;
-    snprintf (path, sizeof path, CLI_FOLDER "/%s_bs%d.json", w->stem, b);
-    if (access (path, F_OK)) return mugraph_fail (e, "%s: nothing is saved for %s at b = %d: search first, msearch %s -b %d", path, w->name, b, w->name, b);
+    snprintf (path, 4096, CLI_FOLDER "/%s_bs%d.json", w->stem, b);
+    return !access (path, F_OK) || mugraph_fail (e, "%s: nothing is saved for %s at b = %d: search first, msearch %s -b %d", path, w->name, b, w->name, b);
   }
-  if (!mugraph_file_load_any (w ? path : c->subject, f, e)) return false;
+  /* A word that is no file and looks like no path is a workload misspelt. */
+  if (!strpbrk (c->subject, "/.") && access (c->subject, F_OK)) return mugraph_program_open (c->subject, &none, p, e);
+  return snprintf (path, 4096, "%s", c->subject) < 4096 || mugraph_fail (e, "%.100s...: is too long a file name", c->subject);
+}
+
+/* Loads a file of either format and checks --index. */
+static bool load_indexed (const cli *c, mugraph_file *f, mugraph_error *e) {
+  char path[4096];
+  if (!find_file (c, path, e) || !mugraph_file_load_any (path, f, e)) return false;
   if (c->index < f->n || (!f->n && !c->index)) return true;
-  mugraph_fail (e, "%s: has %d µGraphs, no number %d", c->subject, f->n, c->index);
+  mugraph_fail (e, "%s: has %d µGraphs, no number %d", path, f->n, c->index);
   mugraph_file_free (f);
   return false;
 }
@@ -448,8 +475,6 @@ int cli_show (const cli *c, mugraph_error *e) {
   mugraph_file_init (&f);
   FILE *out = p ? open_memstream (&text, &size) : NULL;
   bool ok = out || mugraph_fail (e, "out of memory");
-  /* A word that is no file and looks like no path is a workload misspelt. */
-  if (ok && !program && !strpbrk (c->subject, "/.") && access (c->subject, F_OK)) ok = mugraph_program_open (c->subject, &c->shape, p, e);
   if (ok) ok = program ? mugraph_program_open (c->subject, &c->shape, p, e) : load_indexed (c, &f, e);
   if (ok && picture && !program && !f.n) ok = mugraph_fail (e, "%s: holds no µGraph", c->subject);
   if (ok && picture)
@@ -559,13 +584,14 @@ int cli_verify (const cli *c, mugraph_error *e) {
   FILE *out = cli_text (c);
   mugraph_program *p = malloc (sizeof *p);
   int status = CLI_DONE, equivalent = 0, order[MUGRAPH_INPUTS];
+  char path[4096];
   if (!p) return mugraph_fail (e, "out of memory"), CLI_BAD;
-  if (!mugraph_file_load_any (c->subject, &f, e)) {
+  if (!find_file (c, path, e) || !mugraph_file_load_any (path, &f, e)) {
     free (p);
     return CLI_BAD;
   }
-  if (!f.n) mugraph_fail (e, "%s: holds no µGraph", c->subject);
-  if (!f.n || !find_program (c, c->subject, &f, p, order, e)) {
+  if (!f.n) mugraph_fail (e, "%s: holds no µGraph", path);
+  if (!f.n || !find_program (c, path, &f, p, order, e)) {
     mugraph_file_free (&f);
     free (p);
     return CLI_BAD;
@@ -578,7 +604,7 @@ int cli_verify (const cli *c, mugraph_error *e) {
   o.threads = c->search.threads;
   cJSON *root = cJSON_CreateObject ();
   cJSON_AddStringToObject (root, "schema", "msearch.verify/1");
-  cJSON_AddStringToObject (root, "file", c->subject);
+  cJSON_AddStringToObject (root, "file", path);
   cJSON_AddStringToObject (root, "program", p->name);
   cJSON_AddNumberToObject (root, "batch", p->batch);
   cJSON *graphs = cJSON_AddArrayToObject (root, "graphs");

@@ -266,6 +266,8 @@ static bool check_use (const cli *c, const bool given[], mugraph_error *e) {
   if (c->command == 'f' && c->subject) return mugraph_fail (e, "both '%.100s' and --file: one of them", c->subject);
   if (strchr ("hvei", c->command) && !c->subject) return mugraph_fail (e, "%s", needs[(int) c->command]);
   if (c->command == 'i' && !c->out) return mugraph_fail (e, "import needs a file to write: -o FILE (-: stdout)");
+  if (c->out && c->json && !strcmp (c->out, "-") && !strcmp (c->json, "-"))
+    return mugraph_fail (e, "--out - and --json - both want stdout: give one of them a file");
   if (c->dot + c->svg + c->tiles > 1) return mugraph_fail (e, "--dot, --svg and --tiles are three different outputs: choose one");
   return true;
 }

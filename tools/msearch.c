@@ -18,6 +18,7 @@ static void catch_signals (void) {
 }
 
 static int run (const cli *c, mugraph_error *e) {
+  if (!cli_check_outputs (c, e)) return CLI_BAD;
   switch (c->command) {
   case 'l': return cli_list (c, e);
   case 'h': return cli_show (c, e);
