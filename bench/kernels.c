@@ -323,6 +323,13 @@ static int run_file (const bench_options *o, const char *path, bench_case **case
 
 /* ---- reports ---- */
 
+static int by_workload (const void *x, const void *y) {
+  const bench_case *a = x, *b = y;
+  int order = strcmp (a->name, b->name);
+  if (!order) order = (a->batch > b->batch) - (a->batch < b->batch);
+  return order ? order : (a->index[0] > b->index[0]) - (a->index[0] < b->index[0]);
+}
+
 /* Geometric mean of the best peer's time over ours, cold: modes 1 plain, 2 pdl, 3 the better of both. */
 static double mean_speedup (const bench_case cases[], int n, int modes, int *compared) {
   double product = 0;
@@ -488,6 +495,7 @@ int main (int argc, char **argv) {
   for (int i = first; i < argc && n >= 0; i++) n = run_file (&o, argv[i], &cases, n);
   if (n < 0) return usage ("out of memory");
   for (int i = 0; i < n; i++) count[cases[i].state]++;
+  if (n) qsort (cases, (size_t) n, sizeof *cases, by_workload);
   if (o.time) write_mean (stdout, cases, n);
   printf ("%d right, %d wrong, %d failed, %d not equivalent to their program\n", count[OK], count[WRONG], count[FAILED], count[NOT_EQUIVALENT]);
   bool saved = !o.time || write_results (&o, cases, n, &e);
