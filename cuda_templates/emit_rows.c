@@ -59,9 +59,10 @@ static void print_geometry (printer *p) {
   if (s->groups > 1) P ("  const int warp = threadIdx.x / 32 %% %d, group = threadIdx.x / %d;\n", s->row_warps, 32 * s->row_warps);
   else P ("  const int warp = threadIdx.x / 32;\n  constexpr int group = 0;\n");
   P ("  const unsigned block = blockIdx.x / %d;\n  (void) block;\n", s->split);
-  if (grid[0] > 1) P ("  const unsigned bx = block %% %d;\n", grid[0]);
-  if (grid[1] > 1) P ("  const unsigned by = block / %d %% %d;\n", grid[0], grid[1]);
-  if (grid[2] > 1) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
+  const bool y = grid[1] > 1, z = grid[2] > 1; /* the last dimension needs no remainder */
+  if (grid[0] > 1) P (y || z ? "  const unsigned bx = block %% %d;\n" : "  const unsigned bx = block;\n", grid[0]);
+  if (y) P (z ? "  const unsigned by = block / %d %% %d;\n" : "  const unsigned by = block / %d;\n", grid[0], grid[1]);
+  if (z) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
   P ("  const int first = ((rank * %d + warp) * 32 + lane) * PIECE;\n", s->row_warps);
   if (s->axis >= 0 && s->full % s->n) P ("  const int columns = min (%d, %d - (int) b%c * %d);\n", s->n, s->full, "xyz"[s->axis], s->n);
   else P ("  constexpr int columns = %d;\n", s->n);

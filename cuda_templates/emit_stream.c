@@ -1,7 +1,7 @@
 /* Kernels of the stream generator: mugraph/plan_stream.h says what they compute, stream.cuh has the pieces.
 
    Outline of a kernel
-     stages of weights and rows of X into registers (program inputs before the wait on the previous launch)
+     stages of weights and rows of X into registers (program inputs before the wait on the previous launch), narrow operands into shared memory
      for each step of 16 k: left and right expressions on the registers, matrix units, row statistics; next stage
      chained matmuls on the partial sums
      partial sums of the warps, then of the blocks of the cluster, meet in shared memory
@@ -38,14 +38,19 @@ static bool has (const printer *p, int i, int role) { return p->s.role[i] & role
 /* Written by an earlier launch: read only after the wait. */
 static bool is_late (const printer *p, int i) { return tensor_of (p, i) >= p->e->g->n_inputs; }
 
+/* Copied to shared memory before the loop. */
+static bool is_staged (const printer *p, int i) {
+  return p->s.staged && is_input (p, i) && has (p, i, MUGRAPH_STREAM_RIGHT) && has (p, i, MUGRAPH_STREAM_SOURCE);
+}
 /* Read again in every step of the loop over k. */
 static bool is_streamed (const printer *p, int i) {
   const mugraph_shape *t = &op_of (p, i)->shape;
-  return is_input (p, i) && ((has (p, i, MUGRAPH_STREAM_LEFT) && cols_of (t) > 1) || (has (p, i, MUGRAPH_STREAM_RIGHT) && rows_of (t) > 1));
+  return is_input (p, i) && !is_staged (p, i) &&
+         ((has (p, i, MUGRAPH_STREAM_LEFT) && cols_of (t) > 1) || (has (p, i, MUGRAPH_STREAM_RIGHT) && rows_of (t) > 1));
 }
 /* A left or right tile that every step sees alike. */
 static bool is_invariant (const printer *p, int i) {
-  return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT) && !is_streamed (p, i);
+  return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT) && !is_streamed (p, i) && !is_staged (p, i);
 }
 
 static int64_t stride_of (const mugraph_shape *s, int d) {
@@ -83,20 +88,21 @@ static void print_geometry (printer *p) {
   P ("  // %d x %d of the result, k %d: %d x %d warps x %d blocks, %d steps of 16 k, %d of them in flight\n", s->m.chunk, s->n.chunk, s->k.chunk,
      s->n_warps, s->k_warps, s->split, s->steps, s->stages);
   P ("  typedef %s T;\n", cuda_type (s->type));
-  P ("  constexpr int M = %d, Q = %d, N = %d, STEPS = %d, STAGES = %d;\n", p->groups, s->pieces, s->piece, s->steps, s->stages);
+  P ("  constexpr int M = %d, Q = %d, N = %d, STEPS = %d, STAGES = %d, U = %d;\n", p->groups, s->pieces, s->piece, s->steps, s->stages, s->quads);
   P ("  const int lane = threadIdx.x %% 32, warp = threadIdx.x / 32, g = lane / 4, t = lane %% 4;\n");
   P ("  const int wn = warp %% %d, wk = warp / %d, rank = blockIdx.x %% %d;\n", s->n_warps, s->n_warps, s->split);
   P ("  unsigned block = blockIdx.x / %d;\n", s->split);
   const int32_t *grid = p->b->grid;
-  if (grid[0] > 1) P ("  const unsigned bx = block %% %d;\n", grid[0]);
-  if (grid[1] > 1) P ("  const unsigned by = block / %d %% %d;\n", grid[0], grid[1]);
-  if (grid[2] > 1) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
+  const bool y = grid[1] > 1, z = grid[2] > 1; /* the last dimension needs no remainder */
+  if (grid[0] > 1) P (y || z ? "  const unsigned bx = block %% %d;\n" : "  const unsigned bx = block;\n", grid[0]);
+  if (y) P (z ? "  const unsigned by = block / %d %% %d;\n" : "  const unsigned by = block / %d;\n", grid[0], grid[1]);
+  if (z) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
   P ("  (void) block;\n");
   print_limit (p, "rows", &s->m);
   print_limit (p, "columns", &s->n);
   print_limit (p, "depth", &s->k);
   P ("  const int n0 = wn * %d + g * N, n1 = min (columns, wn * %d + %d); // columns n0 .. n1 of this lane\n", s->columns, s->columns, s->columns);
-  P ("  const int k0 = (rank * (STEPS * %d) + wk) * 16 + 4 * t;            // its first k\n", s->k_warps);
+  P ("  const int k0 = rank * %d + (wk * 4 + t) * (4 * U);                  // its first k\n", s->part);
   P ("  (void) n0, (void) n1, (void) k0, (void) depth, (void) rows;\n");
 }
 
@@ -111,11 +117,11 @@ static void print_pointers (printer *p) {
       P (";\n");
       bool source = has (p, i, MUGRAPH_STREAM_SOURCE);
       if (is_streamed (p, i) && has (p, i, MUGRAPH_STREAM_RIGHT)) {
-        P ("  const %s *const w%d = p%d + (long long) k0 * %lld", type, i, i, row_stride (p, i));
+        P ("  const %s *w%d = p%d + (long long) k0 * %lld", type, i, i, row_stride (p, i));
         if (cols_of (&o->shape) > 1) P (source ? " + g * %d" : " + n0", s->piece_inner);
         P (";\n");
       } else if (is_streamed (p, i))
-        P ("  const %s *const x%d = p%d + (long long) g * %lld + k0;\n", type, i, i, row_stride (p, i));
+        P ("  const %s *x%d = p%d + (long long) g * %lld + k0;\n", type, i, i, row_stride (p, i));
     } else if (o->kind == MUGRAPH_OP_OUTPUT) {
       int saver = 0;
       for (int j = 0; j < i; j++) saver += op_of (p, j)->kind == MUGRAPH_OP_OUTPUT;
@@ -132,59 +138,82 @@ static const char *how (bool whole, bool even) { return !whole ? "STREAM_GATHER"
 /* Valid elements of a right tile's piece q in the row k + r. */
 static void print_weight_valid (printer *p, bool inner) {
   const mugraph_stream *s = &p->s;
-  if (!s->even_k) P ("k + r >= depth ? 0 : ");
+  if (!s->even_k) P ("ahead + next + r >= depth ? 0 : ");
   if (inner) P ("%d - g * %d - q * %d", s->inner, s->piece_inner, 8 * s->piece_inner);
   else P ("n1 - n0 - q * 8 * N");
 }
 
 static bool even_inner (const mugraph_stream *s) { return s->inner == 8 * s->piece_inner * s->pieces_inner; }
 
-/* One stage: declared, loaded. */
+/* One stage of weights, rows of X of U stages: declared, loaded. Step i of a warp has stage `at`, the remainder of i. */
 static void print_stage (printer *p) {
   const mugraph_stream *s = &p->s;
   P ("  struct {\n");
   for (int i = 0; i < p->b->n_ops; i++) {
-    if (!is_streamed (p, i)) continue;
-    const mugraph_shape *t = &op_of (p, i)->shape;
-    if (has (p, i, MUGRAPH_STREAM_LEFT)) P ("    stream_piece<%s, 4> x%d[%s];\n", type_of (p, i), i, rows_of (t) > 1 ? "M" : "1");
-    if (has (p, i, MUGRAPH_STREAM_RIGHT)) {
-      if (cols_of (t) > 1) P ("    stream_piece<%s, %d> w%d[%d][4];\n", type_of (p, i), piece_of (p, i), i, pieces_of (p, i));
-      else P ("    float w%d[4];\n", i);
-    }
+    if (!is_streamed (p, i) || !has (p, i, MUGRAPH_STREAM_RIGHT)) continue;
+    if (cols_of (&op_of (p, i)->shape) > 1) P ("    stream_piece<%s, %d> w%d[%d][4];\n", type_of (p, i), piece_of (p, i), i, pieces_of (p, i));
+    else P ("    float w%d[4];\n", i);
   }
-  P ("  } stage[STAGES];\n");
+  P ("  } stage[STAGES];\n  struct {\n");
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (is_streamed (p, i) && has (p, i, MUGRAPH_STREAM_LEFT))
+      P ("    stream_piece<%s, 4 * U> x%d[%s];\n", type_of (p, i), i, rows_of (&op_of (p, i)->shape) > 1 ? "M" : "1");
+  P ("  } left[STAGES / U];\n  int ahead = k0; // this lane's first k of the next round of loads\n");
   for (int late = 0; late < 2; late++) {
     bool any = false;
     for (int i = 0; i < p->b->n_ops; i++) any |= is_streamed (p, i) && is_late (p, i) == late;
     if (!any) continue;
-    P ("  const auto load%s = [&] (int i, int at) {\n    auto &s = stage[at];\n    const int k = k0 + i * %d;\n    (void) k;\n", late ? "_late" : "",
-       16 * s->k_warps);
+    P ("  const auto load%s = [&] (int at) { // into this stage\n    auto &s = stage[at];\n    auto &x = left[at / U];\n    (void) s, (void) x;\n", late ? "_late" : "");
+    P ("    const int first = at / U * %d, next = first + at %% U * 4;\n    (void) first, (void) next;\n    if (at %% U == U - 1) {\n", 16 * s->quads * s->k_warps);
     for (int i = 0; i < p->b->n_ops; i++) {
       if (!is_streamed (p, i) || is_late (p, i) != late || !has (p, i, MUGRAPH_STREAM_LEFT)) continue;
       bool full = rows_of (&op_of (p, i)->shape) > 1;
-      P ("#pragma unroll\n    for (int m = 0; m < %s; m++)\n", full ? "M" : "1");
+      P ("#pragma unroll\n      for (int m = 0; m < %s; m++)\n", full ? "M" : "1");
       bool even = s->even_k && (!full || (s->m.chunk % 8 == 0 && (s->m.axis < 0 || s->m.full % s->m.chunk == 0)));
-      P ("      stream_load<%s, false> (s.x%d[m], x%d + m * %lldLL + i * %d, ", how (s->whole_k, even), i, i, 8 * row_stride (p, i), 16 * s->k_warps);
+      P ("        stream_load<%s, false> (x.x%d[m], x%d + m * %lldLL + first, ", how (s->whole_k, even), i, i, 8 * row_stride (p, i));
       if (full) P ("m * 8 + g >= rows ? 0 : ");
-      P (s->even_k ? "4);\n" : "depth - k);\n");
+      P (s->even_k ? "4 * U);\n" : "depth - ahead - first);\n");
     }
+    P ("    }\n");
     for (int i = 0; i < p->b->n_ops; i++) {
       if (!is_streamed (p, i) || is_late (p, i) != late || !has (p, i, MUGRAPH_STREAM_RIGHT)) continue;
       bool inner = has (p, i, MUGRAPH_STREAM_SOURCE);
       long long stride = row_stride (p, i);
       if (cols_of (&op_of (p, i)->shape) == 1) {
-        P ("#pragma unroll\n    for (int r = 0; r < 4; r++) s.w%d[r] = %sms_load (w%d + (i * %d + r) * %lldLL);\n", i,
-           s->even_k ? "" : "k + r >= depth ? 0.0f : ", i, 16 * s->k_warps, stride);
+        P ("#pragma unroll\n    for (int r = 0; r < 4; r++) s.w%d[r] = %sms_load (w%d + (next + r) * %lldLL);\n", i,
+           s->even_k ? "" : "ahead + next + r >= depth ? 0.0f : ", i, stride);
         continue;
       }
       P ("#pragma unroll\n    for (int r = 0; r < 4; r++)\n#pragma unroll\n      for (int q = 0; q < %d; q++)\n", pieces_of (p, i));
       bool even = s->even_k && (inner ? even_inner (s) : s->even_n);
-      P ("        stream_load<%s, true> (s.w%d[q][r], w%d + (i * %d + r) * %lldLL + q * %d, ", how (inner ? s->whole_inner : s->whole, even), i, i,
-         16 * s->k_warps, stride, 8 * piece_of (p, i));
+      P ("        stream_load<%s, true> (s.w%d[q][r], w%d + (next + r) * %lldLL + q * %d, ", how (inner ? s->whole_inner : s->whole, even), i, i, stride,
+         8 * piece_of (p, i));
       print_weight_valid (p, inner);
       P (");\n");
     }
     P ("  };\n");
+  }
+  int turn = s->stages * 16 * s->k_warps; /* k from one round of all stages to the next */
+  P ("  const auto advance = [&] {\n    ahead += %d;\n", turn);
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!is_streamed (p, i)) continue;
+    if (has (p, i, MUGRAPH_STREAM_LEFT)) P ("    x%d += %d;\n", i, turn);
+    if (has (p, i, MUGRAPH_STREAM_RIGHT)) P ("    w%d += %lldLL;\n", i, turn * row_stride (p, i));
+  }
+  P ("  };\n");
+}
+
+/* Staged operands stand behind the sums: each where it begins, and the copies. */
+static void print_staged (printer *p) {
+  const mugraph_stream *s = &p->s;
+  int rows = p->groups * 8, share = ceil_div (s->slots, s->split), n = 0;
+  long long before = 16ll * s->n_roots * (s->reduced * s->slots + (s->split > 1 ? s->split * share : 0)) +
+                     4ll * s->n_rows * rows * (s->k_warps + (s->split > 1 ? s->split : 0));
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!is_staged (p, i)) continue;
+    P ("  T *const staged%d = (T *) ((char *) stream_sums + %lld);\n", i, before + 2ll * n++ * s->part * s->stride_inner);
+    P ("  stream_stage<%d, %d> (staged%d, %d, p%d + (long long) rank * %d, %d, depth - rank * %d);\n", s->part, ceil_div (s->inner, 16) * 16, i, s->stride_inner,
+       i, s->part * s->inner, s->inner, s->part);
   }
 }
 
@@ -195,7 +224,7 @@ static bool side_value (void *user, int i, cuda_text *t) {
   const mugraph_shape *shape = &op_of (p, i)->shape;
   bool left = p->row[0] == 'm';
   if (left) {
-    if (is_streamed (p, i)) cuda_print (t, "stream_at (s.x%d[%s], %s)", i, rows_of (shape) > 1 ? p->row : "0", p->col);
+    if (is_streamed (p, i)) cuda_print (t, "stream_at (x.x%d[%s], 4 * u + %s)", i, rows_of (shape) > 1 ? p->row : "0", p->col);
     else cuda_print (t, "c%d[%s]", i, rows_of (shape) > 1 ? p->row : "0");
   } else if (!is_streamed (p, i))
     cuda_print (t, cols_of (shape) > 1 ? "c%d[q][%s]" : "c%d[0][0]", i, p->col);
@@ -226,7 +255,7 @@ static void print_operand (printer *p, int i, bool left) {
     return;
   }
   if (left && plain) {
-    P ("    unsigned l%d[M][2];\n#pragma unroll\n    for (int m = 0; m < M; m++) l%d[m][0] = s.x%d[m].r[0], l%d[m][1] = s.x%d[m].r[1];\n", i, i, i, i, i);
+    P ("    unsigned l%d[M][2];\n#pragma unroll\n    for (int m = 0; m < M; m++) l%d[m][0] = x.x%d[m].r[2 * u], l%d[m][1] = x.x%d[m].r[2 * u + 1];\n", i, i, i, i, i);
     return;
   }
   if (left) {
@@ -277,7 +306,8 @@ static void print_chained_weights (printer *p) {
     P ("  stream_piece<T, N> b%d[%d][%d][Q][4];\n", i, s->pieces_inner, s->piece_inner / 2);
     P ("#pragma unroll\n  for (int qi = 0; qi < %d; qi++)\n#pragma unroll\n    for (int vi = 0; vi < %d; vi++)\n#pragma unroll\n      for (int r = 0; r < 4; r++) {\n", s->pieces_inner,
        s->piece_inner / 2);
-    P ("        const int inner = stream_inner<%d> (qi, vi, t, r);\n", s->piece_inner);
+    if (s->staged) P ("        const int inner = stream_inner_staged (qi, t, r);\n");
+    else P ("        const int inner = stream_inner<%d> (qi, vi, t, r);\n", s->piece_inner);
     P ("#pragma unroll\n        for (int q = 0; q < Q; q++)\n          stream_load<%s, false> (b%d[qi][vi][q][r], p%d + inner * %lldLL + n0 + q * 8 * N, ",
        how (s->whole, s->even_n && even_inner (s)), i, i, row_stride (p, i));
     if (!even_inner (s)) P ("inner >= %d ? 0 : ", s->inner);
@@ -303,14 +333,21 @@ static int row_source (const printer *p, int i) {
 
 static void print_use (printer *p) {
   const mugraph_stream *s = &p->s;
-  P ("  const auto use = [&] (int i, int at) {\n    auto &s = stage[at];\n    const int k = k0 + i * %d;\n    (void) k;\n", 16 * s->k_warps);
+  P ("  const auto use = [&] (int i, int at) {\n    auto &s = stage[at];\n    auto &x = left[at / U];\n    const int u = at %% U, k = k0 + i / U * %d + u * 4;\n", 16 * s->quads * s->k_warps);
+  P ("    (void) s, (void) x, (void) k;\n");
   bool left[MUGRAPH_BLOCK_OPS] = {false}, right[MUGRAPH_BLOCK_OPS] = {false};
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, MUGRAPH_STREAM_PRODUCT)) continue;
     int a = op_of (p, i)->in[0], b = op_of (p, i)->in[1];
     if (!left[a]) print_operand (p, a, true);
+    left[a] = true;
+    if (is_staged (p, b)) {
+      P ("    stream_source<T, U, %d, M> (f%d, staged%d + (k - 4 * u - 4 * U * t - rank * %d) * %d, %d, u, l%d);\n", s->pieces_inner, i, b, s->part,
+         s->stride_inner, s->stride_inner, a);
+      continue;
+    }
     if (!right[b]) print_operand (p, b, false);
-    left[a] = right[b] = true;
+    right[b] = true;
     P (has (p, i, MUGRAPH_STREAM_SOURCE) ? "    stream_source<T, %d, %d, M> (f%d, r%d, l%d);\n" : "    stream_product<T, %d, %d, M> (f%d, r%d, l%d);\n",
        has (p, i, MUGRAPH_STREAM_SOURCE) ? s->pieces_inner : s->pieces, has (p, i, MUGRAPH_STREAM_SOURCE) ? s->piece_inner : s->piece, i, b, a);
   }
@@ -336,22 +373,25 @@ static void print_loop (printer *p) {
   bool wait = late || other;
   for (int l = 0; l < 2; l++) {
     if (l && wait) P ("  ms_wait_inputs ();\n");
-    if (names[l]) P ("#pragma unroll\n  for (int i = 0; i < STAGES; i++) %s (i, i);\n", names[l]);
+    if (names[l]) P ("#pragma unroll\n  for (int i = 0; i < STAGES; i++) %s (i);\n", names[l]);
   }
+  if (s->staged) print_staged (p);
   print_invariants (p);
   if (chained && chained <= 32) print_chained_weights (p);
+  if (s->staged) P ("  ms_copy_wait<0> ();\n  __syncthreads ();\n");
   print_accumulators (p);
   print_use (p);
   if (s->steps == s->stages)
     P ("#pragma unroll\n  for (int i = 0; i < STEPS; i++) use (i, i);\n");
   else {
-    bool even = s->steps % s->stages == 0;
-    P ("#pragma unroll 1\n  for (int i = 0; i < STEPS; i += STAGES)\n#pragma unroll\n    for (int at = 0; at < STAGES; at++) {\n");
-    if (!even) P ("      if (i + at >= STEPS) break;\n");
-    P ("      use (i + at, at);\n      if (i + at + STAGES < STEPS) {\n");
+    /* The compiler may not know the number of steps: only then is each of them a piece of code of its own, whose loads stay ahead of the next
+       step's use. In one piece they sink below it, and half of what should be in flight is not. */
+    P ("  const int steps = STEPS + gridDim.y - 1; // the grid has one row\n  advance ();\n");
+    P ("#pragma unroll 1\n  for (int i = 0; i < steps; i += STAGES) {\n#pragma unroll\n    for (int at = 0; at < STAGES; at++) {\n");
+    P ("      if (i + at >= steps) break;\n      use (i + at, at);\n      if (i + at + STAGES < steps) {\n");
     for (int l = 0; l < 2; l++)
-      if (names[l]) P ("        %s (i + at + STAGES, at);\n", names[l]);
-    P ("      }\n    }\n");
+      if (names[l]) P ("        %s (at);\n", names[l]);
+    P ("      }\n    }\n    advance ();\n  }\n");
   }
   if (chained > 32) print_chained_weights (p);
   if (!wait) P ("  ms_wait_inputs ();\n"); /* nothing before this reads or writes what earlier launches do */
@@ -392,11 +432,11 @@ static void print_combine (printer *p) {
   const mugraph_stream *s = &p->s;
   int share = ceil_div (s->slots, s->split), rows = p->groups * 8;
   P ("  constexpr int SLOTS = %d, SHARE = %d, ROOTS = %d; // groups of four sums: of a block, of one that finishes them\n", s->slots, share, s->n_roots);
-  P ("  extern __shared__ float4 stream_sums[];\n  float4 *const sums = stream_sums; // [k warps][ROOTS][SLOTS]\n");
+  P ("  float4 *const sums = stream_sums; // [k warps][ROOTS][SLOTS]\n");
   if (s->split > 1) P ("  float4 *const parts = sums + %d * ROOTS * SLOTS; // [ROOTS][rank][SHARE]\n", s->reduced);
   if (s->n_rows) {
-    P ("  float *const stats = (float *) (sums + (%d * SLOTS + %d * SHARE) * ROOTS); // [row tile][k warp][row]\n", s->reduced, s->split > 1 ? s->split : 0);
-    if (s->split > 1) P ("  float *const stat_parts = stats + %d; // [row tile][rank][row]\n", s->n_rows * s->k_warps * rows);
+    P ("  float *const stats = (float *) (sums + (%d * SLOTS + %d * SHARE) * ROOTS); // [row tile][row][k warp]\n", s->reduced, s->split > 1 ? s->split : 0);
+    if (s->split > 1) P ("  float *const stat_parts = stats + %d; // [row tile][row][rank]\n", s->n_rows * s->k_warps * rows);
   }
   P ("  float4 *const mine = sums + wk * ROOTS * SLOTS + wn * (SLOTS / %d);\n", s->n_warps);
   for (int half = s->k_warps / 2; half >= s->reduced; half /= 2) { /* too many for shared memory: the upper half gives its sums to the lower */
@@ -414,21 +454,20 @@ static void print_combine (printer *p) {
   if (s->reduced < s->k_warps) P ("  }\n");
   for (int i = 0; i < p->b->n_ops; i++)
     if (has (p, i, MUGRAPH_STREAM_ROW))
-      P ("#pragma unroll\n  for (int m = 0; m < M; m++) {\n    const float v = stream_row_sum (y%d[m]);\n    if (t == 0 && wn == 0) stats[(%d + wk) * %d + m * 8 + g] = v;\n  }\n", i,
-         rank_of (p, i, MUGRAPH_STREAM_ROW) * s->k_warps, rows);
+      P ("#pragma unroll\n  for (int m = 0; m < M; m++) {\n    const float v = stream_row_sum (y%d[m]);\n    if (t == 0 && wn == 0) stats[(%d + m * 8 + g) * %d + wk] = v;\n  }\n", i,
+         rank_of (p, i, MUGRAPH_STREAM_ROW) * rows, s->k_warps);
   P ("  __syncthreads ();\n");
   if (s->split == 1) return;
-  P ("  stream_wait (); // the others' shared memory is theirs\n");
-  P ("#pragma unroll\n  for (int root = 0; root < ROOTS; root++)\n    for (int i = threadIdx.x; i < SLOTS; i += blockDim.x)\n");
-  P ("      stream_push (parts + (root * %d + rank) * SHARE + i %% SHARE, i / SHARE, stream_sum<%d> (sums + root * SLOTS + i, ROOTS * SLOTS));\n", s->split,
+  P ("  stream_meet ();\n");
+  P ("#pragma unroll\n  for (int root = 0; root < ROOTS; root++)\n    for (unsigned i = threadIdx.x; i < SLOTS; i += blockDim.x)\n");
+  P ("      stream_push (parts + (root * %d + rank) * SHARE + i %% SHARE, i / SHARE, &arrived, stream_sum<%d> (sums + root * SLOTS + stream_slot<N / 2, M> (i), ROOTS * SLOTS));\n", s->split,
      s->reduced);
   if (s->n_rows) {
     P ("  for (int i = threadIdx.x; i < %d; i += blockDim.x) {\n", s->n_rows * rows * s->split);
-    P ("    const int to = i / %d, stat = i / %d %% %d, row = i %% %d;\n", s->n_rows * rows, rows, s->n_rows, rows);
-    P ("    stream_push (stat_parts + (stat * %d + rank) * %d + row, to, stream_sum<%d> (stats + stat * %d + row, %d));\n  }\n", s->split, rows, s->k_warps,
-       s->k_warps * rows, rows);
+    P ("    const int to = i / %d, stat = i %% %d;\n", s->n_rows * rows, s->n_rows * rows);
+    P ("    stream_push (stat_parts + stat * %d + rank, to, &arrived, stream_total<%d> (stats + stat * %d));\n  }\n", s->split, s->k_warps, s->k_warps);
   }
-  P ("  stream_arrive ();\n  stream_wait ();\n");
+  P ("  stream_wait (&arrived);\n");
 }
 
 static bool post_value (void *user, int i, cuda_text *t) {
@@ -446,33 +485,44 @@ static bool post_value (void *user, int i, cuda_text *t) {
   return true;
 }
 
+/* A quotient by a root mean square is a product with its reciprocal, which costs less than the root. */
+static bool post_quotient (void *user, int i, const char *a, const char *b, cuda_text *t) {
+  const printer *p = user;
+  const mugraph_op *o = op_of (p, i);
+  (void) b;
+  if (o->kind != MUGRAPH_OP_DIV || !has (p, o->in[1], MUGRAPH_STREAM_ROW) || op_of (p, o->in[1])->kind != MUGRAPH_OP_ACCUM_RMS) return false;
+  cuda_print (t, "%s * over%d", a, o->in[1]);
+  return true;
+}
+
 static void print_finish (printer *p) {
   const mugraph_stream *s = &p->s;
   int rows = p->groups * 8;
-  cuda_walk w = {.block = p->b, .prefix = "e", .materialised = post_value, .user = p};
-  P ("  for (int i = threadIdx.x; i < SHARE; i += blockDim.x) {\n");
-  P (s->split > 1 ? "    const int slot = rank * SHARE + i;\n    if (slot >= SLOTS) break;\n" : "    const int slot = i;\n");
+  cuda_walk w = {.block = p->b, .prefix = "e", .materialised = post_value, .value = post_quotient, .user = p};
+  P ("  for (unsigned i = threadIdx.x; i < SHARE; i += blockDim.x) {\n");
+  P (s->split > 1 ? "    const unsigned slot = rank * SHARE + i;\n    if (slot >= SLOTS) break;\n" : "    const unsigned slot = i;\n");
+  P ("    const int v = slot %% (N / 2), group = slot / (N / 2) %% 8, below = slot / (4 * N) %% 4, m = slot / (16 * N) %% M, q = slot / (16 * N * M) %% Q;\n");
+  P ("    const int first = q * 8 * N + group * N + 2 * v, column = slot / (16 * N * M * Q) * %d + first, inside = min (columns - column, %d - first);\n", s->columns, s->columns);
+  P ("    if (inside <= 0 || m * 8 + below * 2 >= rows) continue;\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, MUGRAPH_STREAM_ROOT)) continue;
     int root = rank_of (p, i, MUGRAPH_STREAM_ROOT);
     if (s->split > 1) P ("    const float4 s%d = stream_sum<%d> (parts + %d * SHARE + i, SHARE);\n", i, s->split, root * s->split);
-    else P ("    const float4 s%d = stream_sum<%d> (sums + %d * SLOTS + slot, ROOTS * SLOTS);\n", i, s->reduced, root);
+    else P ("    const float4 s%d = stream_sum<%d> (sums + %d * SLOTS + stream_slot<N / 2, M> (slot), ROOTS * SLOTS);\n", i, s->reduced, root);
     P ("    const float a%d[4] = {s%d.x, s%d.y, s%d.z, s%d.w};\n", i, i, i, i, i);
   }
-  P ("    const int m = slot / 32 %% M, v = slot / (32 * M) %% (N / 2), q = slot / (32 * M * (N / 2)) %% Q, from = slot / (32 * M * (N / 2) * Q);\n");
-  P ("    const int first = q * 8 * N + slot %% 32 / 4 * N + 2 * v, column = from * %d + first, inside = min (columns - column, %d - first);\n", s->columns, s->columns);
-  P ("    if (inside <= 0) continue;\n#pragma unroll\n    for (int h = 0; h < 2; h++) {\n      const int row = m * 8 + slot %% 4 * 2 + h;\n      if (row >= rows) break;\n");
+  P ("#pragma unroll\n    for (int h = 0; h < 2; h++) {\n      const int row = m * 8 + below * 2 + h;\n      if (row >= rows) break;\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, MUGRAPH_STREAM_ROW)) continue;
-    int stat = rank_of (p, i, MUGRAPH_STREAM_ROW);
-    if (s->split > 1) P ("      float z%d = stream_sum<%d> (stat_parts + %d + row, %d);\n", i, s->split, stat * s->split * rows, rows);
-    else P ("      float z%d = stream_sum<%d> (stats + %d + row, %d);\n", i, s->k_warps, stat * s->k_warps * rows, rows);
+    int stat = rank_of (p, i, MUGRAPH_STREAM_ROW), parts = s->split > 1 ? s->split : s->k_warps;
+    P ("      float z%d = stream_total<%d> (%s + (%d + row) * %d);\n", i, parts, s->split > 1 ? "stat_parts" : "stats", stat * rows, parts);
     const mugraph_op *o = op_of (p, i);
-    if (o->kind == MUGRAPH_OP_ACCUM_MEAN || o->kind == MUGRAPH_OP_MEAN) P ("      z%d = z%d / (float) depth;\n", i, i);
-    if (o->kind == MUGRAPH_OP_ACCUM_RMS) {
-      P ("      z%d = sqrtf (z%d / (float) depth + ", i, i);
+    bool rms = o->kind == MUGRAPH_OP_ACCUM_RMS;
+    if (rms || o->kind == MUGRAPH_OP_ACCUM_MEAN || o->kind == MUGRAPH_OP_MEAN) P ("      z%d *= 1.0f / (float) depth;\n", i);
+    if (rms) {
+      P ("      z%d += ", i);
       cuda_print_number (&p->e->body, o->c[0]);
-      P (");\n");
+      P (";\n      const float over%d = rsqrtf (z%d);\n      z%d = ms_sqrt (z%d);\n      (void) over%d;\n", i, i, i, i, i);
     }
   }
   int savers = 0;
@@ -514,8 +564,13 @@ bool cuda_emit_stream (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph
   for (int i = 0; i < p->kernel->n_out; i++) cuda_add_tensor (e, l, p->kernel->out[i], true, "out%d", i);
   cuda_open_kernel (e, l);
   P ("  ms_launch_dependents ();\n");
-  if (p->s.split > 1) P ("  stream_arrive ();\n");
+  P ("  extern __shared__ float4 stream_sums[];\n");
   print_geometry (p);
+  if (p->s.split > 1) {
+    int share = ceil_div (p->s.slots, p->s.split);
+    P ("  __shared__ unsigned long long arrived;\n  stream_expect (&arrived, %d * (%d * max (0, min (%d, %d - rank * %d)) + %d));\n", p->s.split, 16 * p->s.n_roots, share, p->s.slots,
+       share, 4 * p->s.n_rows * p->groups * 8);
+  }
   print_pointers (p);
   print_stage (p);
   print_loop (p);

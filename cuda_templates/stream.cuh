@@ -1,6 +1,7 @@
 // Streamed matmuls: D[rows, columns] = X[rows, k] W[k, columns], few rows, weights straight from device memory into registers.
-// A warp takes 16 k in a step. Lane l = 4 g + t holds k 4 t .. 4 t + 3 of them and, of each piece of 8 N columns,
-// the columns g N .. g N + N - 1. W^T is the m16 operand of the matrix units, 8 rows of X are the n8 operand.
+// A warp takes 16 k in a step, U steps in a group of 16 U consecutive k. Lane l = 4 g + t holds k 4 U t .. 4 U t + 4 U - 1 of the group,
+// four of them in each step, and, of each piece of 8 N columns, the columns g N .. g N + N - 1. W^T is the m16 operand of the
+// matrix units, 8 rows of X are the n8 operand.
 
 // Elements N of a row that one lane loads at once.
 template <class T, int N> struct stream_piece { unsigned r[(N + 1) / 2]; };
@@ -26,7 +27,7 @@ enum { STREAM_GATHER, STREAM_GUARDED, STREAM_ALWAYS };
     asm volatile ("ld.global" cache ".v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "l"(p)); \
   }
 #ifndef STREAM_HINT
-#define STREAM_HINT ".L2::256B"
+#define STREAM_HINT ".L2::128B"
 #endif
 STREAM_READ (stream_read_once, ".nc.L1::no_allocate" STREAM_HINT) // weights pass once and leave the first cache to the others
 STREAM_READ (stream_read_again, "")
@@ -101,8 +102,45 @@ MS_DEVICE void stream_source (float (&d)[(M + 1) / 2][Q][N / 2][2][4], const str
     }
 }
 
+// The same with the right operand in shared memory, rows of `stride` elements, k of this step from U on: tiles of 16 columns,
+// d[m][q][0][c] = columns 16 q + 8 c + 2 t and the next one.
+template <class T, int U, int Q, int M>
+MS_DEVICE void stream_source (float (&d)[(M + 1) / 2][Q][1][2][4], const T *right, int stride, int u, const unsigned (&x)[M][2]) {
+  const int lane = threadIdx.x % 32, j = lane % 8, half = lane / 8 % 2;
+  const unsigned from = ms_shared_address (right + (4 * U * (j / 2) + 4 * u + 2 * half + j % 2) * stride + lane / 16 * 8);
+#pragma unroll
+  for (int q = 0; q < Q; q++) {
+    unsigned b[4];
+    ms_ldmatrix_trans (b, from + q * 32);
+    const unsigned even[2] = {b[0], b[1]}, odd[2] = {b[2], b[3]};
+#pragma unroll
+    for (int m = 0; m < (M + 1) / 2; m++) {
+      const int other = 2 * m + 1 < M ? 2 * m + 1 : 2 * m;
+      const unsigned a[4] = {x[2 * m][0], x[other][0], x[2 * m][1], x[other][1]};
+      ms_mma<T> (d[m][q][0][0], a, even);
+      ms_mma<T> (d[m][q][0][1], a, odd);
+    }
+  }
+}
+
+// Rows of a right operand into shared memory: `depth` of ROWS rows and `inner` of WIDE elements are inside, the others are zeros.
+template <int ROWS, int WIDE, class T> MS_DEVICE void stream_stage (T *to, int stride, const T *from, int inner, int depth) {
+  for (int i = threadIdx.x; i < ROWS * (WIDE / 8); i += blockDim.x) {
+    const int row = i / (WIDE / 8), column = i % (WIDE / 8) * 8;
+    const bool inside = row < depth && column < inner;
+    ms_copy_async (ms_shared_address (to + row * stride + column), inside ? from + (long long) row * inner + column : from, inside ? 16 : 0);
+  }
+  ms_copy_commit ();
+}
+
 // Row of the chained operand that lane t holds as its e-th of step (q, v): what stream_source left in that lane.
 template <int N> MS_DEVICE int stream_inner (int q, int v, int t, int e) { return 8 * q * N + (2 * t + e / 2) * N + 2 * v + e % 2; }
+MS_DEVICE int stream_inner_staged (int q, int t, int e) { return 16 * q + e % 2 * 8 + 2 * t + e / 2; }
+
+// Sums that become operands again lose digits: in bfloats too many, so what rounding leaves is multiplied too.
+template <class T> struct stream_rounds { static constexpr bool coarsely = false; };
+template <> struct stream_rounds<ms_bf16> { static constexpr bool coarsely = true; };
+template <class T> MS_DEVICE float stream_rest (float x) { return x - ms_float (ms_round<T> (x)); }
 
 // d += source times b, both over this warp's partial sums.
 template <class T, int Q, int N, int M, int QI, int NI>
@@ -120,10 +158,27 @@ MS_DEVICE void stream_chain (float (&d)[Q][N / 2][M][4], const float (&s)[(M + 1
         x[m][1] = ms_pack<T> (even[m % 2 * 2 + 1], odd[m % 2 * 2 + 1]);
       }
       stream_product<T, Q, N, M> (d, b[qi][vi], x);
+      if (!stream_rounds<T>::coarsely) continue;
+#pragma unroll
+      for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+          x[m][h] = ms_pack<T> (stream_rest<T> (s[m / 2][qi][vi][0][m % 2 * 2 + h]), stream_rest<T> (s[m / 2][qi][vi][1][m % 2 * 2 + h]));
+      stream_product<T, Q, N, M> (d, b[qi][vi], x);
     }
 }
 
 // ---- where partial sums meet ----
+
+// Four sums (two columns, two rows) are a slot. A warp writes those of one (q, v, m) side by side; they are finished in another order, v
+// first, then g, so that the lanes of a warp store neighbouring columns. Lanes are permuted so that neither meets bank conflicts.
+MS_DEVICE int stream_lane (int v, int V, int lane) { return lane ^ (V * (lane / 8) & 3) ^ v; }
+
+// Where the i-th slot to be finished is: i = (((q M + m) 4 + t) 8 + g) V + v, q across the warps along n too.
+template <int V, int M> MS_DEVICE int stream_slot (unsigned i) {
+  const int v = i % V, g = i / V % 8, t = i / (8 * V) % 4, m = i / (32 * V) % M, q = i / (32 * V * M);
+  return ((q * V + v) * M + m) * 32 + stream_lane (v, V, 4 * g + t);
+}
 
 template <int Q, int V, int M> MS_DEVICE void stream_put (float4 *to, const float (&d)[Q][V][M][4]) {
 #pragma unroll
@@ -132,7 +187,7 @@ template <int Q, int V, int M> MS_DEVICE void stream_put (float4 *to, const floa
     for (int v = 0; v < V; v++)
 #pragma unroll
       for (int m = 0; m < M; m++)
-        to[((q * V + v) * M + m) * 32 + threadIdx.x % 32] = make_float4 (d[q][v][m][0], d[q][v][m][1], d[q][v][m][2], d[q][v][m][3]);
+        to[((q * V + v) * M + m) * 32 + stream_lane (v, V, threadIdx.x % 32)] = make_float4 (d[q][v][m][0], d[q][v][m][1], d[q][v][m][2], d[q][v][m][3]);
 }
 template <int Q, int V, int M> MS_DEVICE void stream_add (float (&d)[Q][V][M][4], const float4 *from) {
 #pragma unroll
@@ -141,7 +196,7 @@ template <int Q, int V, int M> MS_DEVICE void stream_add (float (&d)[Q][V][M][4]
     for (int v = 0; v < V; v++)
 #pragma unroll
       for (int m = 0; m < M; m++) {
-        const float4 x = from[((q * V + v) * M + m) * 32 + threadIdx.x % 32];
+        const float4 x = from[((q * V + v) * M + m) * 32 + stream_lane (v, V, threadIdx.x % 32)];
         d[q][v][m][0] += x.x, d[q][v][m][1] += x.y, d[q][v][m][2] += x.z, d[q][v][m][3] += x.w;
       }
 }
@@ -156,11 +211,21 @@ template <int n> MS_DEVICE float4 stream_sum (const float4 *p, int stride) {
   }
   return s;
 }
-template <int n> MS_DEVICE float stream_sum (const float *p, int stride) {
-  float s = p[0];
+// Sum of n floats side by side, aligned like four of them where n is a multiple of four.
+template <int n> MS_DEVICE float stream_total (const float *p) {
+  if (n % 4) {
+    float s = p[0];
 #pragma unroll
-  for (int i = 1; i < n; i++) s += p[i * stride];
-  return s;
+    for (int i = 1; i < n; i++) s += p[i];
+    return s;
+  }
+  float4 s = *(const float4 *) p;
+#pragma unroll
+  for (int i = 1; i < n / 4; i++) {
+    const float4 x = ((const float4 *) p)[i];
+    s.x += x.x, s.y += x.y, s.z += x.z, s.w += x.w;
+  }
+  return (s.x + s.y) + (s.z + s.w);
 }
 
 // The four lanes of one group hold partial sums of the same row.
@@ -169,20 +234,37 @@ MS_DEVICE float stream_row_sum (float x) {
   return x + __shfl_xor_sync (0xffffffffu, x, 2);
 }
 
-#if __CUDA_ARCH__ >= 900
-MS_DEVICE void stream_arrive () { asm volatile ("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
-MS_DEVICE void stream_wait () { asm volatile ("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+#if !defined (__CUDA_ARCH__) || __CUDA_ARCH__ >= 900 // and for nvcc on the host side
+// Sums travel to the block that finishes them by asynchronous stores, which count their bytes on that block's barrier: no fence of all
+// memory, no second barrier of the cluster. A block waits for what it is sent, so none ends while others still write to it.
+MS_DEVICE void stream_expect (unsigned long long *barrier, int bytes) {
+  if (threadIdx.x == 0) {
+    const unsigned b = ms_shared_address (barrier);
+    asm volatile ("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(b) : "memory");
+    asm volatile ("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile ("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(b), "r"(bytes) : "memory");
+  }
+  asm volatile ("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+MS_DEVICE void stream_meet () { asm volatile ("barrier.cluster.wait.acquire.aligned;" ::: "memory"); } // all barriers are there
+MS_DEVICE void stream_wait (unsigned long long *barrier) {
+  unsigned done = 0;
+  while (!done)
+    asm volatile ("{\n.reg .pred p;\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0;\nselp.u32 %0, 1, 0, p;\n}"
+                  : "=r"(done) : "r"(ms_shared_address (barrier)) : "memory");
+}
 MS_DEVICE unsigned stream_remote (const void *p, int rank) {
   unsigned y;
   asm ("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(y) : "r"(ms_shared_address (p)), "r"(rank));
   return y;
 }
-MS_DEVICE void stream_push (float4 *to, int rank, float4 x) {
-  asm volatile ("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};"
-                :: "r"(stream_remote (to, rank)), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w) : "memory");
+MS_DEVICE void stream_push (float4 *to, int rank, unsigned long long *barrier, float4 x) {
+  asm volatile ("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
+                :: "r"(stream_remote (to, rank)), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(stream_remote (barrier, rank)) : "memory");
 }
-MS_DEVICE void stream_push (float *to, int rank, float x) {
-  asm volatile ("st.shared::cluster.f32 [%0], %1;" :: "r"(stream_remote (to, rank)), "f"(x) : "memory");
+MS_DEVICE void stream_push (float *to, int rank, unsigned long long *barrier, float x) {
+  asm volatile ("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];"
+                :: "r"(stream_remote (to, rank)), "f"(x), "r"(stream_remote (barrier, rank)) : "memory");
 }
 #endif
 

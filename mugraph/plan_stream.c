@@ -272,11 +272,26 @@ static int registers (const mugraph_stream *s) {
   for (int i = 0; i < MUGRAPH_BLOCK_OPS; i++)
     if (s->role[i] & MUGRAPH_STREAM_PRODUCT) (s->role[i] & MUGRAPH_STREAM_SOURCE ? sources++ : roots++);
   int held = roots * s->pieces * s->piece * groups * 2 + sources * s->pieces_inner * s->piece_inner * 4 * ceil_div (groups, 2);
-  int stage = 2 * ((s->n_weights - s->n_weights_inner) * s->pieces * s->piece + s->n_weights_inner * s->pieces_inner * s->piece_inner) +
+  int stage = 2 * ((s->n_weights - s->n_weights_inner) * s->pieces * s->piece + (s->staged ? 0 : s->n_weights_inner * s->pieces_inner * s->piece_inner)) +
               2 * s->n_streams * groups;
   int chained = s->inner ? s->pieces * s->piece * s->piece_inner * s->pieces_inner : 0;
   return held + s->stages * stage + (chained > 32 ? 0 : chained) + s->n_rows * groups + 8;
 }
+
+/* Narrow right operands of chained matmuls can be copied as they are: rows of whole pieces of 16 bytes, no expressions. */
+static bool can_stage (const matcher *c) {
+  for (int i = 0; i < c->b->n_ops; i++) {
+    const mugraph_op *o = &c->b->op[i];
+    if (o->kind == MUGRAPH_OP_MATMUL && c->s->role[i] & MUGRAPH_STREAM_PRODUCT && c->s->role[i] & MUGRAPH_STREAM_SOURCE) {
+      const mugraph_op *right = &c->b->op[o->in[1]];
+      if (right->kind != MUGRAPH_OP_INPUT || rows_of (&right->shape) < 2) return false;
+    }
+  }
+  return c->s->inner % 8 == 0 && c->s->inner;
+}
+
+static int64_t shared_bytes (const mugraph_stream *);
+enum { STAGED_BYTES = 64 << 10 }; /* of one staged operand, at most */
 
 static bool schedule (matcher *c, const mugraph_device *d) {
   mugraph_stream *s = c->s;
@@ -292,11 +307,11 @@ static bool schedule (matcher *c, const mugraph_device *d) {
   s->columns = w->tile_n ? w->tile_n : ceil_div (ceil_div (nt, s->n_warps), 8) * 8;
   if (s->columns % 2) return FAIL ("tile_n %d is odd", s->columns);
   choose_piece (s->columns, alignment | s->columns, &s->piece, &s->pieces, &s->whole);
-  if (s->inner) choose_piece (s->inner, s->inner, &s->piece_inner, &s->pieces_inner, &s->whole_inner);
   int32_t steps = ceil_div (s->k.chunk, 16);
   s->warps = w->warps;
   if (!s->warps)
     for (s->warps = s->n_warps; 2 * s->warps <= 16 && 2 * s->warps / s->n_warps * s->split <= steps;) s->warps *= 2;
+  bool stageable = can_stage (c);
   for (;; s->warps /= 2) {
     s->k_warps = s->warps / s->n_warps;
     if (s->warps > 32 || !s->k_warps || s->k_warps * s->n_warps != s->warps || !is_power_of_two (s->k_warps))
@@ -304,6 +319,13 @@ static bool schedule (matcher *c, const mugraph_device *d) {
     s->steps = ceil_div (steps, s->split * s->k_warps);
     s->stages = w->stages ? w->stages : 2;
     if (s->stages > s->steps) s->stages = s->steps;
+    s->part = s->steps * s->k_warps * 16;
+    s->stride_inner = ceil_div (s->inner, 16) * 16 + 8;
+    s->staged = stageable && 2ll * s->part * s->stride_inner <= STAGED_BYTES;
+    if (s->staged)
+      s->piece_inner = 2, s->pieces_inner = ceil_div (s->inner, 16), s->whole_inner = true; /* tiles of 16 columns */
+    else if (s->inner)
+      choose_piece (s->inner, s->inner, &s->piece_inner, &s->pieces_inner, &s->whole_inner);
     int room = d->regs_sm / (32 * s->warps);
     if (room > 255) room = 255;
     while (registers (s) > room && s->stages > 1 && !w->stages) s->stages--;
@@ -312,6 +334,7 @@ static bool schedule (matcher *c, const mugraph_device *d) {
   }
   s->even_k = s->steps * s->split * s->k_warps * 16 == s->k.chunk && (s->k.axis < 0 || s->k.full % s->k.chunk == 0);
   s->even_n = s->pieces * 8 * s->piece == s->columns && s->n_warps * s->columns == nt && (s->n.axis < 0 || s->n.full % nt == 0);
+  s->quads = s->k.full % 8 == 0 && s->k.chunk % 8 == 0 && s->steps % 2 == 0 && s->stages % 2 == 0 ? 2 : 1;
   s->whole_k = s->k.full % 4 == 0 && s->k.chunk % 4 == 0;
   int groups = ceil_div (s->m.chunk, 8);
   s->slots = s->n_warps * s->pieces * (s->piece / 2) * groups * 32;
@@ -321,7 +344,8 @@ static bool schedule (matcher *c, const mugraph_device *d) {
 static int64_t shared_bytes (const mugraph_stream *s) {
   int64_t groups = ceil_div (s->m.chunk, 8);
   int64_t sums = 16ll * s->n_roots * s->slots, share = 16ll * s->n_roots * ceil_div (s->slots, s->split);
-  return s->reduced * sums + (s->split > 1 ? s->split * share : 0) + 4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
+  int64_t staged = s->staged ? 2ll * s->n_weights_inner * s->part * s->stride_inner : 0;
+  return staged + s->reduced * sums + (s->split > 1 ? s->split * share + 16 : 0) + 4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
 }
 
 bool mugraph_stream_match (const mugraph *g, int k, const mugraph_device *d, mugraph_stream *s, mugraph_error *e) {
@@ -374,6 +398,7 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
     }
     t->fused = !(s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) && o->kind != MUGRAPH_OP_INPUT;
     if (s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) t->home = MUGRAPH_HOME_SHARED; /* partial sums meet there */
+    if (s.staged && s.role[i] & MUGRAPH_STREAM_RIGHT && s.role[i] & MUGRAPH_STREAM_SOURCE) t->home = MUGRAPH_HOME_SHARED;
     if (s.role[i] & MUGRAPH_STREAM_PRODUCT) {
       bool source = s.role[i] & MUGRAPH_STREAM_SOURCE;
       double wide = source ? 8.0 * s.piece_inner * s.pieces_inner * s.n_warps : columns;
@@ -385,8 +410,8 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
       double element = mugraph_dtype_bytes (mugraph_plan_storage (g, kernel->in[o->in[0]]));
       double tiles = (double) mugraph_volume (&o->shape) * element * (double) grid;
       double again = s.role[i] & MUGRAPH_STREAM_CHAIN                             ? (double) s.k_warps * s.split
-                     : s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_SOURCE) ? s.n_warps
-                                                                                 : 1;
+                     : s.role[i] & MUGRAPH_STREAM_LEFT || (s.role[i] & MUGRAPH_STREAM_SOURCE && !s.staged) ? s.n_warps
+                                                                                                           : 1;
       p->l2_read += tiles * (o->fmap >= 0 ? b->loop : 1) * again;
       if (!seen[o->in[0]]) p->dram_read += (double) mugraph_volume (data) * element;
       seen[o->in[0]] = true;
