@@ -95,15 +95,18 @@ bool cuda_measure (const mugraph *program, const mugraph *candidate, const mugra
                    const double *scale, double tolerance, bool want_time, cuda_measurement *, mugraph_error *e);
 
 /* The same for many candidates of one program: the float64 reference runs once. Owns copies of all but device. CUDA_QUICK
-   leaves the warm times at 0 and replays less: good for telling what is clearly slower. One thread at a time. After a kernel
-   that went astray (an illegal address or instruction) the driver's context is made anew, so that the next candidate runs. */
+   leaves the warm times at 0 and replays less: good for telling what is clearly slower. One thread at a time. */
 typedef enum { CUDA_CHECK, CUDA_QUICK, CUDA_FULL } cuda_effort;
 typedef struct cuda_meter cuda_meter;
 cuda_meter *cuda_meter_new (const mugraph *program, const mugraph_device *, uint64_t seed, const double *scale, mugraph_error *e);
 bool cuda_meter_run (cuda_meter *, const mugraph *candidate, bool pdl, double tolerance, cuda_effort, cuda_measurement *, mugraph_error *e);
 void cuda_meter_free (cuda_meter *);
 
-/* False when the driver runs nothing more in this process. */
+/* False after a kernel went astray (an illegal address or instruction): the driver runs nothing more in this process. */
 bool cuda_usable (void);
+
+/* From now on meters measure in another process, so that such a kernel is one wrong candidate and nothing else. To be called
+   before anything uses the driver or starts a thread; false: it is not to be had, everything runs in this process. */
+bool cuda_isolate (void);
 
 #endif

@@ -79,7 +79,7 @@ const cuda_nvrtc *cuda_open_nvrtc (mugraph_error *e) {
 /* ---- the driver ---- */
 
 static pthread_once_t driver_once = PTHREAD_ONCE_INIT;
-static cuda_driver driver; /* written under driver_once, then only read but for cuda_renew_context */
+static cuda_driver driver; /* written under driver_once, then only read */
 static int driver_number;
 static mugraph_error driver_error;
 
@@ -130,12 +130,6 @@ const cuda_driver *cuda_open_driver (mugraph_error *e) {
   else if (cuda_check (&driver, driver.context_set (driver.context), "cuCtxSetCurrent", e))
     return &driver;
   return NULL;
-}
-
-bool cuda_renew_context (void) {
-  cuda_driver *d = &driver;
-  if (!cuda_open_driver (NULL) || d->context_reset (d->device)) return false;
-  return !d->context_retain (&d->context, d->device) && !d->context_set (d->context) && !d->context_wait ();
 }
 
 int cuda_driver_version (void) {

@@ -70,7 +70,6 @@ enum {
   ENTRY (device_name, "cuDeviceGetName", (char *, int, cu_device))                                                     \
   ENTRY (device_attribute, "cuDeviceGetAttribute", (int *, int, cu_device))                                            \
   ENTRY (context_retain, "cuDevicePrimaryCtxRetain", (cu_context *, cu_device))                                        \
-  ENTRY (context_reset, "cuDevicePrimaryCtxReset_v2", (cu_device))                                                     \
   ENTRY (context_set, "cuCtxSetCurrent", (cu_context))                                                                 \
   ENTRY (memory_info, "cuMemGetInfo_v2", (size_t *, size_t *))                                                         \
   ENTRY (alloc, "cuMemAlloc_v2", (cu_pointer *, size_t))                                                               \
@@ -120,7 +119,7 @@ typedef struct {
                            const uint32_t *box, const uint32_t *element_stride, int interleave, int swizzle, int promotion,
                            int fill);
   cu_device device;   /* the first GPU */
-  cu_context context; /* its primary context, retained for the life of the process; see cuda_renew_context */
+  cu_context context; /* its primary context, retained for the life of the process */
   char name[128];
   int arch, sms, l2_bytes;
 } cuda_driver;
@@ -136,9 +135,6 @@ typedef struct {
 const cuda_nvrtc *cuda_open_nvrtc (mugraph_error *e);
 /* With a GPU; sets its context for the calling thread. */
 const cuda_driver *cuda_open_driver (mugraph_error *e);
-/* Makes the context anew after a kernel that went astray has made the old one useless, with all that was in it: buffers,
-   modules, streams. False when the driver runs nothing in this process any more. No other thread may use the driver. */
-bool cuda_renew_context (void);
 /* The driver's version even where it has no GPU; 0: no driver. */
 int cuda_driver_version (void);
 

@@ -1,6 +1,7 @@
 /* Is a candidate right, and how fast? Inputs are drawn on the GPU in the program's own data types and widened for the float64
    reference, so that both see the same numbers. */
 #include "emit.h"
+#include "isolate.h"
 #include "launch.h"
 
 #include <math.h>
@@ -171,23 +172,19 @@ static bool time_both (const measurer *m, cuda_program *p, cuda_module *module, 
 }
 
 bool cuda_usable (void) {
+  if (isolate_running ()) return true;
   const cuda_driver *d = cuda_open_driver (NULL);
   return d && !d->context_wait ();
 }
 
-/* A kernel went astray: the context is lost, and all that was in it. */
-static void renew (measurer *m) {
-  m->helpers = NULL;
-  if (cuda_renew_context ()) load_helpers (m, m->device->arch, NULL);
-}
-
 cuda_meter *cuda_meter_new (const mugraph *program, const mugraph_device *device, uint64_t seed, const double *scale, mugraph_error *e) {
-  const cuda_driver *d = cuda_open_driver (e);
-  cuda_meter *m = d ? calloc (1, sizeof *m) : NULL;
-  if (!m) return d ? mugraph_fail (e, "out of memory"), NULL : NULL;
+  const cuda_driver *d = isolate_running () ? NULL : cuda_open_driver (e);
+  if (!d && !isolate_running ()) return NULL;
+  cuda_meter *m = calloc (1, sizeof *m);
+  if (!m) return mugraph_fail (e, "out of memory"), NULL;
   m->d = d, m->program = *program, m->device = device, m->seed = seed;
   for (int i = 0; i < MUGRAPH_INPUTS; i++) m->scale[i] = scale ? scale[i] : 1;
-  if (load_helpers (m, m->d->arch, e)) return m;
+  if (!d || load_helpers (m, m->d->arch, e)) return m;
   cuda_meter_free (m);
   return NULL;
 }
@@ -199,11 +196,23 @@ void cuda_meter_free (cuda_meter *m) {
   free (m);
 }
 
+static bool run_elsewhere (const cuda_meter *m, const mugraph *candidate, bool pdl, double tolerance, cuda_effort effort, cuda_measurement *r, mugraph_error *e) {
+  isolate_request *q = calloc (1, sizeof *q);
+  isolate_reply reply;
+  if (!q) return mugraph_fail (e, "out of memory");
+  q->program = m->program, q->candidate = *candidate, q->device = *m->device, q->seed = m->seed;
+  memcpy (q->scale, m->scale, sizeof q->scale);
+  q->tolerance = tolerance, q->pdl = pdl, q->effort = effort;
+  if (isolate_ask (q, &reply) && reply.good) *r = reply.result;
+  free (q);
+  return reply.good || mugraph_fail (e, "%s", reply.error.text);
+}
+
 bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double tolerance, cuda_effort effort, cuda_measurement *r, mugraph_error *e) {
   cuda_program p = {0};
   memset (r, 0, sizeof *r);
   r->rel_err = INFINITY;
-  if (!m->helpers) return mugraph_fail (e, "the driver does not recover from an earlier error");
+  if (isolate_running ()) return run_elsewhere (m, candidate, pdl, tolerance, effort, r, e);
   if (!same_interface (&m->program, candidate)) return mugraph_fail (e, "the candidate's inputs or outputs are not those of the program");
   cuda_module *module = NULL;
   int sets = effort == CUDA_QUICK ? cold_sets (m) : 1; /* a first look makes do with one module */
@@ -214,7 +223,6 @@ bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double t
   if (r->correct && effort == CUDA_FULL) good = time_both (m, &p, module, r, e);
   cuda_unload (module);
   cuda_program_free (&p);
-  if (!good && !cuda_usable ()) renew (m);
   return good;
 }
 

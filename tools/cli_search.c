@@ -553,6 +553,7 @@ int cli_search (const cli *c, mugraph_error *e) {
   s->start = tune_now ();
   s->text = cli_text (c);
   s->best = s->model_rank = -1;
+  if (!c->no_gpu) cuda_isolate (); /* before the probe opens the driver */
   cli_probe (c, &s->facts);
   int status = CLI_BAD;
   if (cli_device (c, &s->facts, &s->device, e)) status = c->command == 'f' ? run_file (s, e) : run_search (s, e);

@@ -2,13 +2,16 @@
    host memory, a "cubin" is the source itself, kernels leave everything as it was: outputs stay poisoned with NaN like the
    reference's, so every kernel is right. A launch takes a time that depends on its source and on how it is launched.
 
-   FAKE_GPU_CRASH=N: the N-th module loaded goes astray when it runs, and the context with it.
-   FAKE_GPU_WRONG=N: the N-th module loaded writes something else. FAKE_GPU_DEAD=1: a lost context stays lost. */
+   FAKE_GPU_CRASH=N: the N-th module that a process loads goes astray when it runs, and the process can do nothing more.
+   FAKE_GPU_KILL=N: that takes the process with it. FAKE_GPU_WRONG=N: it writes something else. Each happens once, as long as
+   the file ./happened is there. */
 #include "../../cuda_templates/cuda_api.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 enum { ILLEGAL_INSTRUCTION = 715, INVALID = 1, GUARD = 1024 };
@@ -27,9 +30,12 @@ static bool capturing, wrong; /* wrong: what is downloaded next, guards aside */
 static double now_us;
 static graph recorded;
 
-static int setting (const char *name) {
+/* Whether this is to happen to module number n, and has not happened yet. */
+static bool happens (const char *name, int n) {
   const char *value = getenv (name);
-  return value ? atoi (value) : 0;
+  if (!value || atoi (value) != n || !access ("happened", F_OK)) return false;
+  FILE *f = fopen ("happened", "w");
+  return f && !fclose (f);
 }
 
 #define CALL(name, ...) int name (__VA_ARGS__); int name (__VA_ARGS__)
@@ -44,7 +50,6 @@ CALL (cuDeviceGetAttribute, int *value, int what, cu_device d) {
   return 0;
 }
 CALL (cuDevicePrimaryCtxRetain, cu_context *c, cu_device d) { return *c = (cu_context) (&lost + d), 0; }
-CALL (cuDevicePrimaryCtxReset_v2, cu_device d) { return lost = setting ("FAKE_GPU_DEAD") ? lost : 0, d; }
 CALL (cuCtxSetCurrent, cu_context c) { return c ? 0 : INVALID; }
 CALL (cuMemGetInfo_v2, size_t *available, size_t *all) { return *available = *all = (size_t) 1 << 32, lost; }
 CALL (cuMemAlloc_v2, cu_pointer *p, size_t n) {
@@ -100,8 +105,9 @@ CALL (cuLaunchKernelEx, const cu_launch_config *c, cu_function f, void **paramet
   bool pdl = false;
   for (unsigned i = 0; i < c->n_attributes; i++) pdl |= c->attribute[i].id == CU_LAUNCH_PROGRAMMATIC;
   if (capturing) recorded.us += m->us * (pdl ? 0.8 : 1);
-  else if (m->number == setting ("FAKE_GPU_WRONG")) wrong = true;
-  else if (m->number == setting ("FAKE_GPU_CRASH")) return lost = ILLEGAL_INSTRUCTION, 0; /* seen by who waits */
+  else if (happens ("FAKE_GPU_WRONG", m->number)) wrong = true;
+  else if (happens ("FAKE_GPU_CRASH", m->number)) return lost = ILLEGAL_INSTRUCTION, 0; /* seen by who waits */
+  else if (happens ("FAKE_GPU_KILL", m->number)) raise (SIGSEGV);
   return extra || !parameter ? INVALID : lost;
 }
 CALL (cuTensorMapEncodeTiled, void *map) { return memset (map, 0, sizeof (cu_tensor_map)), 0; }
