@@ -29,6 +29,8 @@ prune_z3 *prune_z3_new (void) {
   Z3_params params = Z3_mk_params (z->context);
   Z3_params_inc_ref (z->context, params);
   Z3_params_set_uint (z->context, params, Z3_mk_string_symbol (z->context, "rlimit"), RESOURCE_LIMIT);
+  /* Z3 puts a handler of its own in SIGINT's place for each check; of two threads' checks one puts back the other's. */
+  Z3_params_set_bool (z->context, params, Z3_mk_string_symbol (z->context, "ctrl_c"), false);
   Z3_solver_set_params (z->context, z->solver, params);
   Z3_params_dec_ref (z->context, params);
   return z;

@@ -608,6 +608,23 @@ static void test_interrupt (void **state) {
   if (found) assert_int_equal (RUN ("show", "interrupted.json"), 0);
 }
 
+/* At any time, and while Z3 is at work too: stopped, or done before. */
+static void test_interrupt_anywhere (void **state) {
+  static const char *const when[] = {"search.finished", "interrupted"};
+  (void) state;
+  for (int i = 0; i < 8; i++) {
+    process p = START ("gqa", "-b", "8", "--fresh", "--no-gpu", "--json", "-", "--out", "stopped.json");
+    usleep ((useconds_t) (50000 + 250000 * i));
+    assert_int_equal (kill (p.pid, SIGINT), 0);
+    int status = finish (p);
+    if (status == KILLED + SIGINT && i == 0) continue; /* before its handler was there */
+    if (status != 130 && status != 0) fail_msg ("status %d:\n%s", status, err);
+    cJSON *o = one_object ();
+    assert_true (cJSON_IsTrue (at (o, when[status == 130])));
+    cJSON_Delete (o);
+  }
+}
+
 /* What a budget cut short is used by those who allow no more, and searched again by others. */
 static void test_budget (void **state) {
   (void) state;
@@ -676,6 +693,7 @@ int main (int argc, char **argv) {
     cmocka_unit_test (test_nothing_found),
     cmocka_unit_test (test_two_at_once),
     cmocka_unit_test (test_interrupt),
+    cmocka_unit_test (test_interrupt_anywhere),
     cmocka_unit_test (test_budget),
   };
   return cmocka_run_group_tests (tests, set_up, tear_down);
