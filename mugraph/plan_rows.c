@@ -53,6 +53,10 @@ static bool match_shapes (const mugraph_block *b, mugraph_rows *s, mugraph_error
     const mugraph_op *o = &b->op[i];
     const mugraph_shape *t = &o->shape, *w = s->wide < 0 ? NULL : &b->op[s->wide].shape;
     if (!s->needed[i]) continue;
+    for (int d = 0; d < t->n_dims; d++) {
+      const mugraph_split *p = &o->split[d];
+      if (p->full && p->axis >= 0 && (int64_t) t->dim[d] * (b->grid[p->axis] - 1) >= p->full) return FAIL ("operator %d: some blocks have no part of it", i);
+    }
     if (cols_of (t) != 1 && cols_of (t) != s->n) return FAIL ("operator %d has rows of %d, others of %d", i, cols_of (t), s->n);
     if (rows_of (t) != 1) {
       bool same = true; /* aligned at the right; missing leading dimensions only where the widest has 1 */

@@ -296,6 +296,11 @@ static const graph_case graph_cases[] = {
   {.name = "matmul 5 matrices /2", .program = MM ("5,", "40", "104", "72", "f16", "f16"), .build = build_split, .grid = {2}, .loop = 1, .maps = "000", .backend = 1},
   {.name = "rmsnorm ragged 40x1000x200 /5 x8", .program = RMS ("b", "1000", "200", "f16"), .b = 40, .build = build_rmsnorm, .grid = {5}, .loop = 8, .backend = 1},
   {.name = "rmsnorm ragged 40x1000x192 /12 x7", .program = RMS ("b", "1000", "192", "f16"), .b = 40, .build = build_rmsnorm, .grid = {12}, .loop = 7, .backend = 1},
+  /* blocks of the grid without data */
+  {.name = "silu 3x40 /5", .program = "input X[3,40]: f16\noutput silu(X)\n", .build = build_split, .grid = {5}, .loop = 1, .maps = "00"},
+  {.name = "silu 12x40 /5", .program = "input X[12,40]: f16\noutput rms_norm(silu(X), -1)\n", .build = build_split, .grid = {5}, .loop = 1, .maps = "00"},
+  {.name = "silu 1x2x40 /3", .program = "input X[1,2,40]: f16\noutput rms_norm(silu(X), -1)\n", .build = build_split, .grid = {3}, .loop = 1, .maps = "11"},
+  {.name = "silu 30x12 /5 over columns", .program = "input X[30,12]: f16\ninput Y[12]: f16\noutput silu(X) + Y\n", .build = build_split, .grid = {5}, .loop = 1, .maps = "101"},
   /* more than 2^31 elements */
   {.name = "plain sum of 66000x33000", .program = "input X[66000,33000]: f16\noutput sum(silu(X), -1)\n", .build = build_plain},
   {.name = "sum of 66000x33000 /660", .program = "input X[66000,33000]: f16\noutput sum(silu(X), -1)\n", .build = build_split, .grid = {660}, .loop = 1, .maps = "00"},

@@ -6,6 +6,7 @@
 #include <string.h>
 
 static uint64_t random_state = 1;
+static int32_t random_size = 4; /* last one drawn: equal sizes often, so that shapes fit together */
 
 static uint32_t random_u32 (void) { /* splitmix64 */
   uint64_t z = random_state += 0x9e3779b97f4a7c15ull;
@@ -43,10 +44,9 @@ static mugraph_shape random_shape (void) {
   static const int32_t sizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 17, 64, 100, 4096};
   mugraph_shape s = mugraph_shape_of ((mugraph_dtype) random_below (MUGRAPH_N_DTYPES), 1 + random_below (MUGRAPH_DIMS),
                                       (int32_t[]){1, 1, 1, 1});
-  static int32_t last = 4; /* equal sizes often, so that shapes fit together */
   for (int d = 0; d < s.n_dims; d++) {
-    if (random_chance (40)) last = sizes[random_below ((int) (sizeof sizes / sizeof *sizes))];
-    s.dim[d] = d < 2 || last < 16 ? last : 2; /* far below MUGRAPH_MAX_VOLUME */
+    if (random_chance (40)) random_size = sizes[random_below ((int) (sizeof sizes / sizeof *sizes))];
+    s.dim[d] = d < 2 || random_size < 16 ? random_size : 2; /* far below MUGRAPH_MAX_VOLUME */
   }
   return s;
 }
@@ -151,6 +151,7 @@ fail:
 
 static void random_mugraph (mugraph *g, mugraph *scratch) {
   mugraph_init (g);
+  random_size = 4; /* the same graph from the same random_state */
   for (int i = 0, n = 1 + random_below (4); i < n; i++) {
     char name[MUGRAPH_NAME];
     random_name (name);

@@ -43,7 +43,8 @@ if [ "${1-}" = --task ]; then
     [ $status != 0 ] || ! grep -q 'ERROR SUMMARY: 0 errors\|RACECHECK SUMMARY: 0 hazards' "$log" || said="ok      $name" ;;
   esac
   [ -n "$said" ] || said="FAILED  $name: status $status of $kind $arguments
-$(grep -v '^ *"' "$log" | tail -n 15 | sed 's/^/        /')"
+$(grep '^=========' "$log" | head -n 20 | sed 's/^/        /')
+$(grep -v '^=========\|^{' "$log" | tail -n 6 | sed 's/^/        /')"
   echo "$said"
   exit 0
 fi
