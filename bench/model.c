@@ -70,8 +70,11 @@ static void list (const mugraph_file *file, const timed t[], int n) {
   }
 }
 
-/* False when the best is not among the model's first. */
-static bool judge (const mugraph_file *file, const char *gpu, const mugraph_device *device, bool verbose) {
+typedef struct {
+  int files, exact, near; /* near: some µGraph within 3 % of the best is among the model's first */
+} score;
+
+static void judge (const mugraph_file *file, const char *gpu, const mugraph_device *device, bool verbose, score *s) {
   timed *t = calloc ((size_t) file->n, sizeof *t);
   int n = 0, near = 1 << 30;
   for (int i = 0; t && i < file->n; i++) {
@@ -92,12 +95,13 @@ static bool judge (const mugraph_file *file, const char *gpu, const mugraph_devi
             device->name, n, t[0].plain, t[0].pdl, t[0].model, rank, near, correlation (t, n));
   if (verbose) list (file, t, n);
   free (t);
-  return rank <= GOAL;
+  s->files += n > 0, s->exact += n && rank <= GOAL, s->near += n && near <= GOAL;
 }
 
 int main (int argc, char **argv) {
   bool verbose = argc > 1 && !strcmp (argv[1], "-v");
-  int files = 0, good = 0, bad = 0;
+  int bad = 0;
+  score total = {0};
   if (argc < 2 + verbose) {
     fprintf (stderr, "usage: bench/model [-v] FILE.json ...\n");
     return 2;
@@ -121,11 +125,10 @@ int main (int argc, char **argv) {
           fprintf (stderr, "bench/model: %s: no device facts of \"%s\"\n", argv[i], m->string);
           continue;
         }
-        files++;
-        good += judge (&file, m->string, device, verbose);
+        judge (&file, m->string, device, verbose, &total);
       }
     mugraph_file_free (&file);
   }
-  printf ("%d of %d: the measured best is among the model's first %d\n", good, files, GOAL);
+  printf ("%d of %d: the measured best is among the model's first %d; %d of %d: one within 3 %% of it is\n", total.exact, total.files, GOAL, total.near, total.files);
   return bad ? 2 : 0;
 }

@@ -11,17 +11,22 @@ static const double L2_LATENCY = 0.6e-6;    /* of L2 under load */
 static const double BARRIER = 0.08e-6;      /* a reduction over the threads of a block, its barrier included */
 static const double COMBINE = 0.25e-6;      /* partial sums of the warps, through shared memory */
 static const double CLUSTER = 0.5e-6;       /* two barriers of a cluster and remote shared memory between them */
+static const double ROWS_TURN = 1.1e-6;     /* whole rows in registers: the next rows of a block, loaded when the last are done */
 static const double UNPIPELINED = 0.55e-6;  /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
 static const double FIXED_SMEM = 1024;      /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;         /* of L2 that one call may count on */
 static const double SM_L2_SHARE = 2.2;      /* one SM reads L2 at 64 bytes a clock, this much more than an even share */
 static const double SM_DRAM_SHARE = 1.8;    /* the same of device memory: half of the SMs do not reach its bandwidth */
+static const double BEST_FLIGHT = 96e3;     /* bytes in flight an SM: fewer do not hide the latency, more queue up */
+static const double PDL_TAIL = 0.35e-6;     /* with pdl, from the end of the kernel before until its successor's is seen */
+static const double PDL_BLOCK = 6e-9, PDL_WARP = 0.5e-9; /* starting one beside another kernel's */
+static const double PDL_PLACE = 0.93;       /* of a block's time it holds its place against the next call */
 static const double LOAD_BYTES = 64;        /* independent bytes that a thread loads ahead without asynchronous copies */
 
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
 static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
     [MUGRAPH_BACKEND_AUTO] = 0.5,   [MUGRAPH_BACKEND_GENERIC] = 0.12, [MUGRAPH_BACKEND_STREAM] = 0.5,
-    [MUGRAPH_BACKEND_CHAIN] = 0.62, [MUGRAPH_BACKEND_ROWS] = 0.5,
+    [MUGRAPH_BACKEND_CHAIN] = 0.70, [MUGRAPH_BACKEND_ROWS] = 0.5,
 };
 static const double PREDEFINED_MMA = 0.12; /* pre-defined matmuls go through the generic generator */
 
@@ -89,6 +94,24 @@ static double misalignment (const mugraph *g, const mugraph_op *op, const mugrap
   return bytes > 0 ? moved / bytes : 1;
 }
 
+/* The same where the generator has warps read a tile of their own of the columns: rows of it that are no whole lines of 128
+   bytes leave the rest to others, later. */
+static double short_rows (const mugraph *g, const mugraph_op *op, const mugraph_block *b, const mugraph_plan *p) {
+  if (p->backend != MUGRAPH_BACKEND_STREAM || p->sched.tile_n < 1) return 1;
+  double worst = 1;
+  for (int i = 0; i < b->n_ops; i++) {
+    const mugraph_op *o = &b->op[i];
+    if (o->kind != MUGRAPH_OP_MATMUL || b->op[o->in[1]].kind != MUGRAPH_OP_INPUT) continue;
+    const mugraph_op *w = &b->op[o->in[1]];
+    int columns = w->shape.dim[w->shape.n_dims - 1];
+    if (columns > p->sched.tile_n) columns = p->sched.tile_n;
+    int bytes = columns * mugraph_dtype_bytes (mugraph_plan_storage (g, op->in[w->in[0]]));
+    double more = bytes % 128 == 0 ? 1 : bytes % 32 == 0 && bytes > 32 ? 1.05 : 1.15;
+    if (more > worst) worst = more;
+  }
+  return worst;
+}
+
 /* What is left in L2: outputs and inputs, when they fit together with what they displace. */
 void cost_leave (const mugraph *g, int k, const mugraph_device *d, cost_caches *caches) {
   const mugraph_op *op = &g->op[k];
@@ -113,11 +136,92 @@ static int reductions_of (const mugraph_block *b, bool looped) {
   return n;
 }
 
+/* ---- chained matmuls ---- */
+
+/* Of the loop of chained matmuls, all times measured on an H100 with gqa and qknorm, tiles of 64 x 64 and matrices of 64 columns. */
+static const double CHAIN_ALONE = 1.75;       /* a warpgroup alone takes this many times its share of the busy units */
+static const double CHAIN_CORNER = 2.7;       /* degree of the norm that joins the two */
+static const double CHAIN_FIXED = 1.9e-6, CHAIN_GROUP = 0.45e-6, CHAIN_CLUSTER = 0.15e-6; /* before and after the loop; a warpgroup, a block of a cluster */
+static const double CHAIN_SHALLOW = 0.5e-6;   /* a tile that is requested when it is needed next */
+static const double CHAIN_ROW_VALUES = 1.05;  /* rows of the left operand scaled by values that are computed for it, other than by a norm */
+static const double CHAIN_PREPARE = 0.72e-6, CHAIN_PREPARE_WORK = 0.16e-6; /* a tile of 64 rows changed in place: by one warpgroup, of the SM's time */
+
+/* Rows of the first matmul's result, whether its left operand is more than an iterator or its norm, and whether a right operand
+   of any is changed before it is multiplied. */
+static bool matmul_operands (const mugraph_block *b, int *rows, bool *scaled) {
+  bool prepared = false;
+  *rows = 0;
+  for (int i = 0; i < b->n_ops; i++) {
+    const mugraph_op *o = &b->op[i];
+    if (o->kind != MUGRAPH_OP_MATMUL) continue;
+    if (!*rows) {
+      *rows = o->shape.n_dims > 1 ? o->shape.dim[o->shape.n_dims - 2] : 1;
+      *scaled = b->op[o->in[0]].kind != MUGRAPH_OP_INPUT && b->op[o->in[0]].kind != MUGRAPH_OP_RMS_NORM;
+    }
+    prepared |= b->op[o->in[1]].kind != MUGRAPH_OP_INPUT;
+  }
+  return prepared;
+}
+
+/* A block's time when `resident` of its like share an SM; compute: of the whole launch, evenly spread. */
+static double chain_block (const mugraph_block *b, const mugraph_plan *p, const mugraph_device *d, double compute, double resident) {
+  int groups = p->threads / 128, rows, cluster = p->cluster > 1 ? p->cluster : 1;
+  bool scaled = false, prepared = matmul_operands (b, &rows, &scaled);
+  int along = (rows + 63) / 64; /* warpgroups that share the tiles, the others take other tiles */
+  if (groups < 1) groups = 1;
+  if (along > groups) along = groups;
+  double iterations = p->iterations > 1 ? p->iterations : 1, tile = p->sched.tile_n > 0 ? p->sched.tile_n / 64.0 : 1;
+  double share = compute * d->sms / ((double) p->blocks * groups * iterations) * (scaled ? CHAIN_ROW_VALUES : 1), alone = CHAIN_ALONE * share;
+  double depth = p->sched.stages * along / (double) groups;
+  if (depth < 2.5 && depth < iterations) alone += CHAIN_SHALLOW;
+  if (prepared) alone += CHAIN_PREPARE * sqrt (tile) / along, share += CHAIN_PREPARE_WORK * tile / along;
+  double step = pow (pow (alone, CHAIN_CORNER) + pow (share * groups * resident, CHAIN_CORNER), 1 / CHAIN_CORNER);
+  return CHAIN_FIXED + CHAIN_GROUP * groups + CHAIN_CLUSTER * cluster + iterations * step;
+}
+
+/* ---- one kernel ---- */
+
+/* What a launch moves, and how. */
+typedef struct {
+  double dram, warm, l2; /* bytes from device memory, of those read once from L2, of L2 with what is read again */
+  double flight;         /* bytes that one block has in flight */
+  bool streamed;
+} traffic;
+
+/* Seconds of device memory while `resident` blocks are at it on `sms` SMs: by bandwidth, by the bytes in flight (Little's law;
+   more than the best number queue up), by what an SM draws. */
+static double dram_time (const traffic *m, const mugraph_device *d, double resident, double sms) {
+  double flight = m->flight * resident, rounds = flight > 0 ? (m->dram + m->warm) / flight : 0, least = m->dram / d->dram_bw;
+  double wait = (m->dram * LOADED_LATENCY + m->warm * L2_LATENCY) / (m->dram + m->warm + 1), time = least;
+  if (m->streamed && rounds > 1) time *= 1 + 0.015 * fabs (log2 (flight / (d->sms * BEST_FLIGHT)));
+  time = overlap (time, rounds > 1 ? (rounds - 1) * wait : 0);
+  return overlap (time, least * d->sms / (SM_DRAM_SHARE * sms));
+}
+
+static double l2_time (const traffic *m, const mugraph_device *d, double sms) {
+  double narrow = SM_L2_SHARE * sms < d->sms ? d->sms / (SM_L2_SHARE * sms) : 1; /* few SMs cannot draw all of it */
+  return m->l2 / d->l2_bw * narrow;
+}
+
+/* With pdl: what a call adds when calls follow each other. busy: of the units; block: of one block while its SM is full, serial: of
+   that what calls do not share. */
+static double with_pdl (const mugraph *g, const mugraph_op *op, const mugraph_plan *p, const mugraph_device *d, const cost_parts *t, const traffic *m, double busy,
+                        double block, double serial) {
+  if (d->arch < 90) return INFINITY;
+  /* Waits for the end of the kernel before: one of the same call that it reads from, or because its generator has it so. */
+  bool waits = p->backend == MUGRAPH_BACKEND_GENERIC || p->backend == MUGRAPH_BACKEND_AUTO;
+  for (int i = 0; i < op->n_in; i++) waits |= op->in[i] >= g->n_inputs;
+  if (waits) return d->launch_pdl + t->plain - t->launch;
+  double started = d->launch_pdl + PDL_TAIL + serial + (double) p->blocks * (PDL_BLOCK + PDL_WARP * p->threads / 32), room = (double) p->blocks / t->waves;
+  double moving = overlap (dram_time (m, d, room, d->sms), l2_time (m, d, d->sms));
+  return overlap (overlap (started, overlap (moving, busy)), PDL_PLACE * block * t->waves) + 0.03 * block;
+}
+
 double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugraph_device *d, const cost_caches *caches,
                      cost_parts *parts) {
   const mugraph_op *op = &g->op[k];
   const mugraph_block *b = &g->block[op->block];
-  cost_parts t = {.launch = p->sched.pdl ? d->launch_pdl : d->launch, .total = INFINITY};
+  cost_parts t = {.launch = d->launch, .total = INFINITY, .plain = INFINITY, .pdl = INFINITY};
   *parts = t;
   int cluster = p->cluster > 1 ? p->cluster : 1, sms = usable_sms (d, cluster);
   t.occupancy = occupancy_of (p, d);
@@ -137,53 +241,58 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   if (again > 0 && held < 1) dram += again * (1 - held) * 0.25;
   if (written > L2_SHARE * d->l2_bytes) dram += written;
 
-  double misaligned = misalignment (g, op, b);
-  dram *= misaligned;
-  double resident = blocks < room ? blocks : room;
-  double iterations = p->iterations > 1 ? p->iterations : 1, stages = p->sched.stages > 1 ? p->sched.stages : 1;
+  double misaligned = misalignment (g, op, b) * short_rows (g, op, b, p);
+  double resident = blocks < room ? blocks : room, iterations = p->iterations > 1 ? p->iterations : 1, stages = p->sched.stages > 1 ? p->sched.stages : 1;
   if (stages > iterations) stages = iterations;
-  double step = p->dram_read / (blocks * iterations), flight = step * stages;
-  if (!pipelined && flight > p->threads * LOAD_BYTES) flight = p->threads * LOAD_BYTES;
-  flight *= resident;
-  double rounds = flight > 0 ? (dram + warm) / flight : 0;
-  double wait = (dram * LOADED_LATENCY + warm * L2_LATENCY) / (dram + warm + 1);
-  t.dram = overlap (dram / d->dram_bw, rounds > 1 ? (rounds - 1) * wait : 0);
-  t.dram = overlap (t.dram, dram / d->dram_bw * d->sms / (SM_DRAM_SHARE * (blocks < sms ? blocks : sms)));
-  /* A last wave with few blocks keeps few bytes in flight; inside of one wave the count above sees it. */
-  if (t.waves > 1) t.dram *= ceil (t.waves) / t.waves > 1.02 ? 1 + 0.5 * (ceil (t.waves) / t.waves - 1) : 1;
-  double l2 = p->l2_read > p->dram_read ? p->l2_read : p->dram_read;
-  double narrow = SM_L2_SHARE * blocks < sms ? sms / (SM_L2_SHARE * blocks) : 1; /* few SMs cannot draw all of it */
-  t.l2 = (l2 * misaligned + written) / d->l2_bw * narrow;
+  traffic moved = {.dram = dram * misaligned, .warm = warm, .streamed = p->backend == MUGRAPH_BACKEND_STREAM};
+  moved.flight = p->dram_read / (blocks * iterations) * stages;
+  if (!pipelined && moved.flight > p->threads * LOAD_BYTES) moved.flight = p->threads * LOAD_BYTES;
+  moved.l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
+  if (p->workspace) moved.l2 += blocks * iterations * 2 * (double) p->workspace;
+  t.dram = dram_time (&moved, d, resident, blocks < sms ? blocks : sms);
+  t.l2 = l2_time (&moved, d, blocks);
+  /* A last wave with few blocks keeps few bytes in flight; inside of one wave dram_time sees it. */
+  double ragged = t.waves > 1 && ceil (t.waves) / t.waves > 1.02 ? 1 + 0.5 * (ceil (t.waves) / t.waves - 1) : 1;
 
-  t.mma = p->mma_flops / (d->mma_f16 * mma_efficiency[p->backend]) * uneven;
-  t.sfu = p->sfu_ops / d->sfu * uneven;
-  t.fp32 = 2 * p->fp32_flops / d->fp32 * uneven; /* counted one a result; half the rate of fused multiply-adds */
+  double mma = p->mma_flops / (d->mma_f16 * mma_efficiency[p->backend]), sfu = p->sfu_ops / d->sfu;
+  double fp32 = 2 * p->fp32_flops / d->fp32; /* counted one a result; half the rate of fused multiply-adds */
+  t.mma = mma * uneven, t.sfu = sfu * uneven, t.fp32 = fp32 * uneven;
 
   int exchanges = reductions_of (b, false);
   t.latency = FIRST_BYTES + exchanges * BARRIER;
   if (cluster > 1) t.latency += p->backend == MUGRAPH_BACKEND_ROWS ? exchanges * CLUSTER : CLUSTER;
   if (p->backend == MUGRAPH_BACKEND_STREAM) t.latency += COMBINE;
+  if (p->backend == MUGRAPH_BACKEND_ROWS) t.latency += (iterations - 1) * ROWS_TURN;
   double turns = ceil (t.waves);
   if (p->backend == MUGRAPH_BACKEND_GENERIC || p->backend == MUGRAPH_BACKEND_AUTO) {
     double per_step = 2.0 * GENERIC_K * p->sched.tile_m * p->sched.tile_n * (p->threads / 32.0);
     double steps = per_step > 0 ? p->mma_flops / blocks / per_step : 0;
     if (steps < iterations) steps = iterations;
     t.latency += turns * (steps * UNPIPELINED + iterations * reductions_of (b, true) * BARRIER);
-    if (p->workspace) t.l2 += blocks * iterations * 2 * (double) p->workspace / d->l2_bw;
   } else
     t.latency += (turns - 1) * FIRST_BYTES / t.occupancy;
 
   /* Matrix and special-function units overlap only as far as two blocks (or warpgroups) alternate. */
-  double most = t.mma > t.sfu ? t.mma : t.sfu, least = t.mma > t.sfu ? t.sfu : t.mma;
-  double compute = most + 0.4 * least + 0.6 * t.fp32;
-  t.total = t.launch + t.latency + overlap (overlap (t.dram, t.l2), compute);
+  double most = mma > sfu ? mma : sfu, least = mma > sfu ? sfu : mma, compute = most + 0.4 * least + 0.4 * fp32;
+  double moving = overlap (t.dram, t.l2), block, serial = 0;
+  if (p->backend == MUGRAPH_BACKEND_CHAIN) {
+    double beside = ceil (blocks / sms) < t.occupancy ? ceil (blocks / sms) : t.occupancy;
+    t.plain = t.launch + FIRST_BYTES + exchanges * BARRIER + overlap (turns * chain_block (b, p, d, compute, beside), moving * ragged);
+    block = FIRST_BYTES + chain_block (b, p, d, compute, t.occupancy);
+  } else {
+    t.plain = t.launch + t.latency + overlap (overlap (t.dram * ragged, t.l2), compute * uneven);
+    block = (t.plain - t.launch) / (turns > 1 ? turns : 1);
+    if (p->backend == MUGRAPH_BACKEND_ROWS) serial = 0.5 * compute * uneven + (iterations - 1) * ROWS_TURN;
+  }
+  t.pdl = with_pdl (g, op, p, d, &t, &moved, compute, block, serial);
+  t.total = t.plain < t.pdl ? t.plain : t.pdl;
   *parts = t;
   return t.total;
 }
 
 static double cost_predefined (const mugraph *g, const mugraph_op *op, const mugraph_device *d,
                                const cost_caches *caches, cost_parts *parts) {
-  cost_parts t = {.launch = d->launch, .latency = FIRST_BYTES, .occupancy = 1, .waves = 1};
+  cost_parts t = {.launch = d->launch, .latency = 2 * FIRST_BYTES, .occupancy = 1, .waves = 1}; /* two: waits for its inputs */
   double out = 0, in = 0;
   for (int i = 0; i < op->n_out; i++) out += tensor_bytes (g, op->out[i]);
   for (int i = 0; i < op->n_in; i++) in += tensor_bytes (g, op->in[i]);
@@ -197,7 +306,9 @@ static double cost_predefined (const mugraph *g, const mugraph_op *op, const mug
     t.latency += depth / GENERIC_K * UNPIPELINED; /* no split of the contraction */
   } else
     t.sfu = elements / d->sfu;
-  t.total = t.launch + t.latency + overlap (overlap (t.dram, t.l2), t.mma + t.sfu);
+  t.plain = t.launch + t.latency + overlap (overlap (t.dram, t.l2), t.mma + t.sfu);
+  t.pdl = d->arch >= 90 ? t.plain - t.launch + d->launch_pdl : INFINITY;
+  t.total = t.plain < t.pdl ? t.plain : t.pdl;
   *parts = t;
   return t.total;
 }
@@ -208,7 +319,7 @@ double cost_kernel (const mugraph *g, int k, const mugraph_device *d, cost_cache
   double time;
   if (op->kind == MUGRAPH_OP_CUSTOM) {
     mugraph_plan plan;
-    if (!mugraph_plan_kernel (g, k, d, &plan, NULL)) return *parts = (cost_parts){.total = INFINITY}, INFINITY;
+    if (!mugraph_plan_kernel (g, k, d, &plan, NULL)) return *parts = (cost_parts){.total = INFINITY, .plain = INFINITY, .pdl = INFINITY}, INFINITY;
     time = cost_planned (g, k, &plan, d, caches, parts);
   } else
     time = cost_predefined (g, op, d, caches, parts);
@@ -216,10 +327,16 @@ double cost_kernel (const mugraph *g, int k, const mugraph_device *d, cost_cache
   return time;
 }
 
-double search_cost (const mugraph *g, const mugraph_device *d) {
+static double cost_graph (const mugraph *g, const mugraph_device *d, bool plain) {
   cost_caches caches = {{false}};
   cost_parts parts;
   double sum = 0;
-  for (int k = 0; k < g->n_ops; k++) sum += cost_kernel (g, k, d, &caches, &parts);
+  for (int k = 0; k < g->n_ops; k++) {
+    double best = cost_kernel (g, k, d, &caches, &parts);
+    sum += plain ? parts.plain : best;
+  }
   return 1e6 * sum;
 }
+
+double search_cost (const mugraph *g, const mugraph_device *d) { return cost_graph (g, d, false); }
+double search_cost_plain (const mugraph *g, const mugraph_device *d) { return cost_graph (g, d, true); }

@@ -1,6 +1,12 @@
 /* The roofline cost model (design point 6): what one call of a µGraph takes on a device.
 
-   A kernel's time is its launch, the latency until its first bytes arrive, the slowest of its resources, and what does
+   Two ways of launching are costed, plainly and with programmatic dependent launch (pdl), where the device has it; the better
+   one counts, as it is the one that will be used. Plainly a call begins when the one before has ended: its time is the launch
+   and what its last block takes. With pdl successive calls overlap, as far as they fit on the SMs beside each other: its time
+   is that of the busiest resource, a block's place on an SM being one of them. A kernel that reads what another kernel of the
+   same call has written waits for it either way.
+
+   A kernel's time alone is its launch, the latency until its first bytes arrive, the slowest of its resources, and what does
    not overlap with them. Device memory is limited by bandwidth and by the bytes in flight (Little's law); matrix units,
    special functions and f32 by the busiest SM, so that ragged waves cost what they cost. The work itself (bytes, flops
    with padding, threads, shared memory) comes from mugraph_plan_kernel, the rates from device.def. */
@@ -9,13 +15,14 @@
 
 #include "../mugraph/plan.h"
 
-/* Seconds. total is not their sum: what overlaps is not added. */
+/* Seconds. The totals are not their sum: what overlaps is not added. */
 typedef struct {
-  double launch;   /* an empty kernel */
+  double launch;   /* an empty kernel, launched plainly */
   double dram, l2; /* moving bytes */
   double mma, sfu, fp32;
   double latency;  /* dependent steps that nothing hides: first bytes, barriers, unpipelined iterations, combines */
-  double total;
+  double plain, pdl; /* of a call, launched this way; pdl: infinity where the device has none */
+  double total;      /* the better one */
   int occupancy;   /* blocks of one SM at a time */
   double waves;    /* blocks over what the device holds at a time; the last one may be partial */
 } cost_parts;

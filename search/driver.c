@@ -130,8 +130,24 @@ typedef struct {
   uint64_t structure, kernels; /* schedule_identity without and with the schedules */
 } identity;
 
-/* At most top candidates, no two of them the same kernels, and at most half of them of one structure as long as there
-   are others. */
+/* Marks what to keep, in the order of the list: no two of the same kernels, at most share of one structure. */
+static int choose (const search_result *r, const identity id[], bool plain, int share, int most, bool keep[]) {
+  int kept = 0;
+  for (int i = 0; i < r->n && kept < most; i++) {
+    int same = 0;
+    bool twice = keep[i] || (plain && !r->candidate[i].plain);
+    for (int k = 0; k < r->n && !twice; k++) {
+      if (!keep[k]) continue;
+      same += id[k].structure == id[i].structure;
+      twice |= id[k].kernels == id[i].kernels;
+    }
+    if (!twice && (plain || same < share)) keep[i] = true, kept++;
+  }
+  return kept;
+}
+
+/* At most top candidates, no two of them the same kernels, at most half of them of one structure as long as there are
+   others, a quarter of them chosen for their times when launched plainly. */
 static void select_best (search *s) {
   search_result *r = s->r;
   identity *id = malloc ((size_t) (r->n + 1) * sizeof *id);
@@ -142,18 +158,16 @@ static void select_best (search *s) {
     id[i].structure = schedule_identity (&r->candidate[i].graph, s->device, false);
     id[i].kernels = schedule_identity (&r->candidate[i].graph, s->device, true);
   }
-  int top = s->options->top, kept = 0, share = top > 3 ? top / 2 : top;
-  for (int i = 0; i < r->n && kept < top; i++) {
-    int same = 0;
-    bool twice = false;
-    for (int k = 0; k < kept; k++) {
-      same += id[k].structure == id[i].structure;
-      twice |= id[k].kernels == id[i].kernels;
-    }
-    if (same >= share || twice) continue;
-    if (kept != i) r->candidate[kept] = r->candidate[i], id[kept] = id[i];
-    kept++;
+  int top = s->options->top, kept = 0;
+  bool *keep = calloc ((size_t) r->n + 1, sizeof *keep);
+  if (keep) {
+    int n = choose (r, id, false, top > 3 ? top / 2 : top, top - top / 4, keep);
+    n += choose (r, id, true, top, top - n, keep);
+    choose (r, id, false, top, top - n, keep);
   }
+  for (int i = 0; keep && i < r->n; i++)
+    if (keep[i]) r->candidate[kept++] = r->candidate[i];
+  free (keep);
   r->n = kept;
   free (id);
 }

@@ -83,6 +83,7 @@ typedef struct {
   mugraph graph; /* every block as chosen so far */
   const mugraph_device *device;
   int kernel;
+  bool plain;               /* launched plainly; else the better way */
   cost_caches caches;
   int32_t size[AXES];       /* elements that each axis splits; 0: unused or not to be changed */
   bool leading[AXES];       /* of matrices side by side, not of their rows or columns */
@@ -200,6 +201,12 @@ static double reread (const tuner *t, const mugraph_shape out[], int n_out) {
   return bytes / t->device->l2_bw;
 }
 
+static double cost_of (const tuner *t, const mugraph_plan *plan) {
+  cost_parts parts;
+  double best = cost_planned (&t->graph, t->kernel, plan, t->device, &t->caches, &parts);
+  return t->plain ? parts.plain : best;
+}
+
 /* Files a choice among the best. One for each plan. */
 static void keep (tuner *t, const choice *c) {
   int at = t->n_best;
@@ -227,7 +234,6 @@ static bool try_choice (tuner *t, choice c) {
   t->plans++;
   mugraph_block *b = block_of (t), before = *b;
   mugraph_plan plan;
-  cost_parts parts;
   apply (b, &c, c.sched);
   mugraph_shape in[MUGRAPH_FANIN], out[MUGRAPH_FANOUT], kept[MUGRAPH_FANOUT];
   const mugraph_op *op = &t->graph.op[t->kernel];
@@ -242,10 +248,10 @@ static bool try_choice (tuner *t, choice c) {
     }
     if (mugraph_plan_kernel (&t->graph, t->kernel, t->device, &plan, NULL)) {
       double worst = t->n_best < KEPT ? INFINITY : t->best[KEPT - 1].cost, more = reread (t, out, n_out);
-      c.cost = cost_planned (&t->graph, t->kernel, &plan, t->device, &t->caches, &parts) + more;
+      c.cost = cost_of (t, &plan) + more;
       if (c.cost < worst) { /* as it will be saved, which is as it is launched */
         pin (t, b, &c, &plan);
-        c.cost = cost_planned (&t->graph, t->kernel, &plan, t->device, &t->caches, &parts) + more;
+        c.cost = cost_of (t, &plan) + more;
       }
     }
     for (int i = 0; i < n_out; i++) t->graph.tensor[op->out[i]].shape = kept[i];
@@ -483,10 +489,8 @@ uint64_t schedule_identity (const mugraph *g, const mugraph_device *d, bool sche
   return schedules ? structure ^ hash : structure;
 }
 
-int schedule_structure (const mugraph *structure, const mugraph_device *d, int max_plans, int max, search_candidate out[],
-                        uint64_t *costed) {
+static int schedule_for (const mugraph *structure, const mugraph_device *d, bool plain, int max_plans, int max, search_candidate out[], uint64_t *costed) {
   int kernels = 0, width = max > BEAM ? max : BEAM, n = 1, written = 0;
-  if (max_plans <= 0) max_plans = PLANS;
   if (max <= 0) return 0;
   for (int k = 0; k < structure->n_ops; k++) kernels += structure->op[k].kind == MUGRAPH_OP_CUSTOM;
   tuner *t = calloc (1, sizeof *t);
@@ -497,7 +501,7 @@ int schedule_structure (const mugraph *structure, const mugraph_device *d, int m
   while (slots < 4 * max_plans) slots *= 2;
   if (t) t->seen = calloc ((size_t) slots, sizeof *t->seen), t->best = malloc ((KEPT + 1) * sizeof *t->best);
   if (!t || !beam || !next || !known || !best || !t->seen || !t->best) goto done;
-  t->device = d, t->max_plans = max_plans, t->seen_slots = slots;
+  t->device = d, t->max_plans = max_plans, t->seen_slots = slots, t->plain = plain;
 
   for (int k = 0, done = 0; k < structure->n_ops && n; k++) {
     const mugraph_op *op = &structure->op[k];
@@ -509,7 +513,8 @@ int schedule_structure (const mugraph *structure, const mugraph_device *d, int m
       if (!place (t, structure, &beam[i], k)) continue;
       if (op->kind != MUGRAPH_OP_CUSTOM) {
         next[n_next] = beam[i];
-        next[n_next].cost += cost_kernel (&t->graph, k, d, &next[n_next].caches, &parts);
+        double better = cost_kernel (&t->graph, k, d, &next[n_next].caches, &parts);
+        next[n_next].cost += plain ? parts.plain : better;
         n_next += isfinite (next[n_next].cost);
         continue;
       }
@@ -541,14 +546,34 @@ int schedule_structure (const mugraph *structure, const mugraph_device *d, int m
     if (!isfinite (cost)) continue;
     int at = written++;
     for (; at && out[at - 1].cost_us > cost; at--) out[at] = out[at - 1];
-    out[at] = (search_candidate){.graph = t->graph, .structure = mugraph_hash (structure, false), .cost_us = cost};
+    out[at] = (search_candidate){.graph = t->graph, .structure = mugraph_hash (structure, false), .cost_us = cost, .plain = plain};
   }
-  for (int i = 0; i < written; i++) out[i].rank = i;
   if (costed) *costed += (uint64_t) t->plans;
 done:
   if (t) free (t->seen), free (t->best);
   free (t), free (beam), free (next), free (known), free (best);
   return written;
+}
+
+int schedule_structure (const mugraph *structure, const mugraph_device *d, int max_plans, int max, search_candidate out[],
+                        uint64_t *costed) {
+  if (max_plans <= 0) max_plans = PLANS;
+  int for_plain = d->arch >= 90 ? max / 4 : 0, plans = for_plain ? max_plans * 2 / 3 : max_plans;
+  int n = schedule_for (structure, d, false, plans, max - for_plain, out, costed);
+  int more = for_plain && n ? schedule_for (structure, d, true, max_plans - plans, for_plain, out + n, costed) : 0;
+  for (int i = n, last = n + more; i < last; i++) {
+    bool twice = false;
+    for (int k = 0; k < n && !twice; k++)
+      if (mugraph_equal (&out[k].graph, &out[i].graph)) out[k].plain = twice = true;
+    if (!twice) out[n++] = out[i];
+  }
+  for (int i = 1; i < n; i++)
+    for (int k = i; k > 0 && out[k].cost_us < out[k - 1].cost_us; k--) {
+      search_candidate moved = out[k];
+      out[k] = out[k - 1], out[k - 1] = moved;
+    }
+  for (int i = 0; i < n; i++) out[i].rank = i;
+  return n;
 }
 
 int search_schedules (const mugraph *structure, const search_options *options, const mugraph_device *d, int max,

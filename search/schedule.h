@@ -4,7 +4,10 @@
    best few, every parameter to all of its values in turn until nothing gets better. Kernels follow each other in
    topological order: the extents of one change the shapes that later ones read (partial results grow with the grid), so
    a beam of choices is kept from kernel to kernel. What a schedule costs is asked of the planner and the cost model; what
-   the planner refuses does not exist. */
+   the planner refuses does not exist.
+
+   On devices that have programmatic dependent launch a quarter of what is returned is chosen for its time when launched plainly, as
+   not every caller launches one call after the other. */
 #ifndef SEARCH_SCHEDULE_H
 #define SEARCH_SCHEDULE_H
 

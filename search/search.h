@@ -25,7 +25,8 @@ typedef struct {
 typedef struct {
   mugraph graph;      /* real shape, grid, loop and schedule filled in */
   uint64_t structure; /* mugraph_hash without extents */
-  double cost_us;     /* the model's */
+  double cost_us;     /* the model's, launched the better way */
+  bool plain;         /* chosen for its time when launched plainly */
   int rank;           /* the model's, 0 first */
 } search_candidate;
 
@@ -55,7 +56,9 @@ void search_result_free (search_result *);
 int search_schedules (const mugraph *structure, const search_options *, const mugraph_device *, int max,
                       search_candidate out[]);
 
-/* The roofline time of a whole µGraph on a device, microseconds; infinity when some kernel cannot be planned. */
+/* The roofline time of a whole µGraph on a device, microseconds, launched the better way and plainly; infinity when some
+   kernel cannot be planned. */
 double search_cost (const mugraph *, const mugraph_device *);
+double search_cost_plain (const mugraph *, const mugraph_device *);
 
 #endif

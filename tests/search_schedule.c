@@ -155,7 +155,7 @@ static void test_good_schedules_first (void **state) {
   (void) state;
   ok (build_rms_norm (&g, 2, 4096, 6144, 1, 1, &error));
   schedules (h100, 8);
-  assert_true (found[0].cost_us > 17 && found[0].cost_us < 20);
+  assert_true (found[0].cost_us > 16 && found[0].cost_us < 20);
   ok (build_gated (&g, 8, 4096, 4096, 1, 1, &error));
   schedules (h100, 8);
   assert_true (found[0].cost_us > 22 && found[0].cost_us < 27);
@@ -165,10 +165,29 @@ static void test_good_schedules_first (void **state) {
   }
   ok (build_low_rank (&g, 8, 256, 16, 4096, 1, 1, &error));
   schedules (h100, 8);
-  assert_true (found[0].cost_us > 1.8 && found[0].cost_us < 3.5);
+  assert_true (found[0].cost_us > 1 && found[0].cost_us < 3.5);
   ok (build_residual (&g, 16, 4096, 1, &error));
   schedules (h100, 8);
   assert_int_equal (found[0].graph.block[0].grid[0], 16); /* a block for each row */
+}
+
+/* What is best when calls follow each other closely need not be best alone: some of both are returned. */
+static void test_plain_launches_too (void **state) {
+  (void) state;
+  ok (build_attention (&g, 16, 256, 64, 4096, 4, 1, 64, &error));
+  int n = schedules (h100, 16), plain = 0;
+  double least = INFINITY, least_plain = INFINITY;
+  for (int i = 0; i < n; i++) {
+    double us = search_cost_plain (&found[i].graph, h100);
+    plain += found[i].plain;
+    assert_true (us >= found[i].cost_us);
+    if (us < least) least = us;
+    if (found[i].plain && us < least_plain) least_plain = us;
+  }
+  assert_true (plain >= 1 && plain <= 8);
+  assert_true (least_plain <= 1.001 * least && search_cost_plain (&found[0].graph, h100) > least);
+  n = schedules (mugraph_device_find ("a100"), 16); /* knows one way only */
+  for (int i = 0; i < n; i++) assert_false (found[i].plain);
 }
 
 static void test_saved_schedules_are_tried (void **state) {
@@ -261,6 +280,7 @@ int main (void) {
       cmocka_unit_test (test_every_device),
       cmocka_unit_test (test_budget),
       cmocka_unit_test (test_identity),
+      cmocka_unit_test (test_plain_launches_too),
   };
   return cmocka_run_group_tests (tests, set_up, NULL);
 }
