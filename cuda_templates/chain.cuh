@@ -488,7 +488,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   typedef typename P::type T;
   constexpr int NT = P::NT, ST = P::ST, WM = P::WM, WN = P::WN, S = P::S, STATS = P::STATS;
   // Rounds after which a tile is refilled (later, if enough are in flight: nobody waits for the others), and before which it is prepared.
-  constexpr int lag = L::prepared || ST < 4 * WN ? 0 : 1, ahead = WM + 1;
+  constexpr int lag = L::prepared || ST < 4 * WN ? 0 : 1, ahead = L::changed ? WM + 1 : WM;
   const int tid = threadIdx.x, lane = tid & 31;
   const int warp = __shfl_sync (0xffffffffu, tid >> 5, 0), group = warp >> 2, wm = WN > 1 ? group % WM : group, wn = WN > 1 ? group / WM : 0;
   const int row = wm * 64 + (warp & 3) * 16 + (lane >> 2);
@@ -506,6 +506,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
 #pragma unroll
     for (int c = 0; c < L::blocks; c++) ms_copy_box (to + L::b1_bytes + c * NT * 128, b2, column + c * 64, x, z2, barrier);
   };
+  ms_launch_dependents ();
   {
     chain_rows<P> held;
     held.load (a, rows); // requested before the copies of B1 and B2, which would queue in front
@@ -529,7 +530,6 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   }
   __syncthreads ();
   if (S > 1) ms_cluster_arrive ();
-  ms_launch_dependents ();
 
   float fix[2][P::FIXED > 0 ? P::FIXED : 1]; // per-row values that do not change over the loop
   const unsigned a_tile = base + L::at_a + wm * L::a_bytes;
@@ -586,10 +586,10 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     for (int k = 1; k < L::steps; k++) ms_wgmma<T, NT>::add (s, ms_columns (to + k / 4 * 512 + k % 4 * 2, 16), ms_columns (d + k * 128, L::steps * 2048));
     ms_wgmma_commit ();
   };
-  auto operand = [&] (int i, float (&f)[2]) {
+  auto operand = [&] (int i, float (&f)[2], bool begin) {
     const int valid = length - (first + i) * NT; // columns of B1 in this tile
     if (P::B2_SCALE) ms_barrier_wait (ready + 8 * slot, parity);
-    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, i == wn, P::RAGGED && valid < NT, valid, (const uint4 *) (smem + L::at_scales) + slot * (NT / 8));
+    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, begin, P::RAGGED && valid < NT, valid, (const uint4 *) (smem + L::at_scales) + slot * (NT / 8));
   };
   if (wn < tiles) {
     float f[2];
@@ -597,7 +597,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     scores ();
     ms_wgmma_wait ();
     ms_keep (s);
-    operand (wn, f);
+    operand (wn, f, true);
   }
 #pragma unroll 1
   for (int i = wn, r = 0; i < tiles; i += WN, r++) { // the result of tile i, scores and operand of the next one
@@ -613,6 +613,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
       ms_barrier_wait (arrived + 8 * slot, parity);
       scores ();
     }
+    const bool prepares = L::prepared && (r + ahead) % WM == wm && i + ahead * WN < tiles;
+    if (!L::changed && prepares) prepare (i + ahead * WN); // meanwhile
     ms_wgmma_wait ();
     ms_keep (s);
     ms_keep (o);
@@ -627,10 +629,10 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
       }
     }
     __syncwarp ();
-    if (L::prepared && (r + ahead) % WM == wm && i + ahead * WN < tiles) prepare (i + ahead * WN);
+    if (L::changed && prepares) prepare (i + ahead * WN);
     if (more) {
       float f[2];
-      if (operand (i + WN, f)) chain_rescale<P> (o, f);
+      if (operand (i + WN, f, false)) chain_rescale<P> (o, f);
     }
   }
 #pragma unroll

@@ -2,14 +2,18 @@
 
    Parameters that it honours
    - grid: axes may split the leading dimensions (all of them, down to 1), the rows of A, the columns of B2; the extent of the loop
-     too where the outputs may be partial sums. Rows a block: up to 256; pays: 64, 128, 256 (multiples of 64 are not padded) and as many as
-     there are, because every block of rows reads B1 and B2 again. Blocks times split just under the number of SMs.
+     too where the outputs may be partial sums. Rows a block: up to 256; pays: 128 (64 where that leaves SMs idle; multiples of 64 are
+     not padded), because every block of rows reads B1 and B2 again.
    - loop: not looked at; the extent that one block walks is cut into tiles of tile_n.
-   - tile_n 64, 128: columns of B1 a step of one warpgroup. 64 pays with 4 warpgroups, 128 with 2.
-   - warps: 4 a warpgroup of 64 rows; beyond rows / 64 warpgroups the others take turns at the tiles (default: 4 warpgroups where registers allow).
-   - split 1 to 16: blocks of a cluster that share the loop. Clusters of 4 fill 120 of an H100's 132 SMs at once, of 6 102, of 8
-     120, of 16 112: more blocks than that start a second wave. sm_80: 1 only.
-   - stages: tiles in flight; default: all that fit.
+   - tile_n 64, 128: columns of B1 a step of one warpgroup. 64 pays: 4 warpgroups an SM alternate between matrix units and exponentials;
+     128 needs so many registers that 2 are left.
+   - warps: 4 a warpgroup of 64 rows; beyond rows / 64 warpgroups the others take turns at the tiles. Default: 2 warpgroups a block.
+     An SM should hold 4. Plain launches: 16 warps pay where there are no more blocks than SMs, else 8. With pdl 8 warps pay always:
+     blocks of two launches share an SM, and one's beginning and end hide behind the other's loop.
+   - split 1 to 16: blocks of a cluster that share the loop; pays: until there are about as many blocks as SMs. Clusters of 4 fill 120
+     of an H100's 132 SMs at once, of 6 102, of 8 120, of 16 112: more blocks than that start a second wave. sm_80: 1 only.
+   - stages: tiles in flight. Default: as many as leave room for blocks with 4 warpgroups in all on an SM (regs and smem of the plan say
+     how many fit). More pay only in plain launches of 16 warps; less than 3 a warpgroup in turns (2 where turns are taken) never do.
    - tile_m is 64 (mma.sync: 16). swap: nothing to choose. */
 #include "plan_chain.h"
 
@@ -387,8 +391,8 @@ bool mugraph_chain_match (const mugraph *g, int k, const mugraph_device *d, mugr
   const mugraph_op *b2 = &b->op[c->b2];
   const mugraph_shape *t2 = &g->tensor[kernel->in[b2->in[0]]].shape;
   int last = t2->n_dims - 1;
-  c->wgmma = d->arch >= 90 && c->n_full % 8 == 0 && t2->dim[last] % 8 == 0; /* what a tensor map asks for */
   c->aligned = c->n_full % 8 == 0 && t2->dim[last] % 8 == 0 && (c->n_axis < 0 || c->n % 8 == 0) && (b2->split[last].axis < 0 || !b2->split[last].full || c->dv % 8 == 0);
+  c->wgmma = d->arch >= 90 && c->aligned; /* what a tensor map asks for; the copies trap on columns that start elsewhere */
   if (c->b2_norm >= 0 && c->dv != t2->dim[last]) return FAIL ("the norm of split rows");
   c->b2_scale = c->wgmma && c->b2_norm >= 0 && c->b2_top == c->b2_norm;
   return choose (&b->sched, d, c, e);

@@ -122,8 +122,10 @@ static const backend_case cases[] = {
   {{.name = "maps of all operands", .program = HEADS ("2") PV ("128", "64", "1000", "64", "f16") "output matmul(relu(matmul(relu(Q), relu(K))), square(V))\n", .build = build_relu, .grid = {2, 1}, .loop = 4}, {0}},
   {{.name = "maps of all operands, 4 in turns", .program = HEADS ("2") PV ("64", "64", "4096", "64", "f16") "output matmul(relu(matmul(relu(Q), relu(K))), square(V))\n", .build = build_relu, .grid = {2, 1}, .loop = 4}, {.warps = 16, .stages = 8, .split = 2}},
   {{.name = "norm spelt out, no loop", .program = HEADS ("2") PV ("64", "40", "320", "64", "f16") "E = exp(matmul(Q / sqrt(sum(square(Q), -1)), K))\noutput matmul(E / sum(E, -1), V)\n", .build = build_squared, .grid = {2, 2}, .loop = 1}, {.split = 2}},
-  {{.name = "columns over the grid", .program = HEADS ("2") PV ("64", "64", "512", "160", "f16") SOFTMAX_V, .build = build_columns, .grid = {2, 3}, .loop = 4}, {.split = 2}},
+  {{.name = "whole groups of columns over the grid", .program = HEADS ("2") PV ("64", "64", "512", "168", "f16") SOFTMAX_V, .build = build_columns, .grid = {2, 3}, .loop = 4}, {.split = 2}},
+  {{.name = "gqa dv 56", .program = HEADS ("2") PV ("64", "64", "512", "56", "f16") SOFTMAX_V, .build = build_attention, .grid = {2, 1}, .loop = 4}, {.split = 2}},
   {{.name = "no leading dimensions", .program = "input Q[200,64]: f16\ninput K[64,1024]: f16\ninput V[1024,64]: f16\noutput matmul(gelu(matmul(Q, K)), V)\n", .build = build_flat, .grid = {2}, .loop = 8}, {.split = 2}},
+  {{.name = "columns over the grid", .program = HEADS ("2") PV ("64", "64", "512", "160", "f16") SOFTMAX_V, .build = build_columns, .grid = {2, 3}, .loop = 4}, {0}},
 };
 
 static void generated (void **state) {
