@@ -1,7 +1,7 @@
 /* Kernels of the stream generator: mugraph/plan_stream.h says what they compute, stream.cuh has the pieces.
 
    Outline of a kernel
-     stages of weights and rows of X into registers (program inputs before the wait on the previous launch), narrow operands into shared memory
+     stages of weights and rows of X into registers (program inputs before the wait on the previous launch)
      for each step of 16 k: left and right expressions on the registers, matrix units, row statistics; next stage
      chained matmuls on the partial sums
      partial sums of the warps, then of the blocks of the cluster, meet in shared memory
@@ -38,19 +38,14 @@ static bool has (const printer *p, int i, int role) { return p->s.role[i] & role
 /* Written by an earlier launch: read only after the wait. */
 static bool is_late (const printer *p, int i) { return tensor_of (p, i) >= p->e->g->n_inputs; }
 
-/* Copied to shared memory before the loop. */
-static bool is_staged (const printer *p, int i) {
-  return p->s.staged && is_input (p, i) && has (p, i, MUGRAPH_STREAM_RIGHT) && has (p, i, MUGRAPH_STREAM_SOURCE);
-}
 /* Read again in every step of the loop over k. */
 static bool is_streamed (const printer *p, int i) {
   const mugraph_shape *t = &op_of (p, i)->shape;
-  return is_input (p, i) && !is_staged (p, i) &&
-         ((has (p, i, MUGRAPH_STREAM_LEFT) && cols_of (t) > 1) || (has (p, i, MUGRAPH_STREAM_RIGHT) && rows_of (t) > 1));
+  return is_input (p, i) && ((has (p, i, MUGRAPH_STREAM_LEFT) && cols_of (t) > 1) || (has (p, i, MUGRAPH_STREAM_RIGHT) && rows_of (t) > 1));
 }
 /* A left or right tile that every step sees alike. */
 static bool is_invariant (const printer *p, int i) {
-  return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT) && !is_streamed (p, i) && !is_staged (p, i);
+  return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT) && !is_streamed (p, i);
 }
 
 static int64_t stride_of (const mugraph_shape *s, int d) {
@@ -186,8 +181,8 @@ static void print_stage (printer *p) {
       }
       P ("#pragma unroll\n    for (int r = 0; r < 4; r++)\n#pragma unroll\n      for (int q = 0; q < %d; q++)\n", pieces_of (p, i));
       bool even = s->even_k && (inner ? even_inner (s) : s->even_n);
-      P ("        stream_load<%s, true> (s.w%d[q][r], w%d + (next + r) * %lldLL + q * %d, ", how (inner ? s->whole_inner : s->whole, even), i, i, stride,
-         8 * piece_of (p, i));
+      P ("        stream_load<%s, %s> (s.w%d[q][r], w%d + (next + r) * %lldLL + q * %d, ", how (inner ? s->whole_inner : s->whole, even),
+         inner ? "false" : "true", i, i, stride, 8 * piece_of (p, i));
       print_weight_valid (p, inner);
       P (");\n");
     }
@@ -201,20 +196,6 @@ static void print_stage (printer *p) {
     if (has (p, i, MUGRAPH_STREAM_RIGHT)) P ("    w%d += %lldLL;\n", i, turn * row_stride (p, i));
   }
   P ("  };\n");
-}
-
-/* Staged operands stand behind the sums: each where it begins, and the copies. */
-static void print_staged (printer *p) {
-  const mugraph_stream *s = &p->s;
-  int rows = p->groups * 8, share = ceil_div (s->slots, s->split), n = 0;
-  long long before = 16ll * s->n_roots * (s->reduced * s->slots + (s->split > 1 ? s->split * share : 0)) +
-                     4ll * s->n_rows * rows * (s->k_warps + (s->split > 1 ? s->split : 0));
-  for (int i = 0; i < p->b->n_ops; i++) {
-    if (!is_staged (p, i)) continue;
-    P ("  T *const staged%d = (T *) ((char *) stream_sums + %lld);\n", i, before + 2ll * n++ * s->part * s->stride_inner);
-    P ("  stream_stage<%d, %d> (staged%d, %d, p%d + (long long) rank * %d, %d, depth - rank * %d);\n", s->part, ceil_div (s->inner, 16) * 16, i, s->stride_inner,
-       i, s->part * s->inner, s->inner, s->part);
-  }
 }
 
 /* Tiles of the walk that exist on the left and right sides: what the stage or a loop invariant holds. */
@@ -306,8 +287,7 @@ static void print_chained_weights (printer *p) {
     P ("  stream_piece<T, N> b%d[%d][%d][Q][4];\n", i, s->pieces_inner, s->piece_inner / 2);
     P ("#pragma unroll\n  for (int qi = 0; qi < %d; qi++)\n#pragma unroll\n    for (int vi = 0; vi < %d; vi++)\n#pragma unroll\n      for (int r = 0; r < 4; r++) {\n", s->pieces_inner,
        s->piece_inner / 2);
-    if (s->staged) P ("        const int inner = stream_inner_staged (qi, t, r);\n");
-    else P ("        const int inner = stream_inner<%d> (qi, vi, t, r);\n", s->piece_inner);
+    P ("        const int inner = stream_inner<%d> (qi, vi, t, r);\n", s->piece_inner);
     P ("#pragma unroll\n        for (int q = 0; q < Q; q++)\n          stream_load<%s, false> (b%d[qi][vi][q][r], p%d + inner * %lldLL + n0 + q * 8 * N, ",
        how (s->whole, s->even_n && even_inner (s)), i, i, row_stride (p, i));
     if (!even_inner (s)) P ("inner >= %d ? 0 : ", s->inner);
@@ -341,11 +321,6 @@ static void print_use (printer *p) {
     int a = op_of (p, i)->in[0], b = op_of (p, i)->in[1];
     if (!left[a]) print_operand (p, a, true);
     left[a] = true;
-    if (is_staged (p, b)) {
-      P ("    stream_source<T, U, %d, M> (f%d, staged%d + (k - 4 * u - 4 * U * t - rank * %d) * %d, %d, u, l%d);\n", s->pieces_inner, i, b, s->part,
-         s->stride_inner, s->stride_inner, a);
-      continue;
-    }
     if (!right[b]) print_operand (p, b, false);
     right[b] = true;
     P (has (p, i, MUGRAPH_STREAM_SOURCE) ? "    stream_source<T, %d, %d, M> (f%d, r%d, l%d);\n" : "    stream_product<T, %d, %d, M> (f%d, r%d, l%d);\n",
@@ -375,10 +350,8 @@ static void print_loop (printer *p) {
     if (l && wait) P ("  ms_wait_inputs ();\n");
     if (names[l]) P ("#pragma unroll\n  for (int i = 0; i < STAGES; i++) %s (i);\n", names[l]);
   }
-  if (s->staged) print_staged (p);
   print_invariants (p);
   if (chained && chained <= 32) print_chained_weights (p);
-  if (s->staged) P ("  ms_copy_wait<0> ();\n  __syncthreads ();\n");
   print_accumulators (p);
   print_use (p);
   if (s->steps == s->stages)

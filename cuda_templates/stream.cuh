@@ -102,40 +102,8 @@ MS_DEVICE void stream_source (float (&d)[(M + 1) / 2][Q][N / 2][2][4], const str
     }
 }
 
-// The same with the right operand in shared memory, rows of `stride` elements, k of this step from U on: tiles of 16 columns,
-// d[m][q][0][c] = columns 16 q + 8 c + 2 t and the next one.
-template <class T, int U, int Q, int M>
-MS_DEVICE void stream_source (float (&d)[(M + 1) / 2][Q][1][2][4], const T *right, int stride, int u, const unsigned (&x)[M][2]) {
-  const int lane = threadIdx.x % 32, j = lane % 8, half = lane / 8 % 2;
-  const unsigned from = ms_shared_address (right + (4 * U * (j / 2) + 4 * u + 2 * half + j % 2) * stride + lane / 16 * 8);
-#pragma unroll
-  for (int q = 0; q < Q; q++) {
-    unsigned b[4];
-    ms_ldmatrix_trans (b, from + q * 32);
-    const unsigned even[2] = {b[0], b[1]}, odd[2] = {b[2], b[3]};
-#pragma unroll
-    for (int m = 0; m < (M + 1) / 2; m++) {
-      const int other = 2 * m + 1 < M ? 2 * m + 1 : 2 * m;
-      const unsigned a[4] = {x[2 * m][0], x[other][0], x[2 * m][1], x[other][1]};
-      ms_mma<T> (d[m][q][0][0], a, even);
-      ms_mma<T> (d[m][q][0][1], a, odd);
-    }
-  }
-}
-
-// Rows of a right operand into shared memory: `depth` of ROWS rows and `inner` of WIDE elements are inside, the others are zeros.
-template <int ROWS, int WIDE, class T> MS_DEVICE void stream_stage (T *to, int stride, const T *from, int inner, int depth) {
-  for (int i = threadIdx.x; i < ROWS * (WIDE / 8); i += blockDim.x) {
-    const int row = i / (WIDE / 8), column = i % (WIDE / 8) * 8;
-    const bool inside = row < depth && column < inner;
-    ms_copy_async (ms_shared_address (to + row * stride + column), inside ? from + (long long) row * inner + column : from, inside ? 16 : 0);
-  }
-  ms_copy_commit ();
-}
-
 // Row of the chained operand that lane t holds as its e-th of step (q, v): what stream_source left in that lane.
 template <int N> MS_DEVICE int stream_inner (int q, int v, int t, int e) { return 8 * q * N + (2 * t + e / 2) * N + 2 * v + e % 2; }
-MS_DEVICE int stream_inner_staged (int q, int t, int e) { return 16 * q + e % 2 * 8 + 2 * t + e / 2; }
 
 // Sums that become operands again lose digits: in bfloats too many, so what rounding leaves is multiplied too.
 template <class T> struct stream_rounds { static constexpr bool coarsely = false; };

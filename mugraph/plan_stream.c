@@ -2,14 +2,16 @@
 
    Parameters that it honours
    - grid: the extent of the axis that splits n gives the columns of a block, best a multiple of 8 and of the number of warp
-     columns; pays: 16 to 256, and a number of blocks (times split) just below a multiple of the SMs, or well above.
-     Axes may also split rows, leading dimensions (tiles of size 1) and k.
+     columns; pays: 32 to 128 (whole lines of device memory from 64 on), and a number of blocks (times split) just below a multiple of the
+     SMs. Axes may also split rows, leading dimensions (tiles of size 1) and k.
    - loop: its range changes nothing (k is walked 16 rows a warp and step): one value is enough.
-   - split 1, 2, 4, 8, 16: blocks of a cluster that share k. Clusters above 2 leave SMs of a GPC over: see fitting_blocks.
+   - split 1, 2, 4, 8, 16: blocks of a cluster that share k. What it costs (0.3 us, asynchronous stores to the block that finishes) it saves on reading X
+     where rows are many or all blocks are short; it pays most with programmatic dependent launch. Clusters above 2 leave SMs of a GPC over.
    - warps: a power of two times the warps along n; default up to 16, one for each 16 k at least.
    - tile_n: columns of one warp; default all columns of the block up to 64. warps / (columns / tile_n) warps share k.
    - stages 1 to 8: steps of weights in flight; default 2. Bytes in flight in an SM: warps * stages * 32 * tile_n * weights; 48 to 96
-     KB are best, more slows device memory down.
+     KB are best, more slows device memory down. Even numbers (of an even number of steps) read X 64 bytes a request instead of 32: 5 % of
+     the time at 16 rows, 12 % at 32.
    - swap: 0 or 2. tile_m: 0. */
 #include "plan_stream.h"
 
@@ -272,26 +274,11 @@ static int registers (const mugraph_stream *s) {
   for (int i = 0; i < MUGRAPH_BLOCK_OPS; i++)
     if (s->role[i] & MUGRAPH_STREAM_PRODUCT) (s->role[i] & MUGRAPH_STREAM_SOURCE ? sources++ : roots++);
   int held = roots * s->pieces * s->piece * groups * 2 + sources * s->pieces_inner * s->piece_inner * 4 * ceil_div (groups, 2);
-  int stage = 2 * ((s->n_weights - s->n_weights_inner) * s->pieces * s->piece + (s->staged ? 0 : s->n_weights_inner * s->pieces_inner * s->piece_inner)) +
+  int stage = 2 * ((s->n_weights - s->n_weights_inner) * s->pieces * s->piece + s->n_weights_inner * s->pieces_inner * s->piece_inner) +
               2 * s->n_streams * groups;
   int chained = s->inner ? s->pieces * s->piece * s->piece_inner * s->pieces_inner : 0;
-  return held + s->stages * stage + (chained > 32 ? 0 : chained) + s->n_rows * groups + 8;
+  return held + s->stages * stage + (chained > 32 ? 0 : chained) + s->n_rows * groups + 10 + 2 * s->n_weights;
 }
-
-/* Narrow right operands of chained matmuls can be copied as they are: rows of whole pieces of 16 bytes, no expressions. */
-static bool can_stage (const matcher *c) {
-  for (int i = 0; i < c->b->n_ops; i++) {
-    const mugraph_op *o = &c->b->op[i];
-    if (o->kind == MUGRAPH_OP_MATMUL && c->s->role[i] & MUGRAPH_STREAM_PRODUCT && c->s->role[i] & MUGRAPH_STREAM_SOURCE) {
-      const mugraph_op *right = &c->b->op[o->in[1]];
-      if (right->kind != MUGRAPH_OP_INPUT || rows_of (&right->shape) < 2) return false;
-    }
-  }
-  return c->s->inner % 8 == 0 && c->s->inner;
-}
-
-static int64_t shared_bytes (const mugraph_stream *);
-enum { STAGED_BYTES = 64 << 10 }; /* of one staged operand, at most */
 
 static bool schedule (matcher *c, const mugraph_device *d) {
   mugraph_stream *s = c->s;
@@ -303,6 +290,7 @@ static bool schedule (matcher *c, const mugraph_device *d) {
   if (s->split > 1 && d->arch < 90) return FAIL ("split %d needs clusters (sm_90)", s->split);
   if (s->m.chunk > 64) return FAIL ("%d rows of a block, 64 are supported", s->m.chunk);
   int32_t nt = s->n.chunk, alignment = (int32_t) (s->n.axis < 0 ? s->n.full : (s->n.full | nt));
+  if (s->inner) choose_piece (s->inner, s->inner, &s->piece_inner, &s->pieces_inner, &s->whole_inner);
   s->n_warps = ceil_div (nt, w->tile_n ? w->tile_n : 64);
   s->columns = w->tile_n ? w->tile_n : ceil_div (ceil_div (nt, s->n_warps), 8) * 8;
   if (s->columns % 2) return FAIL ("tile_n %d is odd", s->columns);
@@ -311,7 +299,6 @@ static bool schedule (matcher *c, const mugraph_device *d) {
   s->warps = w->warps;
   if (!s->warps)
     for (s->warps = s->n_warps; 2 * s->warps <= 16 && 2 * s->warps / s->n_warps * s->split <= steps;) s->warps *= 2;
-  bool stageable = can_stage (c);
   for (;; s->warps /= 2) {
     s->k_warps = s->warps / s->n_warps;
     if (s->warps > 32 || !s->k_warps || s->k_warps * s->n_warps != s->warps || !is_power_of_two (s->k_warps))
@@ -320,16 +307,11 @@ static bool schedule (matcher *c, const mugraph_device *d) {
     s->stages = w->stages ? w->stages : 2;
     if (s->stages > s->steps) s->stages = s->steps;
     s->part = s->steps * s->k_warps * 16;
-    s->stride_inner = ceil_div (s->inner, 16) * 16 + 8;
-    s->staged = stageable && 2ll * s->part * s->stride_inner <= STAGED_BYTES;
-    if (s->staged)
-      s->piece_inner = 2, s->pieces_inner = ceil_div (s->inner, 16), s->whole_inner = true; /* tiles of 16 columns */
-    else if (s->inner)
-      choose_piece (s->inner, s->inner, &s->piece_inner, &s->pieces_inner, &s->whole_inner);
     int room = d->regs_sm / (32 * s->warps);
     if (room > 255) room = 255;
     while (registers (s) > room && s->stages > 1 && !w->stages) s->stages--;
     if (registers (s) <= room) break;
+    if (w->warps && registers (s) <= room + 2 + 2 * s->n_weights) break; /* asked for: it spills a few, and the estimate says so */
     if (w->warps || s->k_warps == 1) return FAIL ("about %d registers a thread, %d warps leave %d", registers (s), s->warps, room);
   }
   s->even_k = s->steps * s->split * s->k_warps * 16 == s->k.chunk && (s->k.axis < 0 || s->k.full % s->k.chunk == 0);
@@ -344,8 +326,7 @@ static bool schedule (matcher *c, const mugraph_device *d) {
 static int64_t shared_bytes (const mugraph_stream *s) {
   int64_t groups = ceil_div (s->m.chunk, 8);
   int64_t sums = 16ll * s->n_roots * s->slots, share = 16ll * s->n_roots * ceil_div (s->slots, s->split);
-  int64_t staged = s->staged ? 2ll * s->n_weights_inner * s->part * s->stride_inner : 0;
-  return staged + s->reduced * sums + (s->split > 1 ? s->split * share + 16 : 0) + 4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
+  return s->reduced * sums + (s->split > 1 ? s->split * share + 16 : 0) + 4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
 }
 
 bool mugraph_stream_match (const mugraph *g, int k, const mugraph_device *d, mugraph_stream *s, mugraph_error *e) {
@@ -398,7 +379,6 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
     }
     t->fused = !(s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) && o->kind != MUGRAPH_OP_INPUT;
     if (s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) t->home = MUGRAPH_HOME_SHARED; /* partial sums meet there */
-    if (s.staged && s.role[i] & MUGRAPH_STREAM_RIGHT && s.role[i] & MUGRAPH_STREAM_SOURCE) t->home = MUGRAPH_HOME_SHARED;
     if (s.role[i] & MUGRAPH_STREAM_PRODUCT) {
       bool source = s.role[i] & MUGRAPH_STREAM_SOURCE;
       double wide = source ? 8.0 * s.piece_inner * s.pieces_inner * s.n_warps : columns;
@@ -410,8 +390,11 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
       double element = mugraph_dtype_bytes (mugraph_plan_storage (g, kernel->in[o->in[0]]));
       double tiles = (double) mugraph_volume (&o->shape) * element * (double) grid;
       double again = s.role[i] & MUGRAPH_STREAM_CHAIN                             ? (double) s.k_warps * s.split
-                     : s.role[i] & MUGRAPH_STREAM_LEFT || (s.role[i] & MUGRAPH_STREAM_SOURCE && !s.staged) ? s.n_warps
-                                                                                                           : 1;
+                     : s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_SOURCE) ? s.n_warps
+                                                                                 : 1;
+      /* requests for single sectors of 32 bytes take as long as those for two */
+      if (s.role[i] & MUGRAPH_STREAM_LEFT && cols_of (&o->shape) > 1 && s.quads == 1) again *= 2;
+      if (s.role[i] & MUGRAPH_STREAM_RIGHT && s.role[i] & MUGRAPH_STREAM_SOURCE && s.inner * element < 64) again *= 2;
       p->l2_read += tiles * (o->fmap >= 0 ? b->loop : 1) * again;
       if (!seen[o->in[0]]) p->dram_read += (double) mugraph_volume (data) * element;
       seen[o->in[0]] = true;

@@ -2,10 +2,9 @@
    cuda_templates/emit_stream.c prints the kernel from it.
 
    Matmuls of few rows X [m, k] against weights W [k, n]. Weights go from device memory into registers in pieces of up to 16
-   bytes and become the m16 operand of the matrix units (W^T), rows of X the n8 operand: padding is to 8 rows. Neither
-   passes through shared memory, so warps never wait for each other in the loop over k; only narrow right operands of chained matmuls are
-   copied there ("staged"), once, before it. The loop is shared by `k_warps` warps of a block and `split` blocks of a cluster; their
-   partial sums meet once, at the end.
+   bytes and become the m16 operand of the matrix units (W^T), rows of X the n8 operand: padding is to 8 rows. Nothing
+   passes through shared memory before the loop has ended, so warps never wait for each other in it. The loop over k is
+   shared by `k_warps` warps of a block and `split` blocks of a cluster; their partial sums meet once, at the end.
 
    Every tile has one of these roles:
      left     elementwise over tiles [m or 1, k or 1]: computed on X's operand registers
@@ -57,8 +56,6 @@ typedef struct {
   bool whole_k;                    /* they are loaded at once */
   int steps;                       /* of 16 k, of one warp */
   int part;                        /* k of a block */
-  bool staged;                     /* right operands of r columns are in shared memory, `stride_inner` elements between rows */
-  int stride_inner;
   bool even_k, even_n;             /* no warp meets the end of a dimension */
   int reduced;                     /* k warps that leave partial sums in shared memory at the same time */
   int slots;                       /* 16-byte groups of partial sums of one root */
