@@ -94,7 +94,8 @@ $(BUILD)/tests/cli_%: $(BUILD)/tests/cli_%.o $(foreach r,$(ROOMS),$(call archive
 $(BUILD)/tests/all_%: $(BUILD)/tests/all_%.o $(foreach r,$(ROOMS),$(call archive,$(r)))
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 # A GPU that does nothing, see there.
-$(BUILD)/tests/cli_tune: | $(BUILD)/tests/fake/libcuda.so.1
+$(BUILD)/tests/cli_tune $(BUILD)/tests/cli_bench: | $(BUILD)/tests/fake/libcuda.so.1
+$(BUILD)/tests/cli_bench: | $(BUILD)/bench/kernels
 $(BUILD)/tests/fake/libcuda.so.1: tests/fake/gpu.c
 	@mkdir -p $(@D)
 	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -shared -I. $< -lxxhash -o $@

@@ -1,0 +1,124 @@
+/* bench/kernels where there is a GPU: which µGraphs of a file it takes, what its table says, what is a failure. The GPU is
+   tests/fake/gpu.c, beside this program. */
+#include "../mugraph/json.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define DEVICE "Pretended H100 0"
+#define DATE "2000-01-02"
+
+static char here[4096], folder[] = "/tmp/msearch-bench-XXXXXX", text[1 << 18];
+
+static void read_text (const char *name) {
+  char path[5000];
+  snprintf (path, sizeof path, "%s/%s", folder, name);
+  FILE *f = fopen (path, "r");
+  assert_non_null (f);
+  text[fread (text, 1, sizeof text - 1, f)] = 0;
+  fclose (f);
+}
+
+/* Runs bench/kernels with these variables set; leaves what it printed in text. Returns the exit status. */
+static int run (const char *variables, const char *arguments) {
+  char command[24000];
+  snprintf (command, sizeof command, "LD_LIBRARY_PATH='%s/fake' MSEARCH_NVRTC='%s/fake/libcuda.so.1' MSEARCH_CACHE='%s/cache' %s '%s/../bench/kernels' -o '%s' --date " DATE
+            " %s >'%s/out.txt' 2>&1", here, here, folder, variables, here, folder, arguments, folder);
+  int status = system (command);
+  read_text ("out.txt");
+  return WEXITSTATUS (status);
+}
+
+static void must_contain (const char *part) {
+  if (!strstr (text, part)) fail_msg ("'%s' is not in:\n%s", part, text);
+}
+
+/* lora, b = 1, with records: µGraph 2 is the fastest when launched plainly, 1 with pdl; 3 is faster and wrong. */
+static void save_with_records (const char *path) {
+  mugraph_file f;
+  mugraph_error e;
+  if (!mugraph_file_load ("saved_mugraphs/lora_bs1.json", &f, &e)) fail_msg ("%s", e.text);
+  assert_true (f.n >= 4);
+  for (int i = 0; i < 4; i++) {
+    cJSON_Delete (f.saved[i].measured);
+    f.saved[i].measured = NULL;
+    cJSON *r = mugraph_saved_measure (&f.saved[i], DEVICE);
+    assert_true (mugraph_record_set (r, "cold_us", i == 2 ? 4 : i == 3 ? 1 : 5) && mugraph_record_set (r, "cold_pdl_us", i == 1 ? 3 : i == 3 ? 1 : 6));
+    cJSON_AddBoolToObject (r, "correct", i != 3);
+  }
+  if (!mugraph_file_save (path, &f, &e)) fail_msg ("%s", e.text);
+  mugraph_file_free (&f);
+}
+
+static void takes_the_fastest (void **state) {
+  char path[4200], arguments[9000];
+  (void) state;
+  snprintf (path, sizeof path, "%s/lora.json", folder);
+  save_with_records (path);
+  snprintf (arguments, sizeof arguments, "'%s' saved_mugraphs/gqa_bs8.json saved_mugraphs/gqa_bs1.json", path);
+  assert_int_equal (run ("", arguments), 0);
+  must_contain ("3 right, 0 wrong, 0 failed");
+  must_contain ("geometric mean of 3 cases");
+  read_text ("pretended-h100-0-" DATE ".md");
+  must_contain ("| lora | 1 | 2, 1 |");
+  must_contain ("10.7 (eager)");
+  const char *first = strstr (text, "| gqa | 1 |"), *second = strstr (text, "| gqa | 8 |");
+  assert_true (first && second && first < second);
+  read_text ("pretended-h100-0-" DATE ".json");
+  cJSON *root = cJSON_Parse (text);
+  const cJSON *cases = cJSON_GetObjectItemCaseSensitive (root, "cases");
+  assert_int_equal (cJSON_GetArraySize (cases), 3);
+  const cJSON *lora = cJSON_GetArrayItem (cases, 2);
+  assert_string_equal (cJSON_GetObjectItemCaseSensitive (lora, "state")->valuestring, "ok");
+  assert_true (mugraph_record_number (cJSON_GetObjectItemCaseSensitive (lora, "plain"), "index", -1) == 2);
+  assert_true (mugraph_record_number (cJSON_GetObjectItemCaseSensitive (lora, "pdl"), "index", -1) == 1);
+  assert_true (mugraph_record_number (lora, "best_peer_cold_us", 0) == 10.7);
+  cJSON_Delete (root);
+}
+
+static void all_of_a_file (void **state) {
+  (void) state;
+  assert_int_equal (run ("", "--all --no-time --peers /nonexistent saved_mugraphs/lora_bs1.json"), 0);
+  must_contain ("µGraph 7 ");
+  must_contain ("0 wrong, 0 failed");
+  assert_int_equal (run ("FAKE_GPU_WRONG=5", "--all --no-time saved_mugraphs/lora_bs1.json"), 1);
+  must_contain ("WRONG");
+  must_contain ("1 wrong, 0 failed");
+}
+
+static void bad_files (void **state) {
+  (void) state;
+  assert_int_equal (run ("", "nowhere.json saved_mugraphs/lora_bs1.json"), 1);
+  must_contain ("nowhere.json: ");
+  must_contain ("1 right, 0 wrong, 1 failed");
+  assert_int_equal (run ("", "tests/data/mirage/small.json"), 1);
+  must_contain ("--program=WORKLOAD");
+  assert_int_equal (run ("", "--bogus x.json"), 2);
+  assert_int_equal (run ("", "--all"), 2);
+}
+
+static int set_up (void **state) {
+  (void) state;
+  ssize_t n = readlink ("/proc/self/exe", here, sizeof here - 1);
+  if (n < 0 || !mkdtemp (folder)) return -1;
+  here[n] = 0;
+  *strrchr (here, '/') = 0;
+  return 0;
+}
+
+static int tear_down (void **state) {
+  (void) state;
+  char command[100];
+  snprintf (command, sizeof command, "rm -rf '%s'", folder);
+  return system (command);
+}
+
+int main (void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test (takes_the_fastest), cmocka_unit_test (all_of_a_file), cmocka_unit_test (bad_files)};
+  return cmocka_run_group_tests (tests, set_up, tear_down);
+}
