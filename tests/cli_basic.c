@@ -608,6 +608,38 @@ static void test_interrupt (void **state) {
   if (found) assert_int_equal (RUN ("show", "interrupted.json"), 0);
 }
 
+static int shell (const char *format) {
+  char command[12000];
+  snprintf (command, sizeof command, format, binary);
+  int status = system (command);
+  return WIFEXITED (status) ? WEXITSTATUS (status) : KILLED;
+}
+
+/* A full disk, streams that are closed: nothing half written, nothing printed into a file. */
+static void test_no_room (void **state) {
+  (void) state;
+  write_file ("tiny.mg", TINY);
+  assert_int_equal (mkdir ("room", 0700), 0);
+  /* before dash's ulimit of blocks: 512 bytes each */
+  assert_int_equal (shell ("ulimit -f 2; %s --program tiny.mg --no-gpu --fresh -q --out room/x.json 2>room.err"), 2);
+  must_have (read_file ("room.err"), "room/x.json: cannot be written: File too large");
+  assert_int_equal (files_in ("room"), 0);
+  assert_int_equal (shell ("%s list >/dev/full 2>room.err"), 2);
+  must_have (read_file ("room.err"), "stdout cannot be written");
+  assert_int_equal (shell ("%s list >&- 2>room.err"), 2);
+  assert_int_equal (shell ("%s --program tiny.mg --no-gpu --fresh --out room/x.json --json - <&- >room.json 2>&-"), 0);
+  assert_int_equal (shell ("%s verify room/x.json >&- 2>&-"), 2);
+  assert_int_equal (RUN ("verify", "room/x.json"), 0);
+  cJSON *o = cJSON_Parse (read_file ("room.json"));
+  assert_true (cJSON_IsObject (o));
+  cJSON_Delete (o);
+  /* nobody reads: what was found is saved all the same */
+  assert_int_equal (unlink ("room/x.json"), 0);
+  shell ("%s --program tiny.mg --no-gpu --fresh --out room/x.json 2>&1 | true");
+  assert_int_equal (RUN ("verify", "room/x.json"), 0);
+  assert_int_equal (files_in ("room"), 1);
+}
+
 /* At any time, and while Z3 is at work too: stopped, or done before. */
 static void test_interrupt_anywhere (void **state) {
   static const char *const when[] = {"search.finished", "interrupted"};
@@ -694,6 +726,7 @@ int main (int argc, char **argv) {
     cmocka_unit_test (test_two_at_once),
     cmocka_unit_test (test_interrupt),
     cmocka_unit_test (test_interrupt_anywhere),
+    cmocka_unit_test (test_no_room),
     cmocka_unit_test (test_budget),
   };
   return cmocka_run_group_tests (tests, set_up, tear_down);

@@ -1,13 +1,23 @@
 /* msearch: the command line. Parses, dispatches, and is the only place that ends the process. */
 #include "cli.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 volatile int cli_stop;
 
 static void stop (int number) { cli_stop = number; }
+
+/* A file must not take the number of a standard stream that was closed: what is printed would go into it. Read-only, so
+   that printing to it fails as before. A limit on file sizes is an error of the write, as a full disk is. */
+static bool prepare_process (void) {
+  for (int fd = 0; fd <= STDERR_FILENO; fd++)
+    if (fcntl (fd, F_GETFD) < 0 && open ("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd) return false;
+  return signal (SIGXFSZ, SIG_IGN) != SIG_ERR;
+}
 
 /* The first signal asks the search to stop and keep what it has; the second has its usual effect. */
 static void catch_signals (void) {
@@ -41,6 +51,7 @@ int main (int argc, char **argv) {
   static cli c;
   mugraph_error e = {""};
   int status = CLI_BAD;
+  if (!prepare_process ()) return CLI_BAD;
   if (cli_parse (argc, argv, &c, &e)) {
     if (c.help || c.version) {
       if (c.help)
