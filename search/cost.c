@@ -15,18 +15,20 @@ static const double ROWS_TURN = 1.1e-6;     /* whole rows in registers: the next
 static const double UNPIPELINED = 0.55e-6;  /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
 static const double FIXED_SMEM = 1024;      /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;         /* of L2 that one call may count on */
+static const double TENSOR_L2 = 1.25;       /* tensor copies read L2 this much faster than loads do */
 static const double SM_L2_SHARE = 2.2;      /* one SM reads L2 at 64 bytes a clock, this much more than an even share */
 static const double SM_DRAM_SHARE = 1.8;    /* the same of device memory: half of the SMs do not reach its bandwidth */
 static const double BEST_FLIGHT = 96e3;     /* bytes in flight an SM: fewer do not hide the latency, more queue up */
 static const double PDL_TAIL = 0.35e-6;     /* with pdl, from the end of the kernel before until its successor's is seen */
 static const double PDL_BLOCK = 6e-9, PDL_WARP = 0.5e-9; /* starting one beside another kernel's */
 static const double PDL_PLACE = 0.93;       /* of a block's time it holds its place against the next call */
+static const double PDL_ALONE = 1.15;       /* where only one fits an SM and SMs stay empty: they are taken out of turn */
 static const double LOAD_BYTES = 64;        /* independent bytes that a thread loads ahead without asynchronous copies */
 
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
 static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
     [MUGRAPH_BACKEND_AUTO] = 0.5,   [MUGRAPH_BACKEND_GENERIC] = 0.12, [MUGRAPH_BACKEND_STREAM] = 0.5,
-    [MUGRAPH_BACKEND_CHAIN] = 0.70, [MUGRAPH_BACKEND_ROWS] = 0.5,
+    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,
 };
 static const double PREDEFINED_MMA = 0.12; /* pre-defined matmuls go through the generic generator */
 
@@ -139,12 +141,12 @@ static int reductions_of (const mugraph_block *b, bool looped) {
 /* ---- chained matmuls ---- */
 
 /* Of the loop of chained matmuls, all times measured on an H100 with gqa and qknorm, tiles of 64 x 64 and matrices of 64 columns. */
-static const double CHAIN_ALONE = 1.75;       /* a warpgroup alone takes this many times its share of the busy units */
+static const double CHAIN_ALONE = 2.2;        /* a warpgroup alone takes this many times its share of the busy units */
 static const double CHAIN_CORNER = 2.7;       /* degree of the norm that joins the two */
-static const double CHAIN_FIXED = 1.9e-6, CHAIN_GROUP = 0.45e-6, CHAIN_CLUSTER = 0.15e-6; /* before and after the loop; a warpgroup, a block of a cluster */
-static const double CHAIN_SHALLOW = 0.5e-6;   /* a tile that is requested when it is needed next */
+static const double CHAIN_FIXED = 1.5e-6, CHAIN_GROUP = 0.45e-6, CHAIN_CLUSTER = 0.05e-6; /* before and after the loop; a warpgroup, a block of a cluster */
+static const double CHAIN_SHALLOW = 0.14e-6;  /* a tile that is requested when it is needed next */
 static const double CHAIN_ROW_VALUES = 1.05;  /* rows of the left operand scaled by values that are computed for it, other than by a norm */
-static const double CHAIN_PREPARE = 0.72e-6, CHAIN_PREPARE_WORK = 0.16e-6; /* a tile of 64 rows changed in place: by one warpgroup, of the SM's time */
+static const double CHAIN_PREPARE = 0.4e-6, CHAIN_PREPARE_WORK = 0.13e-6; /* a tile of 64 rows changed in place: by one warpgroup, of the SM's time */
 
 /* Rows of the first matmul's result, whether its left operand is more than an iterator or its norm, and whether a right operand
    of any is changed before it is multiplied. */
@@ -174,7 +176,7 @@ static double chain_block (const mugraph_block *b, const mugraph_plan *p, const 
   double share = compute * d->sms / ((double) p->blocks * groups * iterations) * (scaled ? CHAIN_ROW_VALUES : 1), alone = CHAIN_ALONE * share;
   double depth = p->sched.stages * along / (double) groups;
   if (depth < 2.5 && depth < iterations) alone += CHAIN_SHALLOW;
-  if (prepared) alone += CHAIN_PREPARE * sqrt (tile) / along, share += CHAIN_PREPARE_WORK * tile / along;
+  if (prepared) alone += CHAIN_PREPARE * sqrt (tile / along), share += CHAIN_PREPARE_WORK * tile / along;
   double step = pow (pow (alone, CHAIN_CORNER) + pow (share * groups * resident, CHAIN_CORNER), 1 / CHAIN_CORNER);
   return CHAIN_FIXED + CHAIN_GROUP * groups + CHAIN_CLUSTER * cluster + iterations * step;
 }
@@ -214,7 +216,8 @@ static double with_pdl (const mugraph *g, const mugraph_op *op, const mugraph_pl
   if (waits) return d->launch_pdl + t->plain - t->launch;
   double started = d->launch_pdl + PDL_TAIL + serial + (double) p->blocks * (PDL_BLOCK + PDL_WARP * p->threads / 32), room = (double) p->blocks / t->waves;
   double moving = overlap (dram_time (m, d, room, d->sms), l2_time (m, d, d->sms));
-  return overlap (overlap (started, overlap (moving, busy)), PDL_PLACE * block * t->waves) + 0.03 * block;
+  double place = p->backend == MUGRAPH_BACKEND_CHAIN && t->occupancy == 1 ? PDL_ALONE : PDL_PLACE;
+  return overlap (overlap (started, overlap (moving, busy)), place * block * t->waves) + 0.03 * block;
 }
 
 double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugraph_device *d, const cost_caches *caches,
@@ -248,6 +251,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   moved.flight = p->dram_read / (blocks * iterations) * stages;
   if (!pipelined && moved.flight > p->threads * LOAD_BYTES) moved.flight = p->threads * LOAD_BYTES;
   moved.l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
+  if (p->backend == MUGRAPH_BACKEND_CHAIN) moved.l2 /= TENSOR_L2;
   if (p->workspace) moved.l2 += blocks * iterations * 2 * (double) p->workspace;
   t.dram = dram_time (&moved, d, resident, blocks < sms ? blocks : sms);
   t.l2 = l2_time (&moved, d, blocks);
@@ -273,7 +277,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     t.latency += (turns - 1) * FIRST_BYTES / t.occupancy;
 
   /* Matrix and special-function units overlap only as far as two blocks (or warpgroups) alternate. */
-  double most = mma > sfu ? mma : sfu, least = mma > sfu ? sfu : mma, compute = most + 0.4 * least + 0.4 * fp32;
+  double most = mma > sfu ? mma : sfu, least = mma > sfu ? sfu : mma, compute = most + 0.3 * least + 0.3 * fp32;
   double moving = overlap (t.dram, t.l2), block, serial = 0;
   if (p->backend == MUGRAPH_BACKEND_CHAIN) {
     double beside = ceil (blocks / sms) < t.occupancy ? ceil (blocks / sms) : t.occupancy;

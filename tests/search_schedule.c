@@ -168,7 +168,7 @@ static void test_good_schedules_first (void **state) {
   assert_true (found[0].cost_us > 1 && found[0].cost_us < 3.5);
   ok (build_residual (&g, 16, 4096, 1, &error));
   schedules (h100, 8);
-  assert_int_equal (found[0].graph.block[0].grid[0], 16); /* a block for each row */
+  assert_true (found[0].graph.block[0].grid[0] >= 8); /* a block for each row, or two side by side, and none after another */
 }
 
 /* What is best when calls follow each other closely need not be best alone: some of both are returned. */
