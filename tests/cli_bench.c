@@ -13,7 +13,7 @@
 #define DEVICE "Pretended H100 0"
 #define DATE "2000-01-02"
 
-static char here[4096], folder[] = "/tmp/msearch-bench-XXXXXX", text[1 << 18];
+static char here[4096], root[4096], folder[] = "/tmp/msearch-bench-XXXXXX", text[1 << 18];
 
 static void read_text (const char *name) {
   char path[5000];
@@ -24,11 +24,12 @@ static void read_text (const char *name) {
   fclose (f);
 }
 
-/* Runs bench/kernels with these variables set; leaves what it printed in text. Returns the exit status. */
+/* Runs bench/kernels in the folder with these variables set, "saved/" and "data/" being links; leaves what it printed in text.
+   Returns the exit status. */
 static int run (const char *variables, const char *arguments) {
   char command[24000];
-  snprintf (command, sizeof command, "LD_LIBRARY_PATH='%s/fake' MSEARCH_NVRTC='%s/fake/libcuda.so.1' MSEARCH_CACHE='%s/cache' %s '%s/../bench/kernels' -o '%s' --date " DATE
-            " %s >'%s/out.txt' 2>&1", here, here, folder, variables, here, folder, arguments, folder);
+  snprintf (command, sizeof command, "cd '%s' && rm -f happened && LD_LIBRARY_PATH='%s/fake' MSEARCH_NVRTC='%s/fake/libcuda.so.1' MSEARCH_CACHE=cache %s '%s/../bench/kernels' "
+            "-o . --date " DATE " --peers '%s/bench/peers.csv' %s >out.txt 2>&1", folder, here, here, variables, here, root, arguments);
   int status = system (command);
   read_text ("out.txt");
   return WEXITSTATUS (status);
@@ -56,12 +57,11 @@ static void save_with_records (const char *path) {
 }
 
 static void takes_the_fastest (void **state) {
-  char path[4200], arguments[9000];
+  char path[100];
   (void) state;
   snprintf (path, sizeof path, "%s/lora.json", folder);
   save_with_records (path);
-  snprintf (arguments, sizeof arguments, "'%s' saved_mugraphs/gqa_bs8.json saved_mugraphs/gqa_bs1.json", path);
-  assert_int_equal (run ("", arguments), 0);
+  assert_int_equal (run ("", "lora.json saved/gqa_bs8.json saved/gqa_bs1.json"), 0);
   must_contain ("3 right, 0 wrong, 0 failed");
   must_contain ("geometric mean of 3 cases");
   read_text ("pretended-h100-0-" DATE ".md");
@@ -70,33 +70,33 @@ static void takes_the_fastest (void **state) {
   const char *first = strstr (text, "| gqa | 1 |"), *second = strstr (text, "| gqa | 8 |");
   assert_true (first && second && first < second);
   read_text ("pretended-h100-0-" DATE ".json");
-  cJSON *root = cJSON_Parse (text);
-  const cJSON *cases = cJSON_GetObjectItemCaseSensitive (root, "cases");
+  cJSON *results = cJSON_Parse (text);
+  const cJSON *cases = cJSON_GetObjectItemCaseSensitive (results, "cases");
   assert_int_equal (cJSON_GetArraySize (cases), 3);
   const cJSON *lora = cJSON_GetArrayItem (cases, 2);
   assert_string_equal (cJSON_GetObjectItemCaseSensitive (lora, "state")->valuestring, "ok");
   assert_true (mugraph_record_number (cJSON_GetObjectItemCaseSensitive (lora, "plain"), "index", -1) == 2);
   assert_true (mugraph_record_number (cJSON_GetObjectItemCaseSensitive (lora, "pdl"), "index", -1) == 1);
   assert_true (mugraph_record_number (lora, "best_peer_cold_us", 0) == 10.7);
-  cJSON_Delete (root);
+  cJSON_Delete (results);
 }
 
 static void all_of_a_file (void **state) {
   (void) state;
-  assert_int_equal (run ("", "--all --no-time --peers /nonexistent saved_mugraphs/lora_bs1.json"), 0);
+  assert_int_equal (run ("", "--all --no-time --peers /nonexistent saved/lora_bs1.json"), 0);
   must_contain ("µGraph 7 ");
   must_contain ("0 wrong, 0 failed");
-  assert_int_equal (run ("FAKE_GPU_WRONG=5", "--all --no-time saved_mugraphs/lora_bs1.json"), 1);
+  assert_int_equal (run ("FAKE_GPU_WRONG=5", "--all --no-time saved/lora_bs1.json"), 1);
   must_contain ("WRONG");
   must_contain ("1 wrong, 0 failed");
 }
 
 static void bad_files (void **state) {
   (void) state;
-  assert_int_equal (run ("", "nowhere.json saved_mugraphs/lora_bs1.json"), 1);
+  assert_int_equal (run ("", "nowhere.json saved/lora_bs1.json"), 1);
   must_contain ("nowhere.json: ");
   must_contain ("1 right, 0 wrong, 1 failed");
-  assert_int_equal (run ("", "tests/data/mirage/small.json"), 1);
+  assert_int_equal (run ("", "data/mirage/small.json"), 1);
   must_contain ("--program=WORKLOAD");
   assert_int_equal (run ("", "--bogus x.json"), 2);
   assert_int_equal (run ("", "--all"), 2);
@@ -105,10 +105,12 @@ static void bad_files (void **state) {
 static int set_up (void **state) {
   (void) state;
   ssize_t n = readlink ("/proc/self/exe", here, sizeof here - 1);
-  if (n < 0 || !mkdtemp (folder)) return -1;
+  char command[9000];
+  if (n < 0 || !getcwd (root, sizeof root) || !mkdtemp (folder)) return -1;
   here[n] = 0;
   *strrchr (here, '/') = 0;
-  return 0;
+  snprintf (command, sizeof command, "ln -s '%s/saved_mugraphs' %s/saved && ln -s '%s/tests/data' %s/data", root, folder, root, folder);
+  return system (command);
 }
 
 static int tear_down (void **state) {
