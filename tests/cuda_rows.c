@@ -43,6 +43,7 @@ static const backend_case cases[] = {
   {{.name = "ntrans odd", .program = NTR ("b", "1237", "f16"), .b = 31, .build = build_split, .grid = {7}, .loop = 1, .maps = "0000"}, {.warps = 4}},
   {{.name = "ntrans odd, cluster of 2", .program = NTR ("b", "4099", "bf16"), .b = 3, .build = build_split, .grid = {3}, .loop = 1, .maps = "0000"}, {.split = 2}},
   {{.name = "ntrans 32 warps", .program = NTR ("b", "16384", "f16"), .b = 2, .build = build_split, .grid = {2}, .loop = 1, .maps = "0000"}, {.warps = 32}},
+  {{.name = "ntrans more warps than rows", .program = NTR ("b", "2048", "bf16"), .b = 3, .build = build_split, .grid = {3}, .loop = 1, .maps = "0000"}, {.warps = 16, .tile_n = 512}},
   {{.name = "levels", .program = "dim n = 768\n" LEVELS, .b = 20, .build = build_split, .grid = {5}, .loop = 1, .maps = "0-0000"}, {0}},
   {{.name = "levels odd", .program = "dim n = 333\n" LEVELS, .b = 11, .build = build_split, .grid = {4}, .loop = 1, .maps = "0-0000"}, {.warps = 2}},
   {{.name = "softmax", .program = "dim n = 1000\n" SOFT, .b = 12, .build = build_split, .grid = {4}, .loop = 1, .maps = "00"}, {0}},
@@ -61,7 +62,23 @@ static void generated (void **state) {
   check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_ROWS);
 }
 
+/* Warps beyond the rows would have nothing to do: both schedules are one. */
+static void idle_warps (void **state) {
+  (void) state;
+  mugraph_plan plan[2];
+  for (int i = 0; i < 2; i++) {
+    const backend_case c = {{.name = "idle warps", .program = NTR ("b", "4096", "f16"), .b = 8, .build = build_split, .grid = {8}, .loop = 1, .maps = "0000"},
+                            {.warps = (int16_t) (8 << i), .tile_n = 512}};
+    mugraph program, candidate;
+    mugraph_error e;
+    assert_true (build_backend_case (&c, MUGRAPH_BACKEND_ROWS, &program, &candidate));
+    assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &plan[i], &e));
+    assert_int_equal (plan[i].threads, 256);
+  }
+  assert_memory_equal (&plan[0].sched, &plan[1].sched, sizeof plan[0].sched);
+}
+
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (generated)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test (generated), cmocka_unit_test (idle_warps)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -114,7 +114,51 @@ static void generated (void **state) {
   check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_STREAM);
 }
 
+/* k is walked in registers: how the block graph cuts it for its loop changes neither the plan nor the kernel. */
+static void loop_range (void **state) {
+  (void) state;
+  char *first = NULL;
+  mugraph_sched used = {0};
+  for (int loop = 4; loop <= 64; loop *= 4) {
+    const backend_case c = {{.name = "loop range", .program = RMS ("b", "4096", "6144", "f16"), .b = 5, .build = build_rmsnorm, .grid = {96}, .loop = loop}, {0}};
+    mugraph program, candidate;
+    mugraph_plan plan;
+    cuda_program p;
+    mugraph_error e;
+    assert_true (build_backend_case (&c, MUGRAPH_BACKEND_STREAM, &program, &candidate));
+    assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &plan, &e));
+    assert_true (cuda_emit (&candidate, mugraph_device_find ("h100"), true, &p, &e));
+    if (first) {
+      assert_memory_equal (&used, &plan.sched, sizeof used);
+      assert_string_equal (first, p.source);
+    } else {
+      used = plan.sched;
+      first = strdup (p.source);
+    }
+    cuda_program_free (&p);
+  }
+  free (first);
+}
+
+/* Even steps in even stages read X in pairs; what does not is charged for it. */
+static void sector_requests (void **state) {
+  (void) state;
+  double read[2];
+  for (int odd = 0; odd < 2; odd++) {
+    const backend_case c = {{.name = "sectors", .program = RMS ("b", "4096", "6144", "f16"), .b = 32, .build = build_rmsnorm, .grid = {96}, .loop = 64},
+                            {.warps = 16, .stages = (int16_t) (2 - odd)}};
+    mugraph program, candidate;
+    mugraph_plan plan;
+    mugraph_error e;
+    assert_true (build_backend_case (&c, MUGRAPH_BACKEND_STREAM, &program, &candidate));
+    assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &plan, &e));
+    read[odd] = plan.l2_read;
+    assert_true (plan.regs <= 128);
+  }
+  assert_true (read[1] - read[0] == 96 * 32 * 4096 * 2.0);
+}
+
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (generated)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test (generated), cmocka_unit_test (loop_range), cmocka_unit_test (sector_requests)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }
