@@ -21,6 +21,8 @@ static const double SM_DRAM_SHARE = 1.8;    /* the same of device memory: half o
 static const double BEST_FLIGHT = 96e3;     /* bytes in flight an SM: fewer do not hide the latency, more queue up */
 static const double PDL_TAIL = 0.35e-6;     /* with pdl, from the end of the kernel before until its successor's is seen */
 static const double PDL_BLOCK = 6e-9, PDL_WARP = 0.5e-9; /* starting one beside another kernel's */
+static const double PDL_CLUSTER = 0.8e-6;   /* where blocks form clusters */
+static const double PDL_SHARE = 0.07;       /* of a block's time that shows even where calls overlap well */
 static const double PDL_PLACE = 0.93;       /* of a block's time it holds its place against the next call */
 static const double PDL_ALONE = 1.15;       /* where only one fits an SM and SMs stay empty: they are taken out of turn */
 static const double LOAD_BYTES = 64;        /* independent bytes that a thread loads ahead without asynchronous copies */
@@ -214,10 +216,10 @@ static double with_pdl (const mugraph *g, const mugraph_op *op, const mugraph_pl
   bool waits = p->backend == MUGRAPH_BACKEND_GENERIC || p->backend == MUGRAPH_BACKEND_AUTO;
   for (int i = 0; i < op->n_in; i++) waits |= op->in[i] >= g->n_inputs;
   if (waits) return d->launch_pdl + t->plain - t->launch;
-  double started = d->launch_pdl + PDL_TAIL + serial + (double) p->blocks * (PDL_BLOCK + PDL_WARP * p->threads / 32), room = (double) p->blocks / t->waves;
+  double started = d->launch_pdl + PDL_TAIL + (p->cluster > 1 ? PDL_CLUSTER : 0) + PDL_SHARE * block + serial + (double) p->blocks * (PDL_BLOCK + PDL_WARP * p->threads / 32), room = (double) p->blocks / t->waves;
   double moving = overlap (dram_time (m, d, room, d->sms), l2_time (m, d, d->sms));
   double place = p->backend == MUGRAPH_BACKEND_CHAIN && t->occupancy == 1 ? PDL_ALONE : PDL_PLACE;
-  return overlap (overlap (started, overlap (moving, busy)), place * block * t->waves) + 0.03 * block;
+  return overlap (overlap (started, overlap (moving, busy)), place * block * t->waves) + 0.01 * block; /* of equals the shorter */
 }
 
 double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugraph_device *d, const cost_caches *caches,

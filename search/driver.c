@@ -128,20 +128,34 @@ static void schedule_all (search *s, const enumeration *e) {
 
 typedef struct {
   uint64_t structure, kernels; /* schedule_identity without and with the schedules */
+  uint64_t family;             /* the same with the depths of pipelines left to the planner */
 } identity;
 
-/* Marks what to keep, in the order of the list: no two of the same kernels, at most share of one structure. */
-static int choose (const search_result *r, const identity id[], bool plain, int share, int most, bool keep[]) {
+static const double MUCH_DEARER = 1.5; /* times the cheapest: not worth a place for being different */
+enum { FAMILY = 2 }; /* members of a family that are kept: depths matter less than all else */
+
+static void identify (const search *s, const mugraph *g, mugraph *room, identity *id) {
+  id->structure = schedule_identity (g, s->device, false);
+  id->kernels = schedule_identity (g, s->device, true);
+  *room = *g;
+  for (int b = 0; b < room->n_blocks; b++) room->block[b].sched.stages = 0;
+  id->family = schedule_identity (room, s->device, true);
+}
+
+/* Marks what to keep, in the order of the list: no two of the same kernels, at most share of one structure, few of a family,
+   none dearer than that. */
+static int choose (const search_result *r, const identity id[], bool plain, int share, double dearest, int most, bool keep[]) {
   int kept = 0;
-  for (int i = 0; i < r->n && kept < most; i++) {
-    int same = 0;
+  for (int i = 0; i < r->n && kept < most && r->candidate[i].cost_us <= dearest; i++) {
+    int same = 0, family = 0;
     bool twice = keep[i] || (plain && !r->candidate[i].plain);
     for (int k = 0; k < r->n && !twice; k++) {
       if (!keep[k]) continue;
       same += id[k].structure == id[i].structure;
+      family += id[k].family == id[i].family;
       twice |= id[k].kernels == id[i].kernels;
     }
-    if (!twice && (plain || same < share)) keep[i] = true, kept++;
+    if (!twice && (plain || (same < share && family < FAMILY))) keep[i] = true, kept++;
   }
   return kept;
 }
@@ -153,17 +167,23 @@ static void select_best (search *s) {
   identity *id = malloc ((size_t) (r->n + 1) * sizeof *id);
   if (!id) return;
   qsort (r->candidate, (size_t) r->n, sizeof *r->candidate, compare_candidates);
-#pragma omp parallel for schedule(dynamic, 8) num_threads(s->threads)
-  for (int i = 0; i < r->n; i++) {
-    id[i].structure = schedule_identity (&r->candidate[i].graph, s->device, false);
-    id[i].kernels = schedule_identity (&r->candidate[i].graph, s->device, true);
+#pragma omp parallel num_threads(s->threads)
+  {
+    mugraph *room = malloc (sizeof *room);
+#pragma omp for schedule(dynamic, 8)
+    for (int i = 0; i < r->n; i++) {
+      id[i] = (identity){.kernels = (uint64_t) i, .family = (uint64_t) i}; /* without memory: all differ */
+      if (room) identify (s, &r->candidate[i].graph, room, &id[i]);
+    }
+    free (room);
   }
   int top = s->options->top, kept = 0;
   bool *keep = calloc ((size_t) r->n + 1, sizeof *keep);
   if (keep) {
-    int n = choose (r, id, false, top > 3 ? top / 2 : top, top - top / 4, keep);
-    n += choose (r, id, true, top, top - n, keep);
-    choose (r, id, false, top, top - n, keep);
+    int n = choose (r, id, false, top > 3 ? top / 2 : top, r->n ? MUCH_DEARER * r->candidate[0].cost_us : 0, top - top / 4, keep);
+    n += choose (r, id, false, top, INFINITY, top - top / 4 - n, keep);
+    n += choose (r, id, true, top, INFINITY, top - n, keep);
+    choose (r, id, false, top, INFINITY, top - n, keep);
   }
   for (int i = 0; keep && i < r->n; i++)
     if (keep[i]) r->candidate[kept++] = r->candidate[i];

@@ -303,7 +303,7 @@ static void try_coarse (tuner *t, const choice *start, int budget) {
         all[count++] = c;
         int most = 1;
         for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
-          if (blocks * splits[i] <= 0.93 * t->device->sms) most = splits[i]; /* clusters do not fill all SMs */
+          if (blocks * splits[i] <= (splits[i] > 2 ? 0.93 : 1) * t->device->sms) most = splits[i]; /* larger clusters do not fill all SMs */
         if (most == 1 || t->device->arch < 90) continue;
         c.score += (float) (0.3 + fabs (log2 (blocks * most / (1.5 * t->device->sms))) - fabs (log2 (blocks / (1.5 * t->device->sms))));
         c.split = (int16_t) most;
