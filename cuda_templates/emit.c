@@ -245,11 +245,11 @@ static bool (*const generators[MUGRAPH_N_BACKENDS]) (cuda_emitter *, int, const 
 static int64_t bytes_of (const cuda_tensor *t) { return mugraph_volume (&t->shape) * mugraph_dtype_bytes (t->dtype); }
 
 static void place_tensor (cuda_emitter *e, int t, int role, int index, const char *fallback) {
-  const mugraph_tensor *tensor = &e->g->tensor[t];
+  const char *own = role == CUDA_BUFFER_OUTPUT && e->g->output_name[index][0] ? e->g->output_name[index] : e->g->tensor[t].name;
   cuda_tensor *c = &e->tensor[t];
   char name[48];
-  if (tensor->name[0])
-    snprintf (name, sizeof name, "%.*s", MUGRAPH_NAME, tensor->name);
+  if (*own)
+    snprintf (name, sizeof name, "%.*s", MUGRAPH_NAME, own);
   else
     snprintf (name, sizeof name, "%s%d", fallback, role == CUDA_BUFFER_TEMP ? t : index);
   c->buffer = cuda_add_buffer (e, role, index, bytes_of (c), name);

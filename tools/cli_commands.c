@@ -84,14 +84,14 @@ bool cli_device (const cli *c, const cuda_facts *f, mugraph_device *out, mugraph
 }
 
 bool cli_check_size (const mugraph_program *p, mugraph_error *e) {
-  const double most_products = 0x1p37, share = 0.25, GiB = 0x1p30; /* a minute or two on two cores */
-  double bytes, products, memory = (double) sysconf (_SC_PHYS_PAGES) * (double) sysconf (_SC_PAGESIZE);
-  verify_effort (&p->graph, &bytes, &products);
+  const double most = 0x1p37, share = 0.25, GiB = 0x1p30; /* a minute or two on two cores */
+  double bytes, work, memory = (double) sysconf (_SC_PHYS_PAGES) * (double) sysconf (_SC_PAGESIZE);
+  verify_effort (&p->graph, &bytes, &work);
   if (bytes > share * memory)
     return mugraph_fail (e, "%s: b = %d: too large to be verified here: %.1f GiB of memory are needed, it gets %.1f (a smaller -b, or --shape)", p->name,
                          p->batch, bytes / GiB, share * memory / GiB);
-  return products <= most_products || mugraph_fail (e, "%s: b = %d: too large to be verified: %.2g multiplications an evaluation, at most %.2g (a smaller -b, or --shape)",
-                                                    p->name, p->batch, products, most_products);
+  return work <= most || mugraph_fail (e, "%s: b = %d: too large to be verified: %.2g operations an evaluation, at most %.2g (a smaller -b, or --shape)",
+                                                    p->name, p->batch, work, most);
 }
 
 /* ---- a file's program, and its inputs' order ---- */
@@ -651,9 +651,11 @@ static void describe (const cli *c, const mugraph_file *f, const mugraph_device 
   size_t n = (size_t) snprintf (text, size, "%s, b = %d: %s\nmsearch %s for %s (sm_%d)%s", *f->name ? f->name : c->subject, f->batch,
                                 cli_signature (&m->graph, line, sizeof line), MSEARCH_VERSION, d->name, d->arch, pdl ? ", programmatic dependent launch" : "");
   if (m->cost_us >= 0 && n < size) n += (size_t) snprintf (text + n, size - n, "; %.2f us by the cost model", m->cost_us);
-  for (const cJSON *r = m->measured ? m->measured->child : NULL; r && n < size; r = r->next)
-    n += (size_t) snprintf (text + n, size - n, "\nmeasured on %s: %.2f us warm, %.2f us cold", r->string,
-                            mugraph_record_number (r, pdl ? "warm_pdl_us" : "warm_us", 0), mugraph_record_number (r, pdl ? "cold_pdl_us" : "cold_us", 0));
+  for (const cJSON *r = m->measured ? m->measured->child : NULL; r && n < size; r = r->next) {
+    double warm = mugraph_record_number (r, pdl ? "warm_pdl_us" : "warm_us", 0), cold = mugraph_record_number (r, pdl ? "cold_pdl_us" : "cold_us", 0);
+    if (cold > 0) n += (size_t) snprintf (text + n, size - n, "\nmeasured on %s: %.2f us a call, cold%s", r->string, cold, pdl ? ", programmatic dependent launch" : "");
+    if (cold > 0 && warm > 0 && n < size) n += (size_t) snprintf (text + n, size - n, "; %.2f us warm", warm);
+  }
 }
 
 int cli_emit (const cli *c, mugraph_error *e) {
