@@ -174,7 +174,7 @@ static void test_usage_errors (void **state) {
   must_fail (RUN ("gqa", "-b0"), "0 is out of range (1 to 1048576)");
   must_fail (RUN ("gqa", "--batch=2147483648"), "out of range");
   must_fail (RUN ("lora", "-b", "1048576"), "GiB of memory are needed");
-  must_fail (RUN ("rmsnorm", "-b", "8000"), "multiplications an evaluation");
+  must_fail (RUN ("rmsnorm", "-b", "8000"), "operations an evaluation");
   must_fail (RUN ("gqa\033[2J\xff"), "unknown workload 'gqa?[2J?'");
   must_fail (RUN ("gqa", "--top", "65"), "option --top: 65 is out of range (1 to 64)");
   must_fail (RUN ("gqa", "--budget=nan"), "is not a number");

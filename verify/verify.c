@@ -173,6 +173,63 @@ static void compare (comparison *c, const verify_options *o, verify_report *r) {
   r->verdict = VERIFY_EQUIVALENT;
 }
 
+/* ---- what it takes ---- */
+
+/* Products of a matmul, elements of anything else. */
+static double work_of (const mugraph_op *op, const mugraph_shape *const in[], const mugraph_shape *out) {
+  double n = (double) mugraph_volume (out);
+  if (op->kind == MUGRAPH_OP_MATMUL) return n * in[0]->dim[in[0]->n_dims - 1];
+  for (int k = 0; k < op->n_in; k++) n = fmax (n, (double) mugraph_volume (in[k]));
+  return n;
+}
+
+static double work_of_block (const mugraph_block *b) {
+  double blocks = (double) b->grid[0] * b->grid[1] * b->grid[2], work = 0;
+  for (int i = 0; i < b->n_ops; i++) {
+    const mugraph_op *op = &b->op[i];
+    const mugraph_shape *in[MUGRAPH_FANIN] = {NULL};
+    bool tiles = op->kind != MUGRAPH_OP_INPUT;
+    for (int k = 0; tiles && k < op->n_in; k++) in[k] = &b->op[op->in[k]].shape;
+    mugraph_op plain = *op;
+    if (!tiles) plain.n_in = 0;
+    work += work_of (&plain, in, &op->shape) * (op->after_loop ? 1 : b->loop);
+  }
+  return work * blocks;
+}
+
+void verify_effort (const mugraph *g, double *bytes, double *work) {
+  eval_plan plan;
+  double live = 0, size[MUGRAPH_TENSORS];
+  *work = *bytes = 0;
+  eval_plan_make (&plan, g, false, NULL);
+  for (int t = 0; t < g->n_tensors; t++) {
+    size[t] = (double) mugraph_volume (&g->tensor[t].shape) * ((plan.tensor[t] & 1) + (plan.tensor[t] >> 1 & 1)) * sizeof (uint32_t);
+    if (t < g->n_inputs) live += size[t];
+  }
+  for (int k = 0; k < g->n_outputs; k++) live += 2 * (double) mugraph_volume (&g->tensor[g->output[k]].shape) * sizeof (uint32_t);
+  for (int i = 0; i < g->n_ops; i++) {
+    const mugraph_op *op = &g->op[i];
+    const mugraph_shape *in[MUGRAPH_FANIN];
+    for (int k = 0; k < op->n_in; k++) in[k] = &g->tensor[op->in[k]].shape;
+    for (int k = 0; k < op->n_out; k++) live += size[op->out[k]];
+    if (live > *bytes) *bytes = live;
+    for (int t = g->n_inputs; t < g->n_tensors; t++)
+      if (plan.last_use[t] == i) live -= size[t];
+    *work += op->kind == MUGRAPH_OP_CUSTOM ? work_of_block (&g->block[op->block]) : work_of (op, in, &g->tensor[op->out[0]].shape);
+  }
+}
+
+/* A file may hold a µGraph that loops for years. Recomputing is normal, by some hundred times too. */
+static bool affordable (const mugraph *program, const mugraph *candidate, verify_report *r) {
+  const double recomputed = 1024, always = 0x1p34;
+  double bytes, work[2];
+  verify_effort (program, &bytes, &work[0]);
+  verify_effort (candidate, &bytes, &work[1]);
+  if (work[1] <= recomputed * work[0] + always) return true;
+  conclude (r, VERIFY_UNKNOWN, "evaluating it takes %.2g operations where the program takes %.2g: not tried", work[1], work[0]);
+  return false;
+}
+
 static bool take_outputs (const mugraph *program, void *out[2][MUGRAPH_OUTPUTS]) {
   bool ok = true;
   for (int side = 0; side < 2; side++)
@@ -196,7 +253,7 @@ static comparison *prepare (const mugraph *program, const mugraph *candidate, co
   if (ok) {
     c->graph[0] = program;
     c->graph[1] = candidate;
-    ok = correspond (program, candidate, r);
+    ok = correspond (program, candidate, r) && affordable (program, candidate, r);
   }
   for (int side = 0; ok && side < 2; side++) {
     ok = eval_plan_make (&c->plan[side], c->graph[side], false, why);
@@ -281,30 +338,6 @@ void verify_equivalent_each (const mugraph *program, int n, const mugraph *const
   }
   free_outputs (out);
   free (c);
-}
-
-/* ---- what it takes ---- */
-
-void verify_effort (const mugraph *g, double *bytes, double *products) {
-  eval_plan plan;
-  double live = 0, size[MUGRAPH_TENSORS];
-  *products = *bytes = 0;
-  eval_plan_make (&plan, g, false, NULL);
-  for (int t = 0; t < g->n_tensors; t++) {
-    size[t] = (double) mugraph_volume (&g->tensor[t].shape) * ((plan.tensor[t] & 1) + (plan.tensor[t] >> 1 & 1)) * sizeof (uint32_t);
-    if (t < g->n_inputs) live += size[t];
-  }
-  for (int k = 0; k < g->n_outputs; k++) live += 2 * (double) mugraph_volume (&g->tensor[g->output[k]].shape) * sizeof (uint32_t);
-  for (int i = 0; i < g->n_ops; i++) {
-    const mugraph_op *op = &g->op[i];
-    for (int k = 0; k < op->n_out; k++) live += size[op->out[k]];
-    if (live > *bytes) *bytes = live;
-    for (int t = g->n_inputs; t < g->n_tensors; t++)
-      if (plan.last_use[t] == i) live -= size[t];
-    if (op->kind != MUGRAPH_OP_MATMUL) continue;
-    const mugraph_shape *a = &g->tensor[op->in[0]].shape;
-    *products += (double) mugraph_volume (&g->tensor[op->out[0]].shape) * a->dim[a->n_dims - 1];
-  }
 }
 
 /* ---- fingerprints ---- */
@@ -453,6 +486,10 @@ double verify_counterexample (const mugraph *program, const mugraph *candidate, 
   if (!correspond (program, candidate, &r)) {
     memcpy (reason, r.reason, sizeof r.reason);
     return INFINITY;
+  }
+  if (!affordable (program, candidate, &r)) {
+    memcpy (reason, r.reason, sizeof r.reason);
+    return 0;
   }
   for (int draw = 0; draw < draws; draw++) {
     example at = {0};

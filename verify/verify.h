@@ -47,8 +47,10 @@ void verify_equivalent (const mugraph *program, const mugraph *candidate, const 
 void verify_equivalent_each (const mugraph *program, int n, const mugraph *const candidate[], const int trials[],
                              const verify_options *, verify_report report[]);
 
-/* What evaluating a program once takes: memory at its peak, inputs and outputs included, and products of its matmuls. */
-void verify_effort (const mugraph *program, double *bytes, double *products);
+/* What evaluating a graph once takes: memory for the tensors of the kernel graph at its peak, inputs and outputs included,
+   and operations, roughly (products of matmuls, elements of the rest). A comparison with a graph that takes very many more
+   than the program is not made: VERIFY_UNKNOWN. */
+void verify_effort (const mugraph *, double *bytes, double *work);
 
 /* The 64-bit fingerprint of every output of a graph at the inputs drawn from seed; equal for equivalent graphs.
    For the search: many candidates against one program at the witness shape. False when there is no value. */
