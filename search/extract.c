@@ -22,6 +22,7 @@ typedef struct {
   enumeration *e;
   const space *s;
   block_list *list;
+  bool dominated[TILE_CLASS + 1]; /* classes that one more axis could split, see dominators */
   int n;                     /* needed nodes, leaves included */
   int n_ops;
   uint16_t node[SPACE_TILES];
@@ -66,8 +67,27 @@ static void order (const reading *r, int i, bool done[], block_plan *p) {
   p->derivation[p->n_tiles++] = r->choice[k];
 }
 
+/* Partial sums of class c stand side by side in a leaf: its columns cannot be split as those of class c are. */
+static bool has_parts_of (const node *n, int c) {
+  for (int d = 0; d < MUGRAPH_DIMS; d++)
+    if (n->type.label[d] & TILE_PARTS && (n->type.label[d] & TILE_CLASS) == c) return true;
+  return false;
+}
+
+/* Whether the graph is a special case of one with one more axis. */
+static bool special_case (const reading *r) {
+  for (int c = 1; c <= r->e->w.n_classes; c++) {
+    bool parts = false;
+    for (int k = 0; k < r->n && r->dominated[c] && !parts; k++)
+      parts = is_leaf (&r->s->node[r->node[k]]) && has_parts_of (&r->s->node[r->node[k]], c);
+    if (r->dominated[c] && !parts) return true;
+  }
+  return false;
+}
+
 static void emit (reading *r) {
   block_list *list = r->list;
+  if (special_case (r)) return;
   bool newest = r->s->stage == 1; /* without a tensor of the stage below, a lower stage has this graph too */
   if (list->n_plans >= SPACE_LIST) {
     space_cut (r->e);
@@ -122,21 +142,24 @@ static void choose (reading *r) {
   }
 }
 
-/* Whether one more grid axis could split a class that all saved tiles have and nothing in the program reduces: then the
-   same graph with that axis stands elsewhere, and this one is its special case of extent 1. */
-static bool dominated (const enumeration *e, const space *s, int n_saved, const uint16_t saved[]) {
-  if (s->config.n_axes == TILE_AXES) return false;
+/* The classes that all saved tiles have, unsplit, and that nothing in the program reduces: one more grid axis could split
+   them, then the same graph with that axis stands elsewhere, and this one is its special case of extent 1 - unless it reads partial
+   sums of that class, see special_case. False when there is such a class and no such leaf. */
+static bool dominators (const enumeration *e, const space *s, int n_saved, const uint16_t saved[], bool dominated[TILE_CLASS + 1]) {
+  if (s->config.n_axes == TILE_AXES) return true;
   for (int c = 1; c <= e->w.n_classes; c++) {
     if (e->w.reduced[c] || e->w.fixed[c] || e->w.paired[c]) continue;
-    bool all = true;
+    bool all = true, parts = false;
     for (int k = 0; k < n_saved; k++) {
       bool has = false;
       for (int d = 0; d < MUGRAPH_DIMS; d++) has |= s->node[saved[k]].type.label[d] == c; /* unsplit */
       all &= has;
     }
-    if (all) return true;
+    for (int i = 0; i < s->n_nodes && all && !parts; i++) parts = is_leaf (&s->node[i]) && has_parts_of (&s->node[i], c);
+    dominated[c] = all;
+    if (all && !parts) return false;
   }
-  return false;
+  return true;
 }
 
 /* All graphs that save exactly these tiles. -1: none. */
@@ -151,8 +174,8 @@ static int list_of (enumeration *e, int k, int n_saved, const uint16_t saved[]) 
   *list = (block_list){.space = k, .n_saved = (uint8_t) n_saved};
   memcpy (list->saved, saved, (size_t) n_saved * sizeof *saved);
   const space *s = e->space[k];
-  if (!dominated (e, s, n_saved, saved)) {
-    reading r = {.e = e, .s = s, .list = list, .n = n_saved, .n_ops = n_saved};
+  reading r = {.e = e, .s = s, .list = list, .n = n_saved, .n_ops = n_saved};
+  if (dominators (e, s, n_saved, saved, r.dominated)) {
     for (int i = 0; i < n_saved; i++) r.node[i] = saved[i], r.choice[i] = -1;
     if (n_saved <= e->opt.block_ops) choose (&r);
   }
