@@ -39,7 +39,9 @@ template <class P> struct chain_shape {
   static constexpr int at_partial = at_a_end > cell_bytes ? at_a_end : cell_bytes;
   static constexpr int at_aux = at_partial + (P::S > 1 ? P::S * share * row_bytes : 0);
   static constexpr int at_scales = (at_aux + (P::S > 1 ? P::S * share * aux * 4 : 0) + 15) / 16 * 16;
-  static constexpr int at_barriers = at_scales + (P::B2_SCALE ? P::ST * P::NT * 2 : 0);
+  // Column factors of every tile, where that is little: a place that is not used again needs no waiting for its readers.
+  static constexpr int tiles = ((P::LOOP + P::NT - 1) / P::NT + P::S - 1) / P::S, scaled = tiles * P::NT <= 4096 ? tiles : P::ST;
+  static constexpr int at_barriers = (at_scales + (P::B2_SCALE ? scaled * P::NT * 2 : 0) + 7) / 8 * 8;
   static constexpr int bytes = at_barriers + 8 * (3 * P::ST + 1);
 };
 
@@ -495,6 +497,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   const unsigned base = __shfl_sync (0xffffffffu, ms_shared_address (smem), 0);
   const unsigned full = base + L::at_barriers, empty = full + 8 * ST, ready = empty + 8 * ST, gathered = ready + 8 * ST;
   const int all = (length + NT - 1) / NT, first = (int) ((long long) all * rank / S), tiles = (int) ((long long) all * (rank + 1) / S) - first;
+  constexpr bool alone = WM == 1 && P::B2_SCALE && !L::changed; // nobody else uses the tiles of a warpgroup: its own barrier does
   const bool leader = (tid & 127) == 0;
 
   auto copy = [&] (int i) {
@@ -515,7 +518,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
       for (int s = 0; s < ST; s++) {
         ms_barrier_init (full + 8 * s, 1);
         ms_barrier_init (empty + 8 * s, WM * 4);
-        ms_barrier_init (ready + 8 * s, 4);
+        ms_barrier_init (ready + 8 * s, 128);
       }
       ms_barrier_init (gathered, 1);
       ms_barrier_init_fence ();
@@ -560,13 +563,13 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     if constexpr (L::prepared) {
       const int slot = i % ST, valid = length - (first + i) * NT;
       ms_barrier_wait (full + 8 * slot, i / ST & 1);
-      if constexpr (P::B2_SCALE) chain_scales<P> (smem + slot * L::stage, base + slot * L::stage, (T *) (smem + L::at_scales) + slot * NT, warp & 3, valid);
+      if constexpr (P::B2_SCALE) chain_scales<P> (smem + slot * L::stage, base + slot * L::stage, (T *) (smem + L::at_scales) + i % L::scaled * NT, warp & 3, valid);
       if constexpr (L::changed) {
         chain_prepare<P, 4> (smem + slot * L::stage, warp & 3, valid);
         ms_fence_async ();
       }
+      if (!alone) ms_barrier_arrive (ready + 8 * slot); // every thread for what it wrote itself
       __syncwarp ();
-      if (lane == 0) ms_barrier_arrive (ready + 8 * slot);
     }
   };
   const unsigned arrived = L::changed ? ready : full;
@@ -588,8 +591,9 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   };
   auto operand = [&] (int i, float (&f)[2], bool begin) {
     const int valid = length - (first + i) * NT; // columns of B1 in this tile
-    if (P::B2_SCALE) ms_barrier_wait (ready + 8 * slot, parity);
-    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, begin, P::RAGGED && valid < NT, valid, (const uint4 *) (smem + L::at_scales) + slot * (NT / 8));
+    if (alone) ms_barrier_warpgroup (1 + group);
+    else if (P::B2_SCALE) ms_barrier_wait (ready + 8 * slot, parity);
+    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, begin, P::RAGGED && valid < NT, valid, (const uint4 *) (smem + L::at_scales) + i % L::scaled * (NT / 8));
   };
   if (wn < tiles) {
     float f[2];

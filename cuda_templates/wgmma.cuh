@@ -25,6 +25,9 @@ MS_DEVICE void ms_barrier_wait (unsigned barrier, unsigned parity) {
   asm volatile ("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra again;\n}" ::"r"(barrier), "r"(parity) : "memory");
 }
 
+// A barrier of the 128 threads of a warpgroup; 0 is __syncthreads ().
+MS_DEVICE void ms_barrier_warpgroup (int name) { asm volatile ("bar.sync %0, 128;" ::"r"(name) : "memory"); }
+
 // ---- tensor copies: a box of a tensor map to shared memory, counted on a barrier ----
 
 MS_DEVICE void ms_copy_box (unsigned to, const ms_tensor_map *map, int x, int y, int z, unsigned barrier) {

@@ -319,7 +319,9 @@ static int64_t smem_of (const mugraph_chain *c) {
   tiles += c->wm * ceil_div (c->d, 64) * 8192;
   int64_t received = c->split > 1 ? c->split * share : 0; /* rows of partial results */
   int64_t aux = (tiles > cells ? tiles : cells) + received * (c->wn * quads * 64 + 64);
-  return ceil_div (aux + received * (c->wn + 1 + c->n_sums) * 4, 16) * 16 + (c->b2_scale ? c->stages * c->nt * 2 : 0) + 8 * (3 * c->stages + 1);
+  int64_t scaled = ceil_div (ceil_div (c->n, c->nt), c->split);
+  if (scaled * c->nt > 4096) scaled = c->stages;
+  return ceil_div (aux + received * (c->wn + 1 + c->n_sums) * 4, 16) * 16 + (c->b2_scale ? scaled * c->nt * 2 : 0) + 8 * (3 * c->stages + 1);
 }
 
 /* Most stages, a multiple of the warpgroups in turns, that leave room for so many blocks an SM. */

@@ -133,7 +133,53 @@ static void generated (void **state) {
   check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_CHAIN);
 }
 
+/* What the planner makes of a schedule on an H100: 0 stages, it refuses. */
+static void plans (void **state) {
+  static const struct {
+    const char *m, *d, *n, *dv;
+    int grid[2];
+    mugraph_sched sched;
+    int warps, stages, per_sm;
+  } rows[] = {
+    {"256", "64", "4096", "64", {32, 2}, {.split = 2}, 8, 4, 2},               /* two blocks an SM */
+    {"256", "64", "4096", "64", {32, 2}, {.split = 2, .warps = 16}, 16, 10, 1},
+    {"256", "64", "4096", "64", {32, 2}, {.split = 2, .stages = 6}, 8, 6, 1},
+    {"256", "64", "4096", "64", {32, 4}, {.split = 2}, 8, 4, 2},               /* two warpgroups in turns */
+    {"256", "64", "4096", "64", {32, 4}, {.split = 16}, 8, 4, 2},              /* all tiles in flight */
+    {"256", "64", "4096", "64", {32, 1}, {.split = 4}, 16, 8, 1},
+    {"256", "64", "4096", "64", {32, 2}, {.split = 2, .stages = 1}, 0, 0, 0},
+    {"256", "64", "4096", "64", {32, 2}, {.split = 2, .stages = 16}, 0, 0, 0}, /* more than fit */
+    {"256", "64", "4096", "64", {32, 2}, {.split = 2, .warps = 12}, 0, 0, 0},  /* not a multiple of 64 rows */
+    {"256", "64", "512", "64", {32, 2}, {.split = 9}, 0, 0, 0},                /* more blocks than tiles */
+    {"256", "64", "4095", "64", {32, 2}, {.split = 2}, 0, 0, 0},               /* no tensor copies, so no cluster */
+    {"320", "64", "4096", "64", {32, 1}, {.split = 2}, 0, 0, 0},               /* five warpgroups */
+    {"256", "64", "4096", "264", {32, 2}, {.split = 2}, 0, 0, 0},
+  };
+  const mugraph_device *d = mugraph_device_find ("h100");
+  (void) state;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    static mugraph program, g;
+    mugraph_error e;
+    mugraph_plan p;
+    char text[400];
+    snprintf (text, sizeof text, HEADS ("32") "input Q[h,%s,%s]: f16\ninput K[h,%s,%s]: f16\ninput V[h,%s,%s]: f16\n" SOFTMAX_V, rows[i].m, rows[i].d, rows[i].d, rows[i].n,
+              rows[i].n, rows[i].dv);
+    backend_case c = {{.name = "plan", .program = text, .build = build_attention, .grid = {rows[i].grid[0], rows[i].grid[1]}, .loop = 8}, rows[i].sched};
+    assert_true (build_backend_case (&c, MUGRAPH_BACKEND_CHAIN, &program, &g));
+    bool good = mugraph_plan_kernel (&g, 0, d, &p, &e);
+    if (good != (rows[i].stages > 0)) fail_msg ("row %zu: %s", i, good ? "planned" : e.text);
+    if (!good) continue;
+    assert_int_equal (p.sched.warps, rows[i].warps);
+    assert_int_equal (p.sched.stages, rows[i].stages);
+    assert_int_equal (p.threads, 32 * rows[i].warps);
+    assert_int_equal (p.blocks, rows[i].grid[0] * rows[i].grid[1] * rows[i].sched.split);
+    assert_true (p.smem <= d->smem_block);
+    int by_smem = (int) (d->smem_sm / (p.smem + 1024)), by_regs = d->regs_sm / ((p.regs + 7) / 8 * 8 * p.threads);
+    assert_int_equal (by_smem < by_regs ? by_smem : by_regs, rows[i].per_sm);
+  }
+}
+
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (generated)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test (plans), cmocka_unit_test (generated)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }
