@@ -199,7 +199,7 @@ static double work_of_block (const mugraph_block *b) {
 
 void verify_effort (const mugraph *g, double *bytes, double *work) {
   eval_plan plan;
-  double live = 0, size[MUGRAPH_TENSORS];
+  double live = 0, size[MUGRAPH_TENSORS] = {0};
   *work = *bytes = 0;
   eval_plan_make (&plan, g, false, NULL);
   for (int t = 0; t < g->n_tensors; t++) {
