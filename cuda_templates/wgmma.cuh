@@ -15,12 +15,6 @@ MS_DEVICE void ms_barrier_arrive (unsigned barrier) {
 MS_DEVICE void ms_barrier_expect (unsigned barrier, int bytes) {
   asm volatile ("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
-MS_DEVICE bool ms_barrier_try (unsigned barrier, unsigned parity) {
-  unsigned done;
-  asm volatile ("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-                : "=r"(done) : "r"(barrier), "r"(parity) : "memory");
-  return done;
-}
 MS_DEVICE void ms_barrier_wait (unsigned barrier, unsigned parity) {
   asm volatile ("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra again;\n}" ::"r"(barrier), "r"(parity) : "memory");
 }
