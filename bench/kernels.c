@@ -457,11 +457,10 @@ static int read_options (int argc, char **argv, bench_options *o, const char **b
     *bad = argv[i];
     if (!strcmp (argv[i], "--all")) o->all = true;
     else if (!strcmp (argv[i], "--no-time")) o->time = false;
-    else if (!value) return -1;
-    else if (!strcmp (argv[i], "-o")) o->dir = argv[++i];
-    else if (!strcmp (argv[i], "--peers")) o->peers = argv[++i];
-    else if (!strcmp (argv[i], "--program")) o->program = argv[++i];
-    else if (!strcmp (argv[i], "--date")) snprintf (o->date, sizeof o->date, "%s", argv[++i]);
+    else if (value && !strcmp (argv[i], "-o")) o->dir = argv[++i];
+    else if (value && !strcmp (argv[i], "--peers")) o->peers = argv[++i];
+    else if (value && !strcmp (argv[i], "--program")) o->program = argv[++i];
+    else if (value && !strcmp (argv[i], "--date")) snprintf (o->date, sizeof o->date, "%s", argv[++i]);
     else return -1;
   }
   *bad = "no file given";

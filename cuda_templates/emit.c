@@ -245,7 +245,8 @@ static bool (*const generators[MUGRAPH_N_BACKENDS]) (cuda_emitter *, int, const 
 static int64_t bytes_of (const cuda_tensor *t) { return mugraph_volume (&t->shape) * mugraph_dtype_bytes (t->dtype); }
 
 static void place_tensor (cuda_emitter *e, int t, int role, int index, const char *fallback) {
-  const char *own = role == CUDA_BUFFER_OUTPUT && e->g->output_name[index][0] ? e->g->output_name[index] : e->g->tensor[t].name;
+  // cppcheck-suppress negativeIndex ; outputs have a position
+  const char *own = role == CUDA_BUFFER_OUTPUT && index >= 0 && e->g->output_name[index][0] ? e->g->output_name[index] : e->g->tensor[t].name;
   cuda_tensor *c = &e->tensor[t];
   char name[48];
   if (*own)
