@@ -6,7 +6,8 @@
      x_k = sums of X_k along the row
      outputs             elementwise on O [m, dv] and x_k [m, 1]
 
-   A may be normalised or scaled by row (folded into S), B2 normalised by row, all three changed elementwise. */
+   A may be normalised or scaled by row (folded into S), B2 normalised by row, all three changed elementwise.
+   What the parameters of a schedule mean, and which values pay: plan_chain.c. */
 #ifndef MUGRAPH_PLAN_CHAIN_H
 #define MUGRAPH_PLAN_CHAIN_H
 
