@@ -99,9 +99,9 @@ static void print_address (cuda_text *t, const cuda_program *p, const int64_t of
     cuda_print (t, "(char *) workspace + %lld", (long long) offset[b]);
 }
 
-static void print_array (cuda_text *t, const char *type, const char *name, int n, const uint64_t *wide, const uint32_t *narrow) {
+static void print_array (cuda_text *t, const char *type, const char *name, int n, const uint64_t *x) {
   cuda_print (t, "    const %s %s[5] = {", type, name);
-  for (int i = 0; i < n; i++) cuda_print (t, "%s%llu", i ? ", " : "", (unsigned long long) (wide ? wide[i] : narrow[i]));
+  for (int i = 0; i < n; i++) cuda_print (t, "%s%llu", i ? ", " : "", (unsigned long long) x[i]);
   cuda_print (t, "};\n");
 }
 
@@ -118,9 +118,11 @@ static void print_argument (cuda_text *t, const cuda_program *p, const int64_t o
     size_t end = strlen (name[n]);
     name[n][end] = (char) ('0' + i / 10), name[n][end + 1] = (char) ('0' + i % 10), name[n][end + 2] = 0;
   }
-  print_array (t, "unsigned long long", name[0], a->rank, a->dim, NULL);
-  print_array (t, "unsigned long long", name[1], a->rank - 1, a->stride + 1, NULL);
-  print_array (t, "unsigned", name[2], a->rank, NULL, a->box);
+  uint64_t box[5];
+  for (int d = 0; d < 5; d++) box[d] = a->box[d];
+  print_array (t, "unsigned long long", name[0], a->rank, a->dim);
+  print_array (t, "unsigned long long", name[1], a->rank - 1, a->stride + 1);
+  print_array (t, "unsigned", name[2], a->rank, box);
   cuda_print (t, "    ms_tensor_map a%d;\n    MS_TRY (ms_encode (&a%d, %d, %d, ", i, i, types[a->dtype], a->rank);
   print_address (t, p, offset, a->buffer);
   cuda_print (t, ", %s, %s, %s, %d));\n", name[0], name[1], name[2], a->swizzle == 128 ? 3 : a->swizzle == 64 ? 2 : a->swizzle == 32 ? 1 : 0);

@@ -401,7 +401,7 @@ static expr_id divide_exactly (expr_pool *pool, expr_id a, expr_id b, bool bare)
     for (uint32_t i = 0; i < x.n; i++)
       if (x.t[i].count && (!top || compare_leading (pool, &x.t[i], top) > 0)) top = &x.t[i];
     term m;
-    if (n == TERMS || !divide_terms (pool, top, &head, &m) || top->count % head.count) return EXPR_UNKNOWN;
+    if (!top || n == TERMS || !divide_terms (pool, top, &head, &m) || top->count % head.count) return EXPR_UNKNOWN;
     if (m.product == EMPTY && m.sum != 1 && !bare) return EXPR_UNKNOWN;
     m.count = top->count / head.count;
     for (uint32_t j = 0; j < y.n; j++) {
@@ -972,7 +972,7 @@ static void add_part (expr_pool *pool, question *q, prune_relation relation, con
   q->work += (double) p->n * g->n;
   if (q->failed || q->work > MOST_WORK) return;
   int32_t (*row)[ROW] = malloc (n * (sizeof *row + sizeof (uint32_t)) + 1);
-  uint32_t *count = (uint32_t *) (row + n);
+  uint32_t *count = row ? (uint32_t *) (row + n) : NULL;
   if (!row || !tabulate (pool, p, atoms, &n_atoms, prime, &n_primes, row, count) ||
       !tabulate (pool, g, atoms, &n_atoms, prime, &n_primes, row + p->n, count + p->n)) {
     free (row);

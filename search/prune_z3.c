@@ -115,14 +115,14 @@ static Z3_ast reaches (writer *w, const prune_part *q, int m, const int32_t *p, 
 }
 
 static Z3_ast part (writer *w, const prune_part *q) {
-  int n = q->n_atoms + 2 * q->n_primes, from = w->n, m = 0;
+  int n = q->n_atoms + 2 * q->n_primes, from = w->n;
   bool each_goal = q->relation == PRUNE_FACTOR, shared = q->relation == PRUNE_PART;
   int outer = each_goal ? q->n_goal : q->n_partial, inner = each_goal ? q->n_partial : q->n_goal;
   /* multipliers stay below the conjuncts on the stack: as many as there are, first */
   int first = w->n, multipliers = shared ? 1 : outer;
   for (int i = 0; i < multipliers; i++) {
     Z3_ast known;
-    m = add_multiplier (w, q, &known);
+    add_multiplier (w, q, &known);
     if (w->failed) return Z3_mk_false (w->c);
     push (w, known);
   }
@@ -130,7 +130,7 @@ static Z3_ast part (writer *w, const prune_part *q) {
   for (int i = 0; i < multipliers; i++) push (w, w->list[first + i * (n + 1) + n]);
   for (int o = 0; o < outer && !w->failed; o++) {
     int choices = w->n;
-    m = first + (shared ? 0 : o) * (n + 1);
+    int m = first + (shared ? 0 : o) * (n + 1);
     for (int i = 0; i < inner && !w->failed; i++) {
       int p = each_goal ? i : o, t = each_goal ? o : i;
       if (q->relation == PRUNE_PART && q->partial_count[p] > q->goal_count[t]) continue;

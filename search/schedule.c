@@ -235,7 +235,7 @@ static bool try_choice (tuner *t, choice c) {
   mugraph_block *b = block_of (t), before = *b;
   mugraph_plan plan;
   apply (b, &c, c.sched);
-  mugraph_shape in[MUGRAPH_FANIN], out[MUGRAPH_FANOUT], kept[MUGRAPH_FANOUT];
+  mugraph_shape in[MUGRAPH_FANIN], out[MUGRAPH_FANOUT], kept[MUGRAPH_FANOUT] = {{.n_dims = 0}};
   const mugraph_op *op = &t->graph.op[t->kernel];
   int n_out;
   for (int i = 0; i < op->n_in; i++) in[i] = t->graph.tensor[op->in[i]].shape;

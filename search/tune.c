@@ -29,8 +29,8 @@ static void measure (const tune_job *job, int i, tune_effort effort, tune_result
 /* A first look at each, compiled ahead. */
 static int look (const tune_job *job, tune_effort effort, tune_result result[], bool *lost) {
   atomic_int *ready = calloc ((size_t) job->n + 1, sizeof *ready), next = 0;
-  int tried = 0, threads = job->compile && ready && job->threads > 1 ? job->threads : 1;
-#pragma omp parallel num_threads(threads)
+  int tried = 0;
+#pragma omp parallel num_threads(job->compile && ready && job->threads > 1 ? job->threads : 1)
   {
     if (omp_get_thread_num ())
       for (int i; (i = atomic_fetch_add (&next, 1)) < job->n;) {

@@ -64,7 +64,7 @@ CALL (cuMemcpyDtoH_v2, void *to, cu_pointer from, size_t n) {
   return lost;
 }
 CALL (cuMemsetD8_v2, cu_pointer p, unsigned char value, size_t n) { return memset ((void *) (uintptr_t) p, value, n), lost; }
-CALL (cuStreamCreate, cu_stream *s, unsigned flags) { return *s = (cu_stream) &modules, flags ? lost : lost; }
+CALL (cuStreamCreate, cu_stream *s, unsigned flags) { return *s = (cu_stream) &modules, (void) flags, lost; }
 CALL (cuStreamDestroy_v2, cu_stream s) { return s ? lost : INVALID; }
 CALL (cuStreamSynchronize, cu_stream s) { return s ? lost : INVALID; }
 CALL (cuCtxSynchronize, void) { return lost; }
@@ -85,7 +85,11 @@ CALL (cuGraphInstantiateWithFlags, cu_graph_exec *e, cu_graph g, unsigned long l
 CALL (cuGraphLaunch, cu_graph_exec e, cu_stream s) { return now_us += ((graph *) e)->us, s ? lost : INVALID; }
 CALL (cuGraphDestroy, cu_graph g) { return free (g), 0; }
 CALL (cuGraphExecDestroy, cu_graph_exec e) { return free (e), 0; }
-CALL (cuEventCreate, cu_event *e, unsigned flags) { return *e = calloc (1, sizeof (double)), flags ? INVALID : lost; }
+CALL (cuEventCreate, cu_event *e, unsigned flags) {
+  double *made = malloc (sizeof *made);
+  *e = (cu_event) made;
+  return flags ? INVALID : lost;
+}
 CALL (cuEventDestroy_v2, cu_event e) { return free (e), 0; }
 CALL (cuEventRecord, cu_event e, cu_stream s) { return *(double *) e = now_us, s ? lost : INVALID; }
 CALL (cuEventSynchronize, cu_event e) { return e ? lost : INVALID; }
@@ -95,7 +99,8 @@ CALL (cuModuleLoadData, cu_module *m, const void *image) {
   module *made = malloc (sizeof *made);
   made->number = ++modules;
   made->us = 5 + (double) (XXH3_64bits (image, strlen (image)) % 1000) / 500;
-  return *m = (cu_module) made, 0;
+  *m = (cu_module) made;
+  return 0;
 }
 CALL (cuModuleUnload, cu_module m) { return free (m), lost; }
 CALL (cuModuleGetFunction, cu_function *f, cu_module m, const char *name) { return *f = (cu_function) m, *name ? lost : INVALID; }
