@@ -8,6 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum {
+  NOBODY_ASKS = 0, REPLIED = 113, /* exit status of a worker; any other: it died of a request */
+  PATIENCE = 300                  /* seconds for one measurement; a kernel may wait for ever */
+};
+
 static int line = -1; /* to the guardian */
 
 static bool move (int to, void *data, size_t size, bool out) {
@@ -26,13 +31,14 @@ static bool same_question (const isolate_request *a, const isolate_request *b) {
   return a->seed == b->seed && !memcmp (a->scale, b->scale, sizeof a->scale) && a->device.arch == b->device.arch && mugraph_equal (&a->program, &b->program);
 }
 
-/* Answers until the line closes or the context is lost; never returns. Exit status 0: nobody asks any more. */
+/* Answers until the line closes or the context is lost; never returns. */
 static void work (int socket) {
   isolate_request *now = calloc (1, sizeof *now), *last = calloc (1, sizeof *last);
   cuda_meter *meter = NULL;
   isolate_reply reply;
   while (now && last && move (socket, now, sizeof *now, false)) {
     memset (&reply, 0, sizeof reply);
+    alarm (PATIENCE);
     now->device.name = now->device.match = "";
     if (!meter || !same_question (now, last)) {
       cuda_meter_free (meter);
@@ -41,18 +47,20 @@ static void work (int socket) {
     }
     reply.good = meter && cuda_meter_run (meter, &now->candidate, now->pdl, now->tolerance, now->effort, &reply.result, &reply.error);
     bool lost = !reply.good && !cuda_usable ();
+    alarm (0);
     if (!move (socket, &reply, sizeof reply, true)) break;
-    if (lost) _exit (1);
+    if (lost) _exit (REPLIED);
   }
-  _exit (0);
+  _exit (NOBODY_ASKS);
 }
 
 /* ---- the guardian ---- */
 
 static void guard (int socket) {
   signal (SIGINT, SIG_IGN); /* the terminal sends it to all; whoever asks says when to end */
-  for (int status = 1; status;) {
+  for (;;) {
     /* A worker is made when there is something to do, or nobody left. */
+    int status;
     char first;
     while (recv (socket, &first, 1, MSG_PEEK) < 0)
       if (errno != EINTR) _exit (1);
@@ -61,13 +69,14 @@ static void guard (int socket) {
     if (worker < 0) _exit (1);
     while (waitpid (worker, &status, 0) < 0)
       if (errno != EINTR) _exit (1);
-    if (!WIFSIGNALED (status)) continue;
-    isolate_reply reply; /* it had read a request and died of it */
+    if (WIFEXITED (status) && WEXITSTATUS (status) == NOBODY_ASKS) _exit (0);
+    if (WIFEXITED (status) && WEXITSTATUS (status) == REPLIED) continue;
+    isolate_reply reply;
     memset (&reply, 0, sizeof reply);
-    mugraph_fail (&reply.error, "the process that ran it died: %s", strsignal (WTERMSIG (status)));
-    if (!move (socket, &reply, sizeof reply, true)) break;
+    if (WIFSIGNALED (status)) mugraph_fail (&reply.error, "the process that ran it died: %s", strsignal (WTERMSIG (status)));
+    else mugraph_fail (&reply.error, "the process that ran it ended with status %d", WEXITSTATUS (status));
+    if (!move (socket, &reply, sizeof reply, true)) _exit (1);
   }
-  _exit (0);
 }
 
 bool cuda_isolate (void) {

@@ -103,7 +103,7 @@ static void test_crash_and_error (void **state) {
   assert_true (number (result, "gpu.wrong") == 1 && graphs () == 5);
   /* worse: the whole process ends */
   assert_int_equal (run ("FAKE_GPU_KILL=5", SEARCH "--tune 6 --top 6"), 0);
-  assert_non_null (strstr (text, "µGraph 1: the process that ran it died: Segmentation fault"));
+  assert_non_null (strstr (text, "µGraph 1: the process that ran it ")); /* died, or ended: a sanitizer catches the signal */
   assert_null (strstr (text, "µGraph 2"));
   assert_true (number (result, "gpu.timed") == 6 && number (result, "gpu.wrong") == 1 && graphs () == 5);
   /* the only one is wrong: exit status 1, and no time is believed */
