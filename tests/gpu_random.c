@@ -67,11 +67,20 @@ static void compile_all (void) {
   for (int i = 0; i < started; i++) pthread_join (thread[i], NULL);
 }
 
+/* Of a double that is exactly a half: sign, 5 bits of exponent, 10 of mantissa. */
 static uint16_t half_bits (double x) {
-  _Float16 h = (_Float16) x;
-  uint16_t bits;
-  memcpy (&bits, &h, sizeof bits);
-  return bits;
+  uint16_t sign = signbit (x) ? 0x8000 : 0;
+  int exponent;
+  double m = frexp (fabs (x), &exponent); /* in [1/2, 1) */
+  if (!isfinite (x)) return sign | (isnan (x) ? 0x7e00 : 0x7c00);
+  if (m == 0 || exponent < -13) return sign | (uint16_t) ldexp (fabs (x), 24); /* 0 and below the normal numbers: multiples of 2^-24 */
+  return sign | (uint16_t) ((exponent + 14) << 10 | ((int) ldexp (m, 11) - 1024));
+}
+
+static double half_value (uint16_t h) {
+  int exponent = h >> 10 & 31, mantissa = h & 1023;
+  double x = exponent == 31 ? (mantissa ? NAN : INFINITY) : exponent ? ldexp (1024 + mantissa, exponent - 25) : ldexp (mantissa, -24);
+  return h >> 15 ? -x : x;
 }
 
 static void pack (void *to, int64_t i, double x, int dtype) {
@@ -87,16 +96,12 @@ static double unpack (const void *from, int64_t i, int dtype) {
   uint16_t half;
   uint32_t bits;
   float f;
-  _Float16 h;
   if (dtype == MUGRAPH_F32) {
     memcpy (&f, (const char *) from + 4 * i, 4);
     return (double) f;
   }
   memcpy (&half, (const char *) from + 2 * i, 2);
-  if (dtype == MUGRAPH_F16) {
-    memcpy (&h, &half, 2);
-    return (double) h;
-  }
+  if (dtype == MUGRAPH_F16) return half_value (half);
   bits = (uint32_t) half << 16;
   memcpy (&f, &bits, 4);
   return (double) f;

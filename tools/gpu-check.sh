@@ -79,9 +79,10 @@ saved () {
 }
 
 shapes () {
-  search () { echo "run;$1;${1%%:*}${1#*:} --fresh --out $dir/$(echo "$1" | tr -c 'A-Za-z0-9=\n' _).json"; }
-  for b in 2 3 5 31 64; do
-    for w in rmsnorm lora gatedmlp ntrans gqa qknorm; do search "$w: -b $b"; done
+  threads=$(((cores + jobs - 1) / jobs))
+  search () { echo "run;$1;${1%%:*}${1#*:} --fresh --threads $threads --trials 1 --out $dir/$(echo "$1" | tr -c 'A-Za-z0-9=\n' _).json"; }
+  for b in 64 31 5 3 2; do # the longest first
+    for w in gqa qknorm gatedmlp rmsnorm lora ntrans; do search "$w: -b $b"; done
   done
   for w in gqa qknorm; do
     # heads, queries, head dimension, keys
