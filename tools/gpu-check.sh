@@ -97,7 +97,7 @@ shapes () {
     search "rmsnorm: --shape X=$1x$2 --shape W=$2x$3"
     search "gatedmlp: --shape X=$1x$2 --shape W1=$2x$3 --shape W2=$2x$3"
   done
-  for s in "3 130 1001 5" "1 256 4096 1" "17 1000 120 64" "64 64 64 64" "200 300 400 17" "8 4096 4096 16"; do
+  for s in "3 130 1001 5" "1 256 4096 2" "17 1000 120 64" "64 64 64 64" "200 300 400 17" "8 4096 4096 16"; do
     set -- $s
     search "lora: --shape X=$1x$2 --shape W=$2x$3 --shape A=$2x$4 --shape B=$4x$3"
   done
