@@ -1147,8 +1147,11 @@ static bool look_up (expr_memo *m, uint64_t hash, bool add) {
   }
 }
 
-/* Nothing is pruned on our own word alone: what Z3 does not confirm stays. */
+/* Nothing is pruned on our own word alone: what Z3 does not confirm stays. Whose numerator leads nowhere whatever is below leads
+   nowhere: that is asked once for all quotients of this numerator. */
 static bool confirmed (expr_pool *pool, expr_id e) {
+  expr_id num = numerator (pool, e);
+  if (num && num != e && !expr_may_contribute (pool, num)) return true;
   if (look_up (pool->memo, expr_hash (pool, e), false)) return true;
   prune_answer answer = ask_whole (pool, e);
   if (answer == PRUNE_YES) pool->disagreements++, pool->stats->z3_denied++;
