@@ -17,9 +17,9 @@
    normal form that is to be pruned Z3 is asked once whether there is a way from it to any goal, in linear integer arithmetic
    (prune_z3.h), which it decides in about half a millisecond; pruned is what it says has none. What it does not answer within
    its limits, or denies, stays (z3_unknown, z3_denied: 0 in all that was ever seen), so results do not depend on its version.
-   Quotients whose numerator alone leads nowhere share its question. The six workloads ask 50 (rmsnorm) to 1,000 (ntrans, qknorm)
-   such questions for up to 220,000 prunings. A "yes" needs no
-   confirmation, as keeping too much costs time only; --self-check asks about those too.
+   Quotients whose numerator alone leads nowhere share its question. The six workloads ask 50 (rmsnorm) to 1,000 (ntrans,
+   qknorm) such questions for up to 220,000 prunings. A "yes" needs no confirmation, as keeping too much costs time only;
+   --self-check asks about those too.
 
    A pool belongs to one thread; ids of different pools do not compare, hashes do. */
 #ifndef SEARCH_EXPR_H
