@@ -385,6 +385,13 @@ static void test_import_and_verify (void **state) {
   must_have (out, "lora, b = 2");
   must_fail (RUN ("verify", "lara_bs9.json"), "--program=");
   must_fail (RUN ("verify", "lora_bs9.json", "-b3"), "with -b 3");
+  assert_int_equal (RUN ("import", "lora_bs9.json", "-o", "imported.json"), 0);
+  must_have (out, " for lora\n");
+  write_file ("gqa_bs9.json", read_file (file)); /* the name misleads */
+  must_fail (RUN ("verify", "gqa_bs9.json"), "gqa: has 3 inputs, the file's graphs have 2");
+  assert_int_equal (RUN ("import", "gqa_bs9.json", "-o", "imported.json"), 0);
+  must_have (out, "imported.json: 2 µGraphs\n");
+  assert_int_equal (unlink ("imported.json"), 0);
   /* programs that do not fit */
   must_fail (RUN ("verify", file, "-p", "gqa"), "has 3 inputs, the file's graphs have 2");
   must_fail (RUN ("verify", file, "-p", "rmsnorm"), "the file's is");

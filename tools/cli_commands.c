@@ -703,7 +703,10 @@ int cli_import (const cli *c, mugraph_error *e) {
     return CLI_BAD;
   }
   bool ok = f.n || mugraph_fail (e, "%s: holds no µGraph", c->subject);
-  if (ok && (c->program || (!f.has_program && named_after (c->subject)) || c->inputs) && (ok = cli_file_program (c, c->subject, &f, p, e))) {
+  bool told = c->program || c->inputs, guessed = !told && !f.has_program && named_after (c->subject);
+  bool known = ok && (told || guessed) && cli_file_program (c, c->subject, &f, p, told ? e : NULL);
+  if (told && !known) ok = false; /* a name that misleads is no error: the format changes all the same */
+  if (known) {
     f.has_program = true;
     f.program = p->graph;
     f.batch = p->batch;
