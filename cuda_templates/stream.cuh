@@ -25,6 +25,9 @@ enum { STREAM_GATHER, STREAM_GUARDED, STREAM_ALWAYS };
   }                                                                                                                          \
   MS_DEVICE void name (unsigned (&r)[4], const void *p) {                                                                    \
     asm volatile ("ld.global" cache ".v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "l"(p)); \
+  }                                                                                                                          \
+  MS_DEVICE void name (unsigned (&r)[8], const void *p) {                                                                    \
+    name (*(unsigned (*)[4]) r, p), name (*(unsigned (*)[4]) (r + 4), (const char *) p + 16);                                  \
   }
 #ifndef STREAM_HINT
 #define STREAM_HINT ".L2::128B"

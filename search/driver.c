@@ -1,5 +1,6 @@
 /* The driver: structures at the witness, schedules at the real shape, the final check. */
 #include "enumerate.h"
+#include "fuse.h"
 #include "schedule.h"
 
 #include <math.h>
@@ -14,6 +15,9 @@ enum {
   RANKED = 2048,     /* structures that are sketched, those with the fewest kernels first */
   FINALISTS = 12     /* structures that get all schedules */
 };
+
+/* Seconds until a search without --budget ends, where a kernel is known by rule and where not. */
+static const double SOON = 10, LATE = 60;
 
 static double now (void) {
   struct timespec t;
@@ -67,6 +71,17 @@ static void add_program (search *s) {
   c->cost_us = search_cost (&c->graph, s->device);
   append (s, c);
   free (c);
+}
+
+/* The program as one kernel by rule, with all its schedules. False when there is none. */
+static bool add_fused (search *s, const witness *w) {
+  int top = s->options->top, n = 0;
+  search_candidate *c = calloc ((size_t) top, sizeof *c);
+  mugraph *g = malloc (sizeof *g);
+  if (c && g && s->options->graphs && fuse_program (s->program, w, g, NULL)) n = schedule_structure (g, s->device, 0, top, c, &s->r->stats.schedules);
+  for (int i = 0; i < n; i++) append (s, &c[i]);
+  free (g), free (c);
+  return n > 0;
 }
 
 typedef struct {
@@ -236,7 +251,6 @@ bool search_run (const mugraph *program, const search_options *options, const mu
   memset (r, 0, sizeof *r);
   uint64_t print[MUGRAPH_OUTPUTS];
   search s = {.program = program, .options = options, .device = device, .stop = stop, .r = r};
-  s.deadline = options->budget > 0 ? start + options->budget : 0;
   s.threads = r->threads = options->threads > 0 ? options->threads : omp_get_num_procs ();
   witness *w = malloc (sizeof *w);
   if (!w) return mugraph_fail (e, "search: out of memory");
@@ -246,11 +260,17 @@ bool search_run (const mugraph *program, const search_options *options, const mu
       free (w);
       return mugraph_fail (e, "search: the program has no value over finite fields (an exponential of an exponential?), so nothing could be verified");
     }
+    bool fused = add_fused (&s, w);
+    uint64_t schedules = r->stats.schedules;
+    s.deadline = start + (options->budget > 0 ? options->budget : fused ? SOON : LATE);
     enumeration *x = enumerate (program, w, options, r->threads, stop, s.deadline, progress, user);
     if (x) {
       r->stats = *enumeration_stats (x);
+      r->stats.schedules += schedules;
+      if (fused && !r->stats.structures) r->stats.structures = 1;
       r->finished = enumeration_finished (x);
       r->peak_bytes = enumeration_bytes (x);
+      if (!(options->budget > 0)) s.deadline = 0; /* what was found gets its schedules */
       schedule_all (&s, x);
       enumeration_free (x);
     }

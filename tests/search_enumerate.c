@@ -12,6 +12,7 @@
 
 #include "mugraph/program.h"
 #include "search/enumerate.h"
+#include "search/fuse.h"
 
 /* Bounds that are explored without pruning in well under a second; what each has to find at least. */
 static const struct {
@@ -126,11 +127,47 @@ static void test_workloads_fuse (void **state) {
   free (p), free (g), free (w);
 }
 
+/* Programs that fuse by rule, and some that do not. */
+static void test_fusion_by_rule (void **state) {
+  (void) state;
+  static const struct {
+    const char *text;
+    bool fuses;
+    int axes; /* that the grid splits */
+  } cases[] = {
+      {"input X[16, 768]: f16\nD = X - mean(X, -1)\noutput D / sqrt(mean(square(D), -1) + 0.5)\n", true, 1},
+      {"input X[6, 10]: f32\noutput A = (2 * X + 3) / 4 - 0.5\noutput B = exp(X)\n", true, 2},
+      {"input X[4, 6, 10]: f16\ninput Y[10]: f16\noutput transpose(relu(X * Y))\n", true, 3},
+      {"input X[4, 6]: f16\ninput Y[4, 3]: f16\noutput sum(concat(X, Y, 1), 0)\n", true, 0},
+      {"input X[4, 6]: f16\ninput W[6, 10]: f16\noutput exp(matmul(X, W))\n", false, 0},
+  };
+  mugraph_program *p = malloc (sizeof *p);
+  mugraph *g = malloc (sizeof *g);
+  witness *w = malloc (sizeof *w);
+  assert_true (p && g && w);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    mugraph_error e;
+    uint64_t want[MUGRAPH_OUTPUTS], got[MUGRAPH_OUTPUTS];
+    open_text (cases[i].text, p);
+    assert_true (witness_make (&p->graph, w, &e));
+    if (fuse_program (&p->graph, w, g, &e) != cases[i].fuses) fail_msg ("program %zu: %s", i, cases[i].fuses ? e.text : "fuses");
+    if (!cases[i].fuses) continue;
+    assert_int_equal (g->n_ops, 1);
+    int axes = 0;
+    for (int a = 0; a < 3; a++) axes += g->block[0].grid[a] > 1;
+    assert_int_equal (axes, cases[i].axes);
+    assert_true (verify_fingerprint (&p->graph, 5, want) && verify_fingerprint (g, 5, got));
+    assert_memory_equal (want, got, (size_t) p->graph.n_outputs * sizeof *want);
+  }
+  free (p), free (g), free (w);
+}
+
 int main (void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test (test_pruning_loses_nothing),
       cmocka_unit_test (test_threads_change_nothing),
       cmocka_unit_test (test_workloads_fuse),
+      cmocka_unit_test (test_fusion_by_rule),
   };
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

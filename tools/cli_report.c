@@ -71,7 +71,8 @@ static void report_search (FILE *out, const cli_session *s) {
   const char *how = number (r, "finished") != 0      ? "bounds fully explored"
                     : number (r, "interrupted") != 0 ? "interrupted"
                     : number (r, "budget") > 0       ? "stopped by --budget"
-                                                     : "stopped by --memory";
+                    : number (r, "peak_bytes") < 0.9 * 1048576 * number (r, "memory") ? "stopped for its time (--budget gives more)"
+                                                                                      : "stopped by --memory";
   cli_label (out, "search");
   fprintf (out, "%.*f s on %.0f thread%s, %s", seconds < 10 ? 3 : 1, seconds, threads, threads == 1 ? "" : "s", how);
   if (number (r, "peak_bytes") > 0) fprintf (out, ", %.0f MiB at most", ceil (number (r, "peak_bytes") / 1048576));

@@ -211,8 +211,9 @@ static bool search (cli_session *s, uint64_t key, mugraph_error *e) {
   s->interrupted = r.interrupted;
   s->verify = r.verify;
   /* The search falls back on the program itself, an operator a kernel. From bounds that were explored that is an answer;
-     from a search that was cut short it is none. */
-  bool answer = r.n && (r.finished || r.stats.structures || r.candidate[0].graph.n_blocks);
+     from a search that the user cut short it is none. */
+  bool cut = r.interrupted || c->search.budget > 0;
+  bool answer = r.n && (!cut || r.finished || r.stats.structures || r.candidate[0].graph.n_blocks);
   s->best = answer ? 0 : -1;
   s->verified = answer;
   search_result_free (&r);
