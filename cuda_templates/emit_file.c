@@ -65,8 +65,9 @@ static void print_head (cuda_text *t, const mugraph *g, const cuda_program *p, c
   cuda_print (t, "void *workspace, cudaStream_t stream)\n"
                  "//   Starts the kernels in the stream and returns; allocates nothing. All pointers: device memory, dense row-major arrays,\n"
                  "//   16-byte aligned. workspace: msearch_workspace_bytes () bytes (%lld), given once to msearch_prepare before its first use;\n"
-                 "//   calls that may run at the same time need one each. With -DMSEARCH_PDL=1 (0) a call's first kernel may (not) start while\n"
-                 "//   the stream's previous kernel ends; default %d.\n//\n", (long long) place_temporaries (p, offset), pdl);
+                 "//   calls that may run at the same time need one each. With -DMSEARCH_PDL=1 a call starts and reads its inputs while the\n"
+                 "//   stream's previous kernel ends, which then must not be the one that writes these inputs. Default: %s.\n//\n",
+              (long long) place_temporaries (p, offset), pdl ? "0, in the program of MSEARCH_MAIN 1" : "0");
   print_comment (t, comment);
   for (int i = 0; i < g->n_inputs; i++) {
     cuda_print (t, "// input   ");
@@ -88,7 +89,7 @@ static void print_head (cuda_text *t, const mugraph *g, const cuda_program *p, c
     if (l->cluster[0] * l->cluster[1] * l->cluster[2] > 1) cuda_print (t, ", cluster %d x %d x %d", l->cluster[0], l->cluster[1], l->cluster[2]);
     cuda_print (t, "\n");
   }
-  cuda_print (t, "\n#ifndef MSEARCH_PDL\n#define MSEARCH_PDL %d // programmatic dependent launch\n#endif\n", pdl);
+  cuda_print (t, "\n#ifndef MSEARCH_PDL // programmatic dependent launch\n#ifdef MSEARCH_MAIN\n#define MSEARCH_PDL %d\n#else\n#define MSEARCH_PDL 0\n#endif\n#endif\n", pdl);
   cuda_print (t, "#pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used\n");
 }
 

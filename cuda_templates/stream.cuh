@@ -209,12 +209,13 @@ MS_DEVICE float stream_row_sum (float x) {
 // Sums travel to the block that finishes them by asynchronous stores, which count their bytes on that block's barrier: no fence of all
 // memory, no second barrier of the cluster. A block waits for what it is sent, so none ends while others still write to it.
 MS_DEVICE void stream_expect (unsigned long long *barrier, int bytes) {
+  const unsigned b = ms_shared_address (barrier);
   if (threadIdx.x == 0) {
-    const unsigned b = ms_shared_address (barrier);
     asm volatile ("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(b) : "memory");
     asm volatile ("fence.mbarrier_init.release.cluster;" ::: "memory");
-    asm volatile ("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(b), "r"(bytes) : "memory");
   }
+  __syncthreads (); // one thread's own order would do; racecheck asks for more
+  if (threadIdx.x == 0) asm volatile ("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(b), "r"(bytes) : "memory");
   asm volatile ("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 MS_DEVICE void stream_meet () { asm volatile ("barrier.cluster.wait.acquire.aligned;" ::: "memory"); } // all barriers are there

@@ -7,6 +7,9 @@
 #include <time.h>
 
 static const double CLEARLY_SLOWER = 1.5; /* times the best; a first look is right within a few percent */
+/* With programmatic dependent launch calls run side by side, and few blocks a call look good; what takes this many times the best plain
+   launch by itself does not come first. */
+static const double SLOW_ALONE = 2;
 
 double tune_now (void) {
   struct timespec t;
@@ -86,6 +89,13 @@ static bool before (const tune_result *a, const tune_result *b) {
   return tune_best_us (a) < tune_best_us (b);
 }
 
+static void move (int order[], int from, int to) {
+  for (; from > to; from--) {
+    int moved = order[from];
+    order[from] = order[from - 1], order[from - 1] = moved;
+  }
+}
+
 int tune_run (const tune_job *job, int keep, tune_result result[], int order[]) {
   for (int i = 0; i < job->n; i++) {
     result[i] = (tune_result){.rel_err = 0};
@@ -101,12 +111,13 @@ int tune_run (const tune_job *job, int keep, tune_result result[], int order[]) 
       int moved = order[k];
       order[k] = order[k - 1], order[k - 1] = moved;
     }
-  int plain = 0;
+  int plain = 0, first = 0;
   for (int i = 1; i < job->n; i++)
     if (time_of (&result[order[i]], TUNE_PLAIN) < time_of (&result[order[plain]], TUNE_PLAIN)) plain = i;
-  for (; keep > 0 && plain > keep - 1; plain--) {
-    int moved = order[plain];
-    order[plain] = order[plain - 1], order[plain - 1] = moved;
-  }
+  double alone = job->n ? time_of (&result[order[plain]], TUNE_PLAIN) : INFINITY;
+  while (first < plain && time_of (&result[order[first]], TUNE_PLAIN) > SLOW_ALONE * alone) first++;
+  move (order, first, 0);
+  if (plain == first) plain = 0;
+  if (keep > 0 && plain > keep - 1) move (order, plain, keep - 1);
   return tried;
 }

@@ -36,7 +36,8 @@ typedef struct {
 } tune_job;
 
 /* Fills result[n] and order[n], a permutation: right ones first, fastest first, then those not tried, then the others;
-   equals in the model's order. The fastest plain one is moved up to the place keep - 1 when it would stand behind it (0: is
+   equals in the model's order. In front of all comes the fastest one that is launched plainly, by itself, in no more than twice the
+   best plain time: calls that overlap hide how long one of them takes. The fastest plain one is moved up to the place keep - 1 when it would stand behind it (0: is
    not). Returns the number tried. */
 int tune_run (const tune_job *, int keep, tune_result result[], int order[]);
 

@@ -172,8 +172,25 @@ static void test_one_and_none (void **state) {
   for (int i = 0; i < 3; i++) assert_true (order[i] == i && result[i].correct && x.checks[i] == TUNE_WAYS && !x.quick[i] && !x.full[i]);
 }
 
+/* What is fast only while other calls run beside it does not come first. */
+static void test_good_by_itself (void **state) {
+  (void) state;
+  static const double us[4][TUNE_WAYS] = {{60, 1}, {10, 2}, {7, 6.5}, {30, 1.5}};
+  memset (&x, 0, sizeof x);
+  memcpy (x.us, us, sizeof us);
+  tune_job job = job_of (4, 1);
+  tune_run (&job, 4, result, order);
+  assert_int_equal (order[0], 1);
+  assert_int_equal (order[1], 0);
+  check_permutation (4);
+  x.us[1][TUNE_PLAIN] = 15; /* more than twice the best */
+  tune_run (&job, 4, result, order);
+  assert_int_equal (order[0], 2);
+}
+
 int main (void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test (test_good_by_itself),
       cmocka_unit_test (test_fastest_first),
       cmocka_unit_test (test_what_is_clearly_slower_is_dropped),
       cmocka_unit_test (test_fastest_plain_is_kept),

@@ -104,7 +104,7 @@ typedef struct {
   char compile_note[600];
   bool measured;           /* the best ran on this machine's GPU in this run */
   bool correct, pdl;       /* its outputs are right; its better time is with programmatic dependent launch */
-  double rel_err, warm_us, cold_us;
+  double rel_err, warm_us, cold_us, plain_us; /* plain_us: cold, launched plainly */
   int model_rank;          /* the model's rank of the best, -1: unknown */
   int n_measured, n_wrong;
   double start;            /* of the run, by tune_now */

@@ -655,6 +655,8 @@ static void describe (const cli *c, const mugraph_file *f, const mugraph_device 
     double warm = mugraph_record_number (r, pdl ? "warm_pdl_us" : "warm_us", 0), cold = mugraph_record_number (r, pdl ? "cold_pdl_us" : "cold_us", 0);
     if (cold > 0) n += (size_t) snprintf (text + n, size - n, "\nmeasured on %s: %.2f us a call, cold%s", r->string, cold, pdl ? ", programmatic dependent launch" : "");
     if (cold > 0 && warm > 0 && n < size) n += (size_t) snprintf (text + n, size - n, "; %.2f us warm", warm);
+    double alone = mugraph_record_number (r, "cold_us", 0);
+    if (pdl && alone > 0 && n < size) n += (size_t) snprintf (text + n, size - n, "; %.2f us cold without it", alone);
   }
 }
 

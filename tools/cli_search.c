@@ -78,15 +78,11 @@ static double measured_on (const mugraph_saved *m, const char *device, const cha
   return mugraph_record_number (cJSON_GetObjectItemCaseSensitive (m->measured, device), what, INFINITY);
 }
 
-/* The fastest µGraph that was right on this machine's GPU; -1: none was measured there. */
+/* The first of the file that was measured on this machine's GPU, in the order that tuning left; -1: none was. */
 static int fastest (const cli_session *s) {
-  int best = -1;
-  double least = INFINITY;
-  for (int i = 0; s->facts.gpu && i < s->file.n; i++) {
-    double us = measured_on (&s->file.saved[i], s->facts.device, "best_us");
-    if (us < least) least = us, best = i;
-  }
-  return best;
+  for (int i = 0; s->facts.gpu && i < s->file.n; i++)
+    if (isfinite (measured_on (&s->file.saved[i], s->facts.device, "best_us"))) return i;
+  return -1;
 }
 
 /* Whether this search would be allowed to go on where the file's stopped. */
@@ -360,6 +356,7 @@ static void note (cli_session *s, const tune_result *r) {
   s->rel_err = r->rel_err;
   s->warm_us = r->warm[way];
   s->cold_us = r->cold[way];
+  s->plain_us = r->cold[TUNE_PLAIN];
   s->pdl = way == TUNE_PDL;
   if (r->tried) s->compiled = r->ran ? 1 : -1;
 }
