@@ -559,6 +559,29 @@ static void test_search_does_not_trust (void **state) {
   cJSON_Delete (o);
 }
 
+/* A new search without a GPU leaves what was measured on one. */
+static void test_measured_stays (void **state) {
+  (void) state;
+  write_file ("tiny.mg", TINY);
+  assert_int_equal (SEARCH ("-b", "6"), 0);
+  cJSON *file = cJSON_Parse (read_file ("saved_mugraphs/tiny_bs6.json")), *graphs = cJSON_GetObjectItem (file, "mugraphs");
+  cJSON *last = cJSON_GetArrayItem (graphs, cJSON_GetArraySize (graphs) - 1), *record = cJSON_AddObjectToObject (cJSON_AddObjectToObject (last, "measured"), "SomeGPU");
+  cJSON_AddNumberToObject (record, "best_us", 1.25);
+  /* and with a schedule that the search does not come to */
+  cJSON *sched = cJSON_GetObjectItem (cJSON_GetArrayItem (cJSON_GetObjectItem (last, "ops"), 0), "sched");
+  assert_non_null (sched);
+  cJSON_DeleteItemFromObject (sched, "stages");
+  cJSON_AddNumberToObject (sched, "stages", 7);
+  char *text = cJSON_Print (file);
+  write_file ("saved_mugraphs/tiny_bs6.json", text);
+  cJSON_free (text), cJSON_Delete (file);
+  for (int run = 0; run < 2; run++) assert_int_equal (SEARCH ("-b", "6", "--fresh"), 0);
+  const char *kept = strstr (read_file ("saved_mugraphs/tiny_bs6.json"), "SomeGPU");
+  assert_non_null (kept);
+  assert_null (strstr (kept + 1, "SomeGPU"));
+  assert_int_equal (RUN ("verify", "saved_mugraphs/tiny_bs6.json"), 0);
+}
+
 static void test_nothing_found (void **state) {
   (void) state;
   assert_int_equal (RUN ("gqa", "-b", "8", "--fresh", "--no-gpu", "--budget=0.001", "--out=nothing.json", "--json", "-"), 3);
@@ -729,6 +752,7 @@ int main (int argc, char **argv) {
     cmocka_unit_test (test_emit),
     cmocka_unit_test (test_search),
     cmocka_unit_test (test_search_does_not_trust),
+    cmocka_unit_test (test_measured_stays),
     cmocka_unit_test (test_nothing_found),
     cmocka_unit_test (test_two_at_once),
     cmocka_unit_test (test_interrupt),

@@ -446,6 +446,21 @@ static bool keep_existing (const cli_session *s) {
   return keep;
 }
 
+/* A new search replaces what an earlier one found, but not what was measured where this one did not: that stays, behind the new. */
+static void keep_measured (cli_session *s) {
+  mugraph_file old;
+  if (s->cached || !strcmp (s->path, "-") || access (s->path, F_OK) || !mugraph_file_load (s->path, &old, NULL)) return;
+  for (int i = 0; i < old.n && old.key == s->file.key; i++) {
+    mugraph_saved *m = &old.saved[i], *same = NULL;
+    if (!m->measured || (s->measured && cJSON_HasObjectItem (m->measured, s->facts.device))) continue;
+    for (int k = 0; k < s->file.n; k++)
+      if (mugraph_equal (&s->file.saved[k].graph, &m->graph)) same = &s->file.saved[k];
+    if (!same) same = mugraph_file_append (&s->file, &m->graph, m->cost_us);
+    if (same && !same->measured) same->measured = m->measured, m->measured = NULL;
+  }
+  mugraph_file_free (&old);
+}
+
 /* What was found for another device goes beside what the file has, which stays as it is. */
 static bool add_to_file (cli_session *s, mugraph_error *e) {
   mugraph_file whole;
@@ -520,6 +535,7 @@ static int run_search (cli_session *s, mugraph_error *e) {
   if (s->best >= 0 && (!s->cached || changed) && (!s->measured || s->correct)) {
     if (!s->rescheduled) record_verify (s);
     s->kept = keep_existing (s);
+    if (!s->kept && !s->rescheduled) keep_measured (s);
     if (!s->kept && !((!s->rescheduled || add_to_file (s, e)) && save (s, e))) {
       cli_report_text (s);
       return CLI_BAD;
