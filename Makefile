@@ -205,5 +205,5 @@ clean:
 list:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all demo check test tests bench-verify bench-search bench-kernels asan tsan clang tidy cppcheck format fuzz dist gpu-check clean list
+.PHONY: all demo check test tests bench-verify bench-search bench-model bench-kernels asan tsan clang tidy cppcheck format fuzz dist gpu-check clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -129,6 +129,33 @@ bool mugraph_add_output (mugraph *g, int tensor, const char *name) {
   return true;
 }
 
+void mugraph_reorder_inputs (mugraph *g, const int order[]) {
+  mugraph_tensor input[MUGRAPH_INPUTS];
+  memcpy (input, g->tensor, sizeof *input * (size_t) g->n_inputs);
+  for (int k = 0; k < g->n_inputs; k++) g->tensor[order[k]] = input[k];
+  for (int i = 0; i < g->n_ops; i++)
+    for (int k = 0; k < g->op[i].n_in; k++)
+      if (g->op[i].in[k] < g->n_inputs) g->op[i].in[k] = (uint8_t) order[g->op[i].in[k]];
+  for (int k = 0; k < g->n_outputs; k++)
+    if (g->output[k] < g->n_inputs) g->output[k] = (uint8_t) order[g->output[k]];
+}
+
+bool mugraph_next_order (int n, int order[]) {
+  int i = n - 2, k = n - 1;
+  while (i >= 0 && order[i] > order[i + 1]) i--;
+  if (i < 0) return false;
+  while (order[k] < order[i]) k--;
+  int swap = order[i];
+  order[i] = order[k];
+  order[k] = swap;
+  for (int low = i + 1, high = n - 1; low < high; low++, high--) {
+    swap = order[low];
+    order[low] = order[high];
+    order[high] = swap;
+  }
+  return true;
+}
+
 int mugraph_add_custom (mugraph *g, int n_in, const int in[], const int32_t grid[3], int32_t loop) {
   if (g->n_ops >= MUGRAPH_KERNEL_OPS || g->n_blocks >= MUGRAPH_BLOCKS || n_in > MUGRAPH_FANIN) return -1;
   mugraph_op op = plain_op (MUGRAPH_OP_CUSTOM, -1);

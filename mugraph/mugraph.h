@@ -170,6 +170,11 @@ int mugraph_add_op (mugraph *, mugraph_op_kind, int n_in, const int in[], int di
 int mugraph_add_const (mugraph *, double value, mugraph_error *e); /* shape [1], f32 */
 bool mugraph_add_output (mugraph *, int tensor, const char *name);
 
+/* Input k becomes input order[k], a permutation. */
+void mugraph_reorder_inputs (mugraph *, const int order[]);
+/* The next permutation in lexicographic order; false, and as it was, after the last. */
+bool mugraph_next_order (int n, int order[]);
+
 /* A graph-defined kernel: reads the tensors in[], has an empty block graph with this grid and loop. Returns the index
    of the kernel operator. Fill block[op.block] with the mugraph_block_ functions, then call mugraph_finish_custom, which
    infers the block graph and gives the operator its output tensors (op.out). */

@@ -73,15 +73,14 @@ static void add_program (search *s) {
   free (c);
 }
 
-/* The program as one kernel by rule, with all its schedules. False when there is none. */
-static bool add_fused (search *s, const witness *w) {
+/* All schedules of the program as one kernel by rule. */
+static void add_fused (search *s, const mugraph *fused) {
   int top = s->options->top, n = 0;
   search_candidate *c = calloc ((size_t) top, sizeof *c);
-  mugraph *g = malloc (sizeof *g);
-  if (c && g && s->options->graphs && fuse_program (s->program, w, g, NULL)) n = schedule_structure (g, s->device, 0, top, c, &s->r->stats.schedules);
+  if (c) n = schedule_structure (fused, s->device, 0, top, c, &s->r->stats.schedules);
   for (int i = 0; i < n; i++) append (s, &c[i]);
-  free (g), free (c);
-  return n > 0;
+  if (n && !s->r->stats.structures) s->r->stats.structures = 1;
+  free (c);
 }
 
 typedef struct {
@@ -254,20 +253,19 @@ bool search_run (const mugraph *program, const search_options *options, const mu
   s.threads = r->threads = options->threads > 0 ? options->threads : omp_get_num_procs ();
   witness *w = malloc (sizeof *w);
   if (!w) return mugraph_fail (e, "search: out of memory");
+  mugraph *fused = malloc (sizeof *fused);
+  bool fuses = false;
   mugraph_error why;
   if (witness_make (program, w, &why)) {
     if (!verify_fingerprint (&w->program, (uint64_t) options->seed, print)) {
-      free (w);
+      free (w), free (fused);
       return mugraph_fail (e, "search: the program has no value over finite fields (an exponential of an exponential?), so nothing could be verified");
     }
-    bool fused = add_fused (&s, w);
-    uint64_t schedules = r->stats.schedules;
-    s.deadline = start + (options->budget > 0 ? options->budget : fused ? SOON : LATE);
+    fuses = fused && options->graphs && fuse_program (program, w, fused, NULL);
+    s.deadline = start + (options->budget > 0 ? options->budget : fuses ? SOON : LATE);
     enumeration *x = enumerate (program, w, options, r->threads, stop, s.deadline, progress, user);
     if (x) {
       r->stats = *enumeration_stats (x);
-      r->stats.schedules += schedules;
-      if (fused && !r->stats.structures) r->stats.structures = 1;
       r->finished = enumeration_finished (x);
       r->peak_bytes = enumeration_bytes (x);
       if (!(options->budget > 0)) s.deadline = 0; /* what was found gets its schedules */
@@ -275,7 +273,8 @@ bool search_run (const mugraph *program, const search_options *options, const mu
       enumeration_free (x);
     }
   }
-  free (w);
+  if (fuses) add_fused (&s, fused);
+  free (w), free (fused);
   add_program (&s);
   select_best (&s);
   verify_all (&s);

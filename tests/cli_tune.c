@@ -113,6 +113,16 @@ static void test_crash_and_error (void **state) {
 
 static void test_without_times (void **state) {
   (void) state;
+  assert_int_equal (run ("", SEARCH "--tune 3 --top 2"), 0);
+  double us = measured (0, "best_us");
+  assert_int_equal (run ("", SEARCH "--tune 3 --top 2 --no-time"), 0); /* without times of its own, those of before stay */
+  bool stays = false;
+  for (int i = 0; i < graphs (); i++) {
+    const cJSON *timed = at (cJSON_GetArrayItem (at (file, "mugraphs"), i), "measured.Pretended H100 0.best_us");
+    stays |= timed && timed->valuedouble == us;
+  }
+  assert_true (stays);
+  remove ("file.json");
   assert_int_equal (run ("", SEARCH "--tune 3 --top 2 --no-time"), 0);
   assert_true (number (result, "gpu.timed") == 3 && graphs () == 2 && cJSON_IsNull (at (result, "gpu.cold_us")));
   assert_int_equal (run ("", SEARCH "--tune 12 --top 2 --no-gpu"), 0);

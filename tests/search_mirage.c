@@ -149,26 +149,6 @@ static bool among (const uint64_t hash[], int n, uint64_t h) {
   return false;
 }
 
-/* Gives g the inputs in another order: tensor t becomes tensor to[t]. */
-static void reorder_inputs (mugraph *g, const int to[]) {
-  const mugraph was = *g;
-  for (int t = 0; t < g->n_inputs; t++) g->tensor[to[t]] = was.tensor[t];
-  for (int i = 0; i < g->n_ops; i++)
-    for (int k = 0; k < g->op[i].n_in; k++)
-      if (was.op[i].in[k] < g->n_inputs) g->op[i].in[k] = (uint8_t) to[was.op[i].in[k]];
-}
-
-static bool next_order (int n, int to[]) {
-  int i = n - 2, j = n - 1;
-  while (i >= 0 && to[i] > to[i + 1]) i--;
-  if (i < 0) return false;
-  while (to[j] < to[i]) j--;
-  int moved = to[i];
-  to[i] = to[j], to[j] = moved;
-  for (i++, j = n - 1; i < j; i++, j--) moved = to[i], to[i] = to[j], to[j] = moved;
-  return true;
-}
-
 /* With the inputs in this order. */
 static bool equivalent (const mugraph *program, const mugraph *g) {
   verify_options v;
@@ -205,7 +185,7 @@ static void check_file (const expectation *want) {
     do {
       mugraph_shape in[MUGRAPH_INPUTS];
       g = f.saved[i].graph;
-      reorder_inputs (&g, to);
+      mugraph_reorder_inputs (&g, to);
       for (int t = 0; t < g.n_inputs; t++) in[t] = g.tensor[t].shape;
       mugraph_program_options options = {0};
       if (!mugraph_program_fit (want->program, &options, g.n_inputs, in, &p, &e)) continue;
@@ -214,7 +194,7 @@ static void check_file (const expectation *want) {
       same = true;
       found |= among (with.hash, with.n, structure_of (&g, true));
       near |= among (without.hash, without.n, structure_of (&g, false));
-    } while (!found && next_order (f.saved[i].graph.n_inputs, to));
+    } while (!found && mugraph_next_order (f.saved[i].graph.n_inputs, to));
     right += same, exact += found, looped += same && !found && near;
     if (same && !found) {
       double us = cheapest_us (&f.saved[i].graph);

@@ -96,18 +96,6 @@ bool cli_check_size (const mugraph_program *p, mugraph_error *e) {
 
 /* ---- a file's program, and its inputs' order ---- */
 
-/* Input k of g becomes input order[k]. */
-static void reorder_inputs (mugraph *g, const int order[]) {
-  mugraph_tensor input[MUGRAPH_INPUTS];
-  memcpy (input, g->tensor, sizeof *input * (size_t) g->n_inputs);
-  for (int k = 0; k < g->n_inputs; k++) g->tensor[order[k]] = input[k];
-  for (int i = 0; i < g->n_ops; i++)
-    for (int k = 0; k < g->op[i].n_in; k++)
-      if (g->op[i].in[k] < g->n_inputs) g->op[i].in[k] = (uint8_t) order[g->op[i].in[k]];
-  for (int k = 0; k < g->n_outputs; k++)
-    if (g->output[k] < g->n_inputs) g->output[k] = (uint8_t) order[g->output[k]];
-}
-
 /* "H, X, alpha": the names that program gives to a file's inputs. */
 static const char *order_text (const mugraph *program, const int order[], const char *separator, char *text, size_t size) {
   size_t n = 0;
@@ -135,23 +123,6 @@ static bool read_order (const char *text, const mugraph *program, int order[], m
     if (!*c) break;
   }
   return n == program->n_inputs || mugraph_fail (e, "--inputs names %d inputs, the program has %d (%s)", n, program->n_inputs, names);
-}
-
-/* The next permutation in lexicographic order; false after the last. */
-static bool next_order (int n, int order[]) {
-  int i = n - 2, k = n - 1;
-  while (i >= 0 && order[i] > order[i + 1]) i--;
-  if (i < 0) return false;
-  while (order[k] < order[i]) k--;
-  int swap = order[i];
-  order[i] = order[k];
-  order[k] = swap;
-  for (int low = i + 1, high = n - 1; low < high; low++, high--) {
-    swap = order[low];
-    order[low] = order[high];
-    order[high] = swap;
-  }
-  return true;
 }
 
 /* The workload that a file's name stands for: "dir/gated_mlp_bs8.json" is gatedmlp; NULL: none. */
@@ -187,7 +158,7 @@ static bool fit (const cli *c, const char *source, const mugraph *g, int order[]
   for (int k = 0; k < n; k++) in[order[k]] = g->tensor[k].shape;
   if (mugraph_program_fit (source, &c->shape, n, in, p, e)) return true;
   if (c->inputs || n > FEW || !open_at_any (c, source, p, NULL)) return false;
-  while (next_order (n, order)) {
+  while (mugraph_next_order (n, order)) {
     for (int k = 0; k < n; k++) in[order[k]] = g->tensor[k].shape;
     if (!mugraph_program_fit (source, &c->shape, n, in, p, NULL)) continue;
     char names[600];
@@ -220,7 +191,7 @@ static bool find_program (const cli *c, const char *path, mugraph_file *f, mugra
   }
   if (!cli_check_size (p, e)) return false;
   for (int i = 0; i < f->n; i++)
-    if (f->saved[i].graph.n_inputs == p->graph.n_inputs) reorder_inputs (&f->saved[i].graph, order);
+    if (f->saved[i].graph.n_inputs == p->graph.n_inputs) mugraph_reorder_inputs (&f->saved[i].graph, order);
   return true;
 }
 
@@ -515,13 +486,13 @@ static bool find_order (const mugraph *program, const mugraph *g, const verify_o
   mugraph *other = malloc (sizeof *other);
   bool found = false;
   for (int t = 0; t < program->n_inputs; t++) order[t] = t;
-  for (int n = 0, m = 0; other && !found && n < TRIED && m < PERMUTED && next_order (program->n_inputs, order); m++) {
+  for (int n = 0, m = 0; other && !found && n < TRIED && m < PERMUTED && mugraph_next_order (program->n_inputs, order); m++) {
     verify_report r;
     bool same = true;
     for (int t = 0; t < program->n_inputs; t++) same &= mugraph_same_shape (&g->tensor[t].shape, &program->tensor[order[t]].shape);
     if (!same) continue;
     *other = *g;
-    reorder_inputs (other, order);
+    mugraph_reorder_inputs (other, order);
     verify_equivalent (program, other, o, &r);
     found = r.verdict == VERIFY_EQUIVALENT;
     n++;

@@ -399,6 +399,7 @@ static void tune (cli_session *s) {
   for (; left > keep && !s->cached; left--) cJSON_Delete (s->file.saved[left - 1].measured);
   s->file.n = left;
 done:
+  for (; !s->meter && !s->n_measured && !s->cached && s->file.n > s->c->search.top; s->file.n--) cJSON_Delete (s->file.saved[s->file.n - 1].measured);
   s->tune_seconds = tune_now () - start;
   free (r), free (order), free (was);
 }
@@ -446,18 +447,26 @@ static bool keep_existing (const cli_session *s) {
   return keep;
 }
 
-/* A new search replaces what an earlier one found, but not what was measured where this one did not: that stays, behind the new. */
+/* The µGraph among those found now, behind them when it is not; NULL without room. */
+static mugraph_saved *found_again (cli_session *s, const mugraph_saved *m) {
+  for (int k = 0; k < s->file.n; k++)
+    if (mugraph_equal (&s->file.saved[k].graph, &m->graph)) return &s->file.saved[k];
+  return mugraph_file_append (&s->file, &m->graph, m->cost_us);
+}
+
+/* A new search replaces what an earlier one found, but not times of devices that this one did not time on. */
 static void keep_measured (cli_session *s) {
   mugraph_file old;
+  bool timed = s->measured && !s->c->no_time;
   if (s->cached || !strcmp (s->path, "-") || access (s->path, F_OK) || !mugraph_file_load (s->path, &old, NULL)) return;
-  for (int i = 0; i < old.n && old.key == s->file.key; i++) {
-    mugraph_saved *m = &old.saved[i], *same = NULL;
-    if (!m->measured || (s->measured && cJSON_HasObjectItem (m->measured, s->facts.device))) continue;
-    for (int k = 0; k < s->file.n; k++)
-      if (mugraph_equal (&s->file.saved[k].graph, &m->graph)) same = &s->file.saved[k];
-    if (!same) same = mugraph_file_append (&s->file, &m->graph, m->cost_us);
-    if (same && !same->measured) same->measured = m->measured, m->measured = NULL;
-  }
+  for (int i = 0; i < old.n && old.key == s->file.key; i++)
+    for (cJSON *d = old.saved[i].measured ? old.saved[i].measured->child : NULL, *next; d; d = next) {
+      next = d->next;
+      mugraph_saved *m = timed && !strcmp (d->string, s->facts.device) ? NULL : found_again (s, &old.saved[i]);
+      if (!m || (!m->measured && !(m->measured = cJSON_CreateObject ()))) continue;
+      cJSON_DeleteItemFromObjectCaseSensitive (m->measured, d->string);
+      cJSON_AddItemToObject (m->measured, d->string, cJSON_Duplicate (d, true));
+    }
   mugraph_file_free (&old);
 }
 
