@@ -8,7 +8,8 @@
    is taken to be for --program, else for the workload that its name begins with.
    Every output is compared with a float64 reference before anything is timed; a wrong kernel has no time. A µGraph that is
    wrong because it is not equivalent to the program is listed as such and is no failure. --no-time only compares. Protocol: 40 calls in one CUDA
-   graph, replayed 30 times, median per call; warm on one input set, cold with input sets that exceed 4x L2.
+   graph, replayed 30 times, median per call; warm on one input set, cold with input sets that exceed 4x L2,
+   one for each call of the graph.
    The speed of light of a case is the largest of three ceilings measured on this GPU in the same run: reading its inputs
    once, its matmul operations at the rate of back-to-back tensor instructions, and an empty kernel.
    Writes DIR/<gpu>-<date>.json and .md (default bench/results; nothing with --no-time). Exit status: 0 all right, 1 some case wrong, 2 usage. */
@@ -88,11 +89,10 @@ static double time_probe (const cuda_program *p, int arch, int sets) {
 static double ceiling_read (const mugraph_device *dev, int64_t bytes, bool pdl) {
   char source[sizeof read_source + 64];
   snprintf (source, sizeof source, "#define N %lldl\n%s", (long long) (bytes / 16), read_source);
-  int sets = (int) (4 * dev->l2_bytes / (double) bytes) + 2;
   double best = INFINITY;
   for (int per_sm = 1; per_sm <= 8; per_sm *= 2) {
     cuda_program p = probe (source, dev->sms * per_sm, 256, 0, pdl, bytes);
-    best = fmin (best, time_probe (&p, dev->arch, sets < 40 ? sets : 40));
+    best = fmin (best, time_probe (&p, dev->arch, CALLS));
   }
   return best;
 }

@@ -85,7 +85,7 @@ bool cuda_time (cuda_module *, int calls, int replays, double *median_us, double
 
 /* The whole check of a candidate: draws inputs ~ N(0,1) (input i scaled by scale[i], NULL: 1) on the device's
    buffers, runs reference and candidate, and returns the largest relative error ||a-b||/||b|| over the outputs. Times it
-   warm and cold (input sets exceed 4x L2) when want_time and the error is at most tolerance. */
+   warm and cold (input sets exceed 4x L2, one for each call of a graph) when want_time and the error is at most tolerance. */
 typedef struct {
   bool correct;
   double rel_err;

@@ -10,6 +10,7 @@
 
 /* The protocol: calls of a CUDA graph, replays of it; the most input sets of a cold run. A first look has fewer replays. */
 enum { CALLS = 40, REPLAYS = 30, QUICK_REPLAYS = 8, MOST_SETS = CALLS * REPLAYS };
+static const double MOST_BYTES = 8e9; /* of the input sets of a cold run, where 4x L2 asks for less */
 
 struct cuda_meter {
   const cuda_driver *d;
@@ -127,11 +128,15 @@ static bool same_interface (const mugraph *a, const mugraph *b) {
   return true;
 }
 
+/* More than 4x L2 together, and one for each call of a graph: calls that overlap (programmatic dependent launch) are several
+   at a time, and would find in L2 what another is reading just now if the sets came round sooner. */
 static int cold_sets (const measurer *m) {
   double bytes = 0;
   for (int i = 0; i < m->program.n_inputs; i++)
     bytes += (double) mugraph_volume (&m->program.tensor[i].shape) * mugraph_dtype_bytes ((mugraph_dtype) m->program.tensor[i].shape.dtype);
   double sets = floor (4.0 * m->d->l2_bytes / (bytes > 1 ? bytes : 1)) + 1;
+  double own = fmin (CALLS, floor (MOST_BYTES / (bytes > 1 ? bytes : 1)));
+  sets = fmax (sets, own);
   return sets > MOST_SETS ? MOST_SETS : sets < 2 ? 2 : (int) sets;
 }
 
