@@ -185,6 +185,8 @@ static double chain_block (const mugraph_block *b, const mugraph_plan *p, const 
 
 /* ---- one kernel ---- */
 
+double search_score (double plain, double pdl) { return pdl > 0 && isfinite (pdl) ? cbrt (plain * pdl * pdl) : plain; }
+
 /* What a launch moves, and how. */
 typedef struct {
   double dram, warm, l2; /* bytes from device memory, of those read once from L2, of L2 with what is read again */
@@ -291,7 +293,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     if (p->backend == MUGRAPH_BACKEND_ROWS) serial = 0.5 * compute * uneven + (iterations - 1) * ROWS_TURN;
   }
   t.pdl = with_pdl (g, op, p, d, &t, &moved, compute, block, serial);
-  t.total = t.plain < t.pdl ? t.plain : t.pdl;
+  t.total = search_score (t.plain, t.pdl);
   *parts = t;
   return t.total;
 }
@@ -314,7 +316,7 @@ static double cost_predefined (const mugraph *g, const mugraph_op *op, const mug
     t.sfu = elements / d->sfu;
   t.plain = t.launch + t.latency + overlap (overlap (t.dram, t.l2), t.mma + t.sfu);
   t.pdl = d->arch >= 90 ? t.plain - t.launch + d->launch_pdl : INFINITY;
-  t.total = t.plain < t.pdl ? t.plain : t.pdl;
+  t.total = search_score (t.plain, t.pdl);
   *parts = t;
   return t.total;
 }
@@ -333,16 +335,18 @@ double cost_kernel (const mugraph *g, int k, const mugraph_device *d, cost_cache
   return time;
 }
 
-static double cost_graph (const mugraph *g, const mugraph_device *d, bool plain) {
+void search_times (const mugraph *g, const mugraph_device *d, double *plain, double *pdl) {
   cost_caches caches = {{false}};
   cost_parts parts;
-  double sum = 0;
+  *plain = *pdl = 0;
   for (int k = 0; k < g->n_ops; k++) {
-    double best = cost_kernel (g, k, d, &caches, &parts);
-    sum += plain ? parts.plain : best;
+    cost_kernel (g, k, d, &caches, &parts);
+    *plain += 1e6 * parts.plain, *pdl += 1e6 * parts.pdl;
   }
-  return 1e6 * sum;
 }
 
-double search_cost (const mugraph *g, const mugraph_device *d) { return cost_graph (g, d, false); }
-double search_cost_plain (const mugraph *g, const mugraph_device *d) { return cost_graph (g, d, true); }
+double search_cost (const mugraph *g, const mugraph_device *d) {
+  double plain, pdl;
+  search_times (g, d, &plain, &pdl);
+  return search_score (plain, pdl);
+}

@@ -1,7 +1,7 @@
 /* The roofline cost model (design point 6): what one call of a µGraph takes on a device.
 
-   Two ways of launching are costed, plainly and with programmatic dependent launch (pdl), where the device has it; the better
-   one counts, as it is the one that will be used. Plainly a call begins when the one before has ended: its time is the launch
+   Two ways of launching are costed, plainly and with programmatic dependent launch (pdl), where the device has it; search_score
+   joins them. Plainly a call begins when the one before has ended: its time is the launch
    and what its last block takes. With pdl successive calls overlap, as far as they fit on the SMs beside each other: its time
    is that of the busiest resource, a block's place on an SM being one of them. A kernel that reads what another kernel of the
    same call has written waits for it either way.
@@ -22,7 +22,7 @@ typedef struct {
   double mma, sfu, fp32;
   double latency;  /* dependent steps that nothing hides: first bytes, barriers, unpipelined iterations, combines */
   double plain, pdl; /* of a call, launched this way; pdl: infinity where the device has none */
-  double total;      /* the better one */
+  double total;      /* their search_score */
   int occupancy;   /* blocks of one SM at a time */
   double waves;    /* blocks over what the device holds at a time; the last one may be partial */
 } cost_parts;
@@ -32,7 +32,7 @@ typedef struct {
   bool warm[MUGRAPH_TENSORS];
 } cost_caches;
 
-/* The time of graph-defined kernel k given its plan; infinity where no block fits an SM. */
+/* The score of graph-defined kernel k given its plan; infinity where no block fits an SM. */
 double cost_planned (const mugraph *, int k, const mugraph_plan *, const mugraph_device *, const cost_caches *,
                      cost_parts *);
 

@@ -11,7 +11,7 @@ enum {
   SEEDS = 6,       /* coarse schedules of a kernel that are refined */
   BEAM = 6,        /* choices kept from kernel to kernel */
   KEPT = 64,       /* best schedules of one kernel */
-  ROUNDS = 4,      /* of refinement */
+  ROUNDS = 8,      /* of refinement */
   AXES = 4,        /* grid x, y, z and the loop */
   LOOP = 3,
   SMALL_TILE = 8,  /* of an axis that has more */
@@ -76,14 +76,15 @@ typedef struct {
   mugraph_sched sched;  /* 0: the planner's choice */
   mugraph_sched used;   /* what the planner made of it */
   uint64_t plan;        /* hash of what is launched: choices of one plan are one schedule */
-  double cost;          /* seconds, of this kernel */
+  double plain, pdl;    /* seconds, of this kernel */
+  double cost;          /* what it is chosen by */
 } choice;
 
 typedef struct {
   mugraph graph; /* every block as chosen so far */
   const mugraph_device *device;
   int kernel;
-  bool plain;               /* launched plainly; else the better way */
+  bool plain;               /* chosen for the time when launched plainly; else by score */
   cost_caches caches;
   int32_t size[AXES];       /* elements that each axis splits; 0: unused or not to be changed */
   bool leading[AXES];       /* of matrices side by side, not of their rows or columns */
@@ -201,10 +202,13 @@ static double reread (const tuner *t, const mugraph_shape out[], int n_out) {
   return bytes / t->device->l2_bw;
 }
 
-static double cost_of (const tuner *t, const mugraph_plan *plan) {
+static double judge (const tuner *t, double plain, double pdl) { return t->plain ? plain : search_score (plain, pdl); }
+
+static void cost_choice (const tuner *t, const mugraph_plan *plan, double more, choice *c) {
   cost_parts parts;
-  double best = cost_planned (&t->graph, t->kernel, plan, t->device, &t->caches, &parts);
-  return t->plain ? parts.plain : best;
+  cost_planned (&t->graph, t->kernel, plan, t->device, &t->caches, &parts);
+  c->plain = parts.plain + more, c->pdl = parts.pdl + more;
+  c->cost = judge (t, c->plain, c->pdl);
 }
 
 /* Files a choice among the best. One for each plan. */
@@ -248,10 +252,10 @@ static bool try_choice (tuner *t, choice c) {
     }
     if (mugraph_plan_kernel (&t->graph, t->kernel, t->device, &plan, NULL)) {
       double worst = t->n_best < KEPT ? INFINITY : t->best[KEPT - 1].cost, more = reread (t, out, n_out);
-      c.cost = cost_of (t, &plan) + more;
+      cost_choice (t, &plan, more, &c);
       if (c.cost < worst) { /* as it will be saved, which is as it is launched */
         pin (t, b, &c, &plan);
-        c.cost = cost_of (t, &plan) + more;
+        cost_choice (t, &plan, more, &c);
       }
     }
     for (int i = 0; i < n_out; i++) t->graph.tensor[op->out[i]].shape = kept[i];
@@ -399,7 +403,7 @@ static void tune (tuner *t, int budget) {
 /* ---- the whole graph: a beam from kernel to kernel ---- */
 
 typedef struct {
-  double cost;
+  double plain, pdl, cost;       /* of the kernels so far */
   choice choice[MUGRAPH_BLOCKS]; /* by block */
   cost_caches caches;
 } partial;
@@ -407,6 +411,11 @@ typedef struct {
 static int compare_partials (const void *x, const void *y) {
   const partial *a = x, *b = y;
   return (a->cost > b->cost) - (a->cost < b->cost);
+}
+
+static void add_kernel (const tuner *t, partial *p, double plain, double pdl) {
+  p->plain += plain, p->pdl += pdl;
+  p->cost = judge (t, p->plain, p->pdl);
 }
 
 /* Puts the choices of the kernels before upto into the tuner's graph and infers the shapes that follow. */
@@ -513,8 +522,8 @@ static int schedule_for (const mugraph *structure, const mugraph_device *d, bool
       if (!place (t, structure, &beam[i], k)) continue;
       if (op->kind != MUGRAPH_OP_CUSTOM) {
         next[n_next] = beam[i];
-        double better = cost_kernel (&t->graph, k, d, &next[n_next].caches, &parts);
-        next[n_next].cost += plain ? parts.plain : better;
+        cost_kernel (&t->graph, k, d, &next[n_next].caches, &parts);
+        add_kernel (t, &next[n_next], parts.plain, parts.pdl);
         n_next += isfinite (next[n_next].cost);
         continue;
       }
@@ -532,7 +541,7 @@ static int schedule_for (const mugraph *structure, const mugraph_device *d, bool
         partial *p = &next[n_next++];
         *p = beam[i];
         p->choice[op->block] = known[at].best[c];
-        p->cost += known[at].best[c].cost;
+        add_kernel (t, p, known[at].best[c].plain, known[at].best[c].pdl);
         cost_leave (&t->graph, k, d, &p->caches);
       }
     }

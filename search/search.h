@@ -25,7 +25,7 @@ typedef struct {
 typedef struct {
   mugraph graph;      /* real shape, grid, loop and schedule filled in */
   uint64_t structure; /* mugraph_hash without extents */
-  double cost_us;     /* the model's, launched the better way */
+  double cost_us;     /* the model's score */
   bool plain;         /* chosen for its time when launched plainly */
   int rank;           /* the model's, 0 first */
 } search_candidate;
@@ -56,9 +56,15 @@ void search_result_free (search_result *);
 int search_schedules (const mugraph *structure, const search_options *, const mugraph_device *, int max,
                       search_candidate out[]);
 
-/* The roofline time of a whole µGraph on a device, microseconds, launched the better way and plainly; infinity when some
-   kernel cannot be planned. */
+/* What µGraphs are compared by, everywhere: plain^(1/3) pdl^(2/3) of the cold times of a call, one by itself (launched plainly) and
+   among others like it (programmatic dependent launch; infinity or 0: the device has none, then plain alone). A kernel in use has
+   other kernels beside it: one that takes little of a full device, but long, is no better for its users than one that is quick
+   alone and keeps the next from starting. */
+double search_score (double plain, double pdl);
+
+/* The roofline times of one call of a whole µGraph on a device, microseconds; infinity when some kernel cannot be planned.
+   search_cost: their score. */
+void search_times (const mugraph *, const mugraph_device *, double *plain, double *pdl);
 double search_cost (const mugraph *, const mugraph_device *);
-double search_cost_plain (const mugraph *, const mugraph_device *);
 
 #endif

@@ -1,4 +1,5 @@
 #include "tune.h"
+#include "search.h"
 
 #include <math.h>
 #include <omp.h>
@@ -7,9 +8,6 @@
 #include <time.h>
 
 static const double CLEARLY_SLOWER = 1.5; /* times the best; a first look is right within a few percent */
-/* With programmatic dependent launch calls run side by side, and few blocks a call look good; what takes this many times the best plain
-   launch by itself does not come first. */
-static const double SLOW_ALONE = 2;
 
 double tune_now (void) {
   struct timespec t;
@@ -17,7 +15,7 @@ double tune_now (void) {
   return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
 }
 
-double tune_best_us (const tune_result *r) { return r->correct ? fmin (r->cold[TUNE_PLAIN], r->cold[TUNE_PDL]) : INFINITY; }
+double tune_score (const tune_result *r) { return r->correct ? search_score (r->cold[TUNE_PLAIN], r->cold[TUNE_PDL]) : INFINITY; }
 
 static bool stopped (const tune_job *job) { return job->stop && *job->stop; }
 static bool late (const tune_job *job) { return stopped (job) || (job->deadline > 0 && tune_now () > job->deadline); }
@@ -52,8 +50,8 @@ static int look (const tune_job *job, tune_effort effort, tune_result result[], 
   return tried;
 }
 
-/* Insertion sort by time: stable. way TUNE_WAYS: the better one. */
-static double time_of (const tune_result *r, int way) { return way == TUNE_WAYS ? tune_best_us (r) : r->correct ? r->cold[way] : INFINITY; }
+/* Insertion sort by time: stable. way TUNE_WAYS: by score. */
+static double time_of (const tune_result *r, int way) { return way == TUNE_WAYS ? tune_score (r) : r->correct ? r->cold[way] : INFINITY; }
 
 static void sort (int n, const tune_result result[], int way, int order[]) {
   for (int i = 1; i < n; i++)
@@ -63,10 +61,10 @@ static void sort (int n, const tune_result result[], int way, int order[]) {
     }
 }
 
-/* The fastest of each way within reach of the best, by the whole protocol; the best one even when it is late. */
+/* Those within reach of the best, by score and of each way, by the whole protocol; the best one even when it is late. */
 static void time_fully (const tune_job *job, tune_result result[], int order[]) {
-  static const int ways[] = {TUNE_WAYS, TUNE_PLAIN};
-  for (int w = 0; w < 2; w++) {
+  static const int ways[] = {TUNE_WAYS, TUNE_PLAIN, TUNE_PDL};
+  for (int w = 0; w < 3; w++) {
     sort (job->n, result, ways[w], order);
     double best = time_of (&result[order[0]], ways[w]);
     for (int i = 0, most = w ? 2 : job->full; i < job->n && i < most; i++) {
@@ -86,13 +84,30 @@ static bool before (const tune_result *a, const tune_result *b) {
   int ka = kind_of (a), kb = kind_of (b);
   if (ka != kb) return ka < kb;
   if (a->full != b->full) return a->full;
-  return tune_best_us (a) < tune_best_us (b);
+  return tune_score (a) < tune_score (b);
 }
 
 static void move (int order[], int from, int to) {
-  for (; from > to; from--) {
+  for (int step = from < to ? 1 : -1; from != to; from += step) {
     int moved = order[from];
-    order[from] = order[from - 1], order[from - 1] = moved;
+    order[from] = order[from + step], order[from + step] = moved;
+  }
+}
+
+/* The fastest of each way are among the first `keep`, in place of the last ones that are neither. */
+static void keep_fastest (int n, int keep, const tune_result result[], int order[]) {
+  int fastest[TUNE_WAYS];
+  for (int way = 0; way < TUNE_WAYS; way++) {
+    fastest[way] = order[0];
+    for (int i = 1; i < n; i++)
+      if (time_of (&result[order[i]], way) < time_of (&result[fastest[way]], way)) fastest[way] = order[i];
+  }
+  for (int i = keep; i < n; i++) {
+    if (order[i] != fastest[TUNE_PLAIN] && order[i] != fastest[TUNE_PDL]) continue;
+    int place = keep - 1;
+    while (place > 0 && (order[place] == fastest[TUNE_PLAIN] || order[place] == fastest[TUNE_PDL])) place--;
+    if (place <= 0) return; /* the best stays the first */
+    move (order, place, keep - 1), move (order, i, keep - 1);
   }
 }
 
@@ -111,13 +126,6 @@ int tune_run (const tune_job *job, int keep, tune_result result[], int order[]) 
       int moved = order[k];
       order[k] = order[k - 1], order[k - 1] = moved;
     }
-  int plain = 0, first = 0;
-  for (int i = 1; i < job->n; i++)
-    if (time_of (&result[order[i]], TUNE_PLAIN) < time_of (&result[order[plain]], TUNE_PLAIN)) plain = i;
-  double alone = job->n ? time_of (&result[order[plain]], TUNE_PLAIN) : INFINITY;
-  while (first < plain && time_of (&result[order[first]], TUNE_PLAIN) > SLOW_ALONE * alone) first++;
-  move (order, first, 0);
-  if (plain == first) plain = 0;
-  if (keep > 0 && plain > keep - 1) move (order, plain, keep - 1);
+  if (keep > 0 && job->n > keep) keep_fastest (job->n, keep, result, order);
   return tried;
 }

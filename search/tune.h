@@ -1,8 +1,8 @@
 /* Timing candidates on a GPU: which of them, how well, in what order. What compiles and measures is the caller's.
 
    Candidates come in the model's order. One thread takes a first look at each, launched plainly and with programmatic
-   dependent launch (pdl), while the others compile what comes next. What is clearly slower than the best of its way of
-   launching is dropped, the others are timed by the full protocol. */
+   dependent launch (pdl), while the others compile what comes next. What is clearly slower than the best by its score
+   (search_score) is dropped, the others are timed by the full protocol, the fastest of each way of launching among them. */
 #ifndef SEARCH_TUNE_H
 #define SEARCH_TUNE_H
 
@@ -23,7 +23,7 @@ typedef struct {
 
 typedef struct {
   int n, threads;
-  int full;          /* at most so many get the full protocol, and the fastest plain one beside them */
+  int full;          /* at most so many get the full protocol, and the fastest of each way beside them */
   bool timed;        /* false: check only */
   double deadline;   /* by tune_now; 0: none. The first candidate is always measured */
   const volatile int *stop; /* may be NULL */
@@ -35,14 +35,13 @@ typedef struct {
   bool (*measure) (void *user, int i, int way, tune_effort, tune_result *);
 } tune_job;
 
-/* Fills result[n] and order[n], a permutation: right ones first, fastest first, then those not tried, then the others;
-   equals in the model's order. In front of all comes the fastest one that is launched plainly, by itself, in no more than twice the
-   best plain time: calls that overlap hide how long one of them takes. The fastest plain one is moved up to the place keep - 1 when it would stand behind it (0: is
-   not). Returns the number tried. */
+/* Fills result[n] and order[n], a permutation: right ones first, by score, then those not tried, then the others;
+   equals in the model's order. The fastest of each way are moved up to the last of the first `keep` places when they would
+   stand behind them, as far as these are more than one (0: are not). Returns the number tried. */
 int tune_run (const tune_job *, int keep, tune_result result[], int order[]);
 
-/* The better of its ways; infinity. */
-double tune_best_us (const tune_result *);
+/* The score of its cold times; infinity. */
+double tune_score (const tune_result *);
 
 double tune_now (void); /* seconds, monotonic */
 

@@ -31,8 +31,8 @@ static double microseconds (const mugraph_device *d) { return search_cost (&g, d
 /* Launched plainly. */
 static double of_plan (mugraph_plan *p, const mugraph_device *d, cost_parts *parts) {
   cost_caches cold = {{false}};
-  double best = cost_planned (&g, 0, p, d, &cold, parts);
-  assert_true (best == (parts->plain < parts->pdl ? parts->plain : parts->pdl) && best == parts->total);
+  double score = cost_planned (&g, 0, p, d, &cold, parts);
+  assert_true (score == search_score (parts->plain, parts->pdl) && score == parts->total);
   assert_true (d->arch >= 90 || isinf (parts->pdl));
   return 1e6 * parts->plain;
 }
@@ -208,9 +208,21 @@ static void test_whole_graphs (void **state) {
   ok (build_attention (&g, 2, 256, 64, 4096, 4, 8, 8, &error));
   cost_caches caches = {{false}};
   cost_parts parts;
-  double first = 1e6 * cost_kernel (&g, 0, h100, &caches, &parts), second = 1e6 * cost_kernel (&g, 1, h100, &caches, &parts);
-  assert_true (first > 3 && second > 1.5);
-  assert_true (fabs (first + second - microseconds (h100)) < 1e-9);
+  double plain, pdl, first, first_pdl;
+  cost_kernel (&g, 0, h100, &caches, &parts);
+  first = 1e6 * parts.plain, first_pdl = 1e6 * parts.pdl;
+  cost_kernel (&g, 1, h100, &caches, &parts);
+  assert_true (first > 3 && 1e6 * parts.plain > 1.5);
+  search_times (&g, h100, &plain, &pdl); /* one after the other */
+  assert_true (fabs (first + 1e6 * parts.plain - plain) < 1e-9 && fabs (first_pdl + 1e6 * parts.pdl - pdl) < 1e-9);
+  assert_true (microseconds (h100) == search_score (plain, pdl) && pdl < plain);
+}
+
+/* Both times count, the one among others twice. */
+static void test_score (void **state) {
+  (void) state;
+  assert_true (fabs (search_score (8, 1) - 2) < 1e-12 && fabs (search_score (1, 8) - 4) < 1e-12 && fabs (search_score (5, 5) - 5) < 1e-12);
+  assert_true (search_score (5, INFINITY) == 5 && isinf (search_score (INFINITY, INFINITY)) && isinf (search_score (INFINITY, 1)));
 }
 
 static void test_predefined_kernels (void **state) {
@@ -226,7 +238,7 @@ static void test_predefined_kernels (void **state) {
 
 int main (void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test (test_rooflines),        cmocka_unit_test (test_bytes_in_flight),
+      cmocka_unit_test (test_score),            cmocka_unit_test (test_rooflines),        cmocka_unit_test (test_bytes_in_flight),
       cmocka_unit_test (test_matrix_and_special_units),
       cmocka_unit_test (test_warpgroups),       cmocka_unit_test (test_dependent_kernels),
       cmocka_unit_test (test_waves),            cmocka_unit_test (test_clusters_cost),

@@ -77,7 +77,7 @@ static void test_fastest_first (void **state) {
       assert_int_equal (x.full[i] > 0, i >= 16);
       assert_true (x.full[i] <= TUNE_WAYS && result[i].full == (i >= 16));
     }
-    for (int i = 1; i < 4; i++) assert_true (tune_best_us (&result[order[i]]) >= tune_best_us (&result[order[i - 1]]));
+    for (int i = 1; i < 4; i++) assert_true (tune_score (&result[order[i]]) >= tune_score (&result[order[i - 1]]));
     assert_true (result[19].cold[TUNE_PDL] == 21 && result[19].warm[TUNE_PDL] == 0.9 * 21); /* exact: the full protocol */
     assert_true (isinf (result[0].warm[0]));
   }
@@ -92,19 +92,33 @@ static void test_what_is_clearly_slower_is_dropped (void **state) {
   for (int i = 0; i < 6; i++) assert_int_equal (x.full[i] > 0, i < 2);
 }
 
-/* Slow with pdl, best without: it is timed and kept. */
-static void test_fastest_plain_is_kept (void **state) {
+/* Fastest in one way of launching, and far behind by score: timed and kept, behind all that are better. */
+static void test_fastest_of_each_way_are_kept (void **state) {
   (void) state;
   set_times (12, 10, 0.1);
-  x.us[11][TUNE_PLAIN] = 11, x.us[11][TUNE_PDL] = 10.99;
+  x.us[11][TUNE_PLAIN] = 11, x.us[11][TUNE_PDL] = 20;
+  x.us[10][TUNE_PLAIN] = 30, x.us[10][TUNE_PDL] = 9;
+  for (int keep = 1; keep <= 4; keep++) {
+    tune_job job = job_of (12, 2);
+    memset (x.full, 0, sizeof x.full);
+    tune_run (&job, keep, result, order);
+    check_permutation (12);
+    assert_int_equal (order[0], 0);
+    assert_true (result[10].full && result[11].full);
+    int kept = 0;
+    for (int i = 0; i < keep; i++) kept += order[i] == 10 || order[i] == 11;
+    assert_int_equal (kept, keep > 2 ? 2 : keep - 1);
+    if (keep == 4) assert_true (order[1] == 1 && order[2] == 10 && order[3] == 11);
+  }
   tune_job job = job_of (12, 2);
-  tune_run (&job, 4, result, order);
-  check_permutation (12);
-  assert_int_equal (order[0], 0);
-  assert_int_equal (order[3], 11);
-  assert_true (result[11].full);
   tune_run (&job, 0, result, order);
-  assert_int_not_equal (order[3], 11);
+  assert_true (order[0] == 0 && order[1] == 1 && order[2] == 2 && order[3] < 10);
+  /* already kept, and the other is not in its place */
+  set_times (12, 10, 0.1);
+  x.us[2][TUNE_PLAIN] = 12.9, x.us[11][TUNE_PDL] = 9, x.us[11][TUNE_PLAIN] = 30;
+  tune_run (&job, 3, result, order);
+  check_permutation (12);
+  assert_true (order[0] == 0 && order[1] == 2 && order[2] == 11);
 }
 
 static void test_wrong_ones_come_last (void **state) {
@@ -120,7 +134,7 @@ static void test_wrong_ones_come_last (void **state) {
   for (int i = 0; i < 5; i++) x.wrong[i] = true;
   assert_int_equal (tune_run (&job, 5, result, order), 5);
   check_permutation (5);
-  assert_true (isinf (tune_best_us (&result[order[0]])));
+  assert_true (isinf (tune_score (&result[order[0]])));
 }
 
 static void test_limits (void **state) {
@@ -172,28 +186,29 @@ static void test_one_and_none (void **state) {
   for (int i = 0; i < 3; i++) assert_true (order[i] == i && result[i].correct && x.checks[i] == TUNE_WAYS && !x.quick[i] && !x.full[i]);
 }
 
-/* What is fast only while other calls run beside it does not come first. */
-static void test_good_by_itself (void **state) {
+/* What is fast only while other calls run beside it does not come first, nor what keeps the next call waiting. */
+static void test_good_both_ways (void **state) {
   (void) state;
-  static const double us[4][TUNE_WAYS] = {{60, 1}, {10, 2}, {7, 6.5}, {30, 1.5}};
+  static const double us[4][TUNE_WAYS] = {{60, 1}, {9, 2}, {6, 5}, {30, 1.3}}; /* scores 3.9, 3.3, 5.3, 3.7 */
+  static const int want[] = {1, 3, 0, 2};
   memset (&x, 0, sizeof x);
   memcpy (x.us, us, sizeof us);
   tune_job job = job_of (4, 1);
+  job.n = 4;
   tune_run (&job, 4, result, order);
-  assert_int_equal (order[0], 1);
-  assert_int_equal (order[1], 0);
-  check_permutation (4);
-  x.us[1][TUNE_PLAIN] = 15; /* more than twice the best */
+  for (int i = 0; i < 4; i++) assert_int_equal (order[i], want[i]);
+  for (int i = 0; i < 4; i++) assert_true (fabs (tune_score (&result[i]) - cbrt (us[i][0] * us[i][1] * us[i][1])) < 0.05 * tune_score (&result[i]));
+  for (int i = 0; i < 4; i++) x.us[i][TUNE_PDL] = INFINITY; /* a device that has no such launch: the plain times */
   tune_run (&job, 4, result, order);
-  assert_int_equal (order[0], 2);
+  assert_true (order[0] == 2 && order[1] == 1 && order[2] == 3 && order[3] == 0);
 }
 
 int main (void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test (test_good_by_itself),
+      cmocka_unit_test (test_good_both_ways),
       cmocka_unit_test (test_fastest_first),
       cmocka_unit_test (test_what_is_clearly_slower_is_dropped),
-      cmocka_unit_test (test_fastest_plain_is_kept),
+      cmocka_unit_test (test_fastest_of_each_way_are_kept),
       cmocka_unit_test (test_wrong_ones_come_last),
       cmocka_unit_test (test_limits),
       cmocka_unit_test (test_crash),

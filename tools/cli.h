@@ -123,5 +123,7 @@ char *cli_signature (const mugraph *, char *buffer, size_t size);
 /* ", backend 2 warps 16": what of the schedules is not the default */
 char *cli_schedule (const mugraph *, char *buffer, size_t size);
 int cli_kernels (const mugraph *);
+/* search_score of the cold times in a record of measurements, best_us in those of older versions; infinity: not timed. */
+double cli_measured_score (const cJSON *record);
 
 #endif

@@ -4,6 +4,7 @@
 #include "../mugraph/print.h"
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,13 +208,29 @@ static int is_saved (const struct dirent *d) {
   return d->d_name[0] != '.' && n > 5 && !strcmp (d->d_name + n - 5, ".json");
 }
 
-static double best_measured (const mugraph_file *f, const char **device) {
-  double best = -1;
+double cli_measured_score (const cJSON *record) {
+  double plain = mugraph_record_number (record, "cold_us", INFINITY), pdl = mugraph_record_number (record, "cold_pdl_us", INFINITY);
+  if (isfinite (plain)) return search_score (plain, pdl);
+  return mugraph_record_number (record, "best_us", INFINITY);
+}
+
+/* "6.90 us (3.58 with calls overlapping) on DEVICE"; an empty text when nothing was measured. */
+static const char *measured_text (const cJSON *record, char *text, size_t size) {
+  double plain = mugraph_record_number (record, "cold_us", mugraph_record_number (record, "best_us", INFINITY));
+  double pdl = mugraph_record_number (record, "cold_pdl_us", INFINITY);
+  *text = 0;
+  if (!isfinite (plain)) return text;
+  int n = snprintf (text, size, "%8.2f us", plain);
+  if (isfinite (pdl)) n += snprintf (text + n, size - (size_t) n, " (%.2f with calls overlapping)", pdl);
+  snprintf (text + n, size - (size_t) n, " on %s", record->string);
+  return text;
+}
+
+static const cJSON *best_measured (const mugraph_file *f) {
+  const cJSON *best = NULL;
   for (int i = 0; i < f->n; i++)
-    for (const cJSON *m = f->saved[i].measured ? f->saved[i].measured->child : NULL; m; m = m->next) {
-      double us = mugraph_record_number (m, "best_us", mugraph_record_number (m, "cold_us", -1));
-      if (us >= 0 && (best < 0 || us < best)) best = us, *device = m->string;
-    }
+    for (const cJSON *m = f->saved[i].measured ? f->saved[i].measured->child : NULL; m; m = m->next)
+      if (cli_measured_score (m) < cli_measured_score (best)) best = m;
   return best;
 }
 
@@ -250,14 +267,13 @@ int cli_list (const cli *c, mugraph_error *e) {
     char path[600];
     mugraph_file f;
     mugraph_error why;
-    const char *device = "";
     snprintf (path, sizeof path, CLI_FOLDER "/%s", entry[i]->d_name);
     bool ok = mugraph_file_load_any (path, &f, &why);
-    double us = ok ? best_measured (&f, &device) : -1;
+    const cJSON *best = ok ? best_measured (&f) : NULL;
     if (out && !ok)
       fprintf (out, "  %-28s not readable: %s\n", entry[i]->d_name, why.text);
-    else if (out && us >= 0)
-      fprintf (out, "  %-28s %4d µGraphs, %8.2f us on %s\n", entry[i]->d_name, f.n, us, device);
+    else if (out && best)
+      fprintf (out, "  %-28s %4d µGraphs, %s\n", entry[i]->d_name, f.n, measured_text (best, line, sizeof line));
     else if (out && f.n && f.saved[0].cost_us >= 0)
       fprintf (out, "  %-28s %4d µGraphs, %8.2f us by the cost model\n", entry[i]->d_name, f.n, f.saved[0].cost_us);
     else if (out)
@@ -383,8 +399,7 @@ static void print_file (FILE *out, const mugraph_file *f, const cli *c) {
     fprintf (out, "%3d ", i);
     if (m->cost_us >= 0) fprintf (out, "%8.2f us by the model, ", m->cost_us);
     for (const cJSON *d = m->measured ? m->measured->child : NULL; d; d = d->next) {
-      double us = mugraph_record_number (d, "best_us", mugraph_record_number (d, "cold_us", -1));
-      if (us >= 0) fprintf (out, "%8.2f us on %s, ", us, d->string);
+      if (*measured_text (d, line, sizeof line)) fprintf (out, "%s, ", line);
     }
     fputs (mugraph_summary (&m->graph, line, sizeof line), out);
     fprintf (out, "%s\n", cli_schedule (&m->graph, line, sizeof line));

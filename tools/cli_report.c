@@ -127,7 +127,7 @@ static void report_cuda (FILE *out, const cli_session *s) {
   if (s->n_measured > 1) {
     cli_label (out, "");
     fprintf (out, "%d µGraphs compiled and run in %.1f s, %d wrong", s->n_measured, s->tune_seconds, s->n_wrong);
-    if (s->model_rank >= 0) fprintf (out, "; the fastest is number %d of the cost model", s->model_rank + 1);
+    if (s->model_rank >= 0) fprintf (out, "; the best is number %d of the cost model", s->model_rank + 1);
     fputc ('\n', out);
   }
 }

@@ -74,14 +74,11 @@ static bool check_writable (const char *path, mugraph_error *e) {
   return true;
 }
 
-static double measured_on (const mugraph_saved *m, const char *device, const char *what) {
-  return mugraph_record_number (cJSON_GetObjectItemCaseSensitive (m->measured, device), what, INFINITY);
-}
 
 /* The first of the file that was measured on this machine's GPU, in the order that tuning left; -1: none was. */
 static int fastest (const cli_session *s) {
   for (int i = 0; s->facts.gpu && i < s->file.n; i++)
-    if (isfinite (measured_on (&s->file.saved[i], s->facts.device, "best_us"))) return i;
+    if (isfinite (cli_measured_score (cJSON_GetObjectItemCaseSensitive (s->file.saved[i].measured, s->facts.device)))) return i;
   return -1;
 }
 
@@ -342,13 +339,16 @@ static void record_measured (cli_session *s, mugraph_saved *m, const tune_result
   cJSON_DeleteItemFromObjectCaseSensitive (record, "correct");
   cJSON_AddBoolToObject (record, "correct", r->correct);
   mugraph_record_set (record, "rel_err", r->rel_err);
-  if (isfinite (tune_best_us (r))) mugraph_record_set (record, "best_us", tune_best_us (r));
+  if (!s->c->no_time) {
+    cJSON_DeleteItemFromObjectCaseSensitive (record, "best_us"); /* of older versions: the lesser time */
+    set_time (record, "score", TUNE_PLAIN, "_us", tune_score (r));
+  }
   strftime (date, sizeof date, "%Y-%m-%d", gmtime_r (&seconds, &day));
   cJSON_DeleteItemFromObjectCaseSensitive (record, "date");
   cJSON_AddStringToObject (record, "date", date);
 }
 
-/* What the reports say of the best. */
+/* What the reports say of the best: both its times. */
 static void note (cli_session *s, const tune_result *r) {
   int way = r->cold[TUNE_PDL] < r->cold[TUNE_PLAIN] ? TUNE_PDL : TUNE_PLAIN;
   s->measured = r->ran;
