@@ -15,6 +15,8 @@
    - swap: 0 or 2. tile_m: 0. */
 #include "plan_stream.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct {
@@ -22,11 +24,22 @@ typedef struct {
   const mugraph_op *kernel;
   const mugraph_block *b;
   mugraph_stream *s;
+  const char *name; /* of the generator that asks */
   mugraph_error *e;
 } matcher;
 
 #define TEXT(i) (mugraph_op_table[c->b->op[i].kind].text)
-#define FAIL(...) mugraph_fail (c->e, "stream: " __VA_ARGS__)
+#define FAIL(...) fail (c, __VA_ARGS__)
+
+static bool fail (const matcher *, const char *format, ...) __attribute__ ((format (printf, 2, 3)));
+static bool fail (const matcher *c, const char *format, ...) {
+  char why[sizeof (mugraph_error) - 32];
+  va_list list;
+  va_start (list, format);
+  vsnprintf (why, sizeof why, format, list);
+  va_end (list);
+  return mugraph_fail (c->e, "%s: %s", c->name, why);
+}
 
 static int32_t ceil_div (int32_t a, int32_t b) { return (int32_t) (((int64_t) a + b - 1) / b); }
 
@@ -329,9 +342,8 @@ static int64_t shared_bytes (const mugraph_stream *s) {
   return s->reduced * sums + (s->split > 1 ? s->split * share + 16 : 0) + 4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
 }
 
-bool mugraph_stream_match (const mugraph *g, int k, const mugraph_device *d, mugraph_stream *s, mugraph_error *e) {
-  memset (s, 0, sizeof *s);
-  matcher match = {g, &g->op[k], &g->block[g->op[k].block], s, e}, *c = &match;
+static bool classify (matcher *c, int k) {
+  const mugraph *g = c->g;
   mugraph_stable stable;
   mugraph_analyse_stable (g, &stable);
   for (int i = 0; i < c->b->n_ops; i++)
@@ -340,7 +352,19 @@ bool mugraph_stream_match (const mugraph *g, int k, const mugraph_device *d, mug
     if (stable.tensor_degree[c->kernel->in[i]]) return FAIL ("input %d travels with row maxima", i);
   for (int i = 0; i < c->kernel->n_out; i++)
     if (stable.tensor_degree[c->kernel->out[i]]) return FAIL ("output %d travels with row maxima", i);
-  if (!match_savers (c) || !match_types (c) || !schedule (c, d)) return false;
+  return match_savers (c) && match_types (c);
+}
+
+bool mugraph_stream_classify (const mugraph *g, int k, const char *name, mugraph_stream *s, mugraph_error *e) {
+  memset (s, 0, sizeof *s);
+  matcher match = {g, &g->op[k], &g->block[g->op[k].block], s, name, e};
+  return classify (&match, k);
+}
+
+bool mugraph_stream_match (const mugraph *g, int k, const mugraph_device *d, mugraph_stream *s, mugraph_error *e) {
+  memset (s, 0, sizeof *s);
+  matcher match = {g, &g->op[k], &g->block[g->op[k].block], s, "stream", e}, *c = &match;
+  if (!classify (c, k) || !schedule (c, d)) return false;
   for (s->reduced = s->k_warps; shared_bytes (s) > d->smem_block && s->reduced > 1;) s->reduced /= 2;
   if (shared_bytes (s) > d->smem_block)
     return FAIL ("%lld bytes of shared memory, a block has %d", (long long) shared_bytes (s), d->smem_block);

@@ -61,6 +61,9 @@ typedef struct {
   int slots;                       /* 16-byte groups of partial sums of one root */
 } mugraph_stream;
 
+/* Everything down to the schedule: extents, roles, types. name: of the generator that asks, for the reason. */
+bool mugraph_stream_classify (const mugraph *, int k, const char *name, mugraph_stream *, mugraph_error *e);
+
 /* False with the reason when operator k's block graph is not of this class, or does not fit with its schedule. */
 bool mugraph_stream_match (const mugraph *, int k, const mugraph_device *, mugraph_stream *, mugraph_error *e);
 
