@@ -286,7 +286,7 @@ static bool seed_tensors (enumeration *e) {
   for (int pass = 0; ok && pass < 2; pass++)
     for (int i = 0; i < (pass ? g->n_outputs : g->n_inputs); i++) {
       int t = pass ? g->output[i] : i;
-      tensor x = {.shape = g->tensor[t].shape, .input = (int16_t) (pass ? -1 : t), .constant = -1, .output = pass, .value = value[t]};
+      tensor x = {.shape = g->tensor[t].shape, .input = (int16_t) (pass ? -1 : t), .constant = -1, .output = pass, .value = value[t], .turn = pass ? 0 : SPACE_TURN_MAY};
       if (pass) x.stage = UINT8_MAX, x.graphs = UINT8_MAX; /* not made yet */
       for (int d = 0; d < MUGRAPH_DIMS; d++) x.label[d] = e->w.label[t][d];
       if (index[t] < 0) {
@@ -333,6 +333,8 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
   }
   if (op.kind == MUGRAPH_OP_DIV && e->alphabet[l].flat && (a == b || x[1]->quotient)) return;
   if (!tile_of_op (&e->w, &op, e->alphabet[l].moment, types, &out, &width_class)) return;
+  uint8_t turn;
+  if (!space_turn (e, op.kind, op.n_in, types, (const uint8_t[2]){x[0]->turn, b >= 0 ? x[1]->turn : 0}, false, &turn)) return;
   w->stats.states++;
   if (last) { /* only the program's outputs are worth the evaluation */
     bool fits = false;
@@ -362,7 +364,7 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
     free (v);
     return;
   } else {
-    tensor y = {.shape = out.shape, .value = v, .expr_hash = expr_hash (w->pool[0], result.expr[0]), .quotient = op.kind == MUGRAPH_OP_DIV, .stage = (uint8_t) stage, .graphs = graphs, .input = -1, .constant = -1, .moment = out.moment, .count = result.count};
+    tensor y = {.shape = out.shape, .value = v, .expr_hash = expr_hash (w->pool[0], result.expr[0]), .quotient = op.kind == MUGRAPH_OP_DIV, .stage = (uint8_t) stage, .graphs = graphs, .input = -1, .constant = -1, .moment = out.moment, .count = result.count, .turn = turn};
     memcpy (y.label, out.label, sizeof y.label);
     if ((t = add_tensor (e, &y)) < 0) {
       free (v);
@@ -453,7 +455,7 @@ static void merge (enumeration *e, int from, int stage, bool last) {
     for (int i = 0; i < s->n_nodes && !space_poll (e, 0); i++) {
       node *n = &s->node[i];
       if (n->first < 0 || n->tensor >= 0 || n->constant >= 0) continue;
-      tensor y = {.stage = (uint8_t) stage, .input = -1, .constant = -1, .expr_hash = n->expr_hash, .moment = n->type.moment, .count = n->count};
+      tensor y = {.stage = (uint8_t) stage, .input = -1, .constant = -1, .expr_hash = n->expr_hash, .moment = n->type.moment, .count = n->count, .turn = n->turn & SPACE_TURN_USED};
       y.quotient = e->alphabet[s->derivation[n->first].letter].op.kind == MUGRAPH_OP_DIV;
       int8_t omap[TILE_AXES];
       if (!tile_saved (&e->w, &s->config, &n->type, &y.shape, y.label, omap)) continue;

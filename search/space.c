@@ -174,6 +174,38 @@ bool space_may_stay (const enumeration *e, worker *w, const letter *x, const spa
   return !(divisor && x->flat && w->n_pools > 1) || expr_may_contribute (w->pool[1], divisor[1]);
 }
 
+static bool is_scalar (const tile_type *t) {
+  for (int d = 0; d < t->shape.n_dims; d++)
+    if (t->label[d]) return false;
+  return true;
+}
+
+bool space_turn (const enumeration *e, mugraph_op_kind kind, int n_in, const tile_type *const type[], const uint8_t in[], bool part_loop, uint8_t *out) {
+  bool used = false, top = true, one_place = !e->opt.all_transposes;
+  for (int k = 0; k < n_in; k++) {
+    used |= in[k] & SPACE_TURN_USED;
+    top &= is_scalar (type[k]) || in[k] & SPACE_TURN_TOP;
+  }
+  *out = used ? SPACE_TURN_USED : 0;
+  switch (mugraph_op_table[kind].klass) {
+  case MUGRAPH_UNARY:
+  case MUGRAPH_BINARY:
+    if (used && top) *out |= SPACE_TURN_TOP;
+    return true;
+  case MUGRAPH_MATMUL:
+    if (!used && !part_loop) *out |= SPACE_TURN_MAY;
+    return !(one_place && used && top);
+  case MUGRAPH_ACCUM:
+    if (!used || kind != MUGRAPH_OP_ACCUM) *out |= SPACE_TURN_MAY;
+    return true;
+  case MUGRAPH_LAYOUT:
+    if (kind != MUGRAPH_OP_TRANSPOSE) return true;
+    *out = (uint8_t) (SPACE_TURN_USED | (used ? 0 : SPACE_TURN_TOP));
+    return !one_place || in[0] & SPACE_TURN_MAY;
+  default: return true;
+  }
+}
+
 /* Whether a node's first derivation is a division. */
 static bool quotient (const enumeration *e, const space *s, int i) {
   if (s->node[i].tensor >= 0) return e->tensor[s->node[i].tensor].quotient;
@@ -193,6 +225,8 @@ static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, 
   if (x->parts_only && dim >= 0 && !(type[0]->label[dim] & TILE_PARTS)) return;
   if (x->flat && op.kind == MUGRAPH_OP_DIV && (a == b || quotient (e, s, b))) return;
   if (!tile_of_op (&e->w, &op, x->moment, type, &n.type, &width_class)) return;
+  const uint8_t turn[2] = {s->node[a].turn, b >= 0 ? s->node[b].turn : 0};
+  if (!space_turn (e, op.kind, op.n_in, type, turn, n.type.part_loop, &n.turn)) return;
   w->stats.states++;
   n.least_ops = s->node[a].least_ops;
   if (b >= 0 && s->node[b].least_ops > n.least_ops) n.least_ops = s->node[b].least_ops;
@@ -255,6 +289,7 @@ static void add_leaf (enumeration *e, worker *w, space *s, node *n) {
     load_tile (e, n, origin, n->value);
     v = space_tensor_expr (e, w, n->tensor);
     n->type.moment = e->tensor[n->tensor].moment;
+    n->turn = e->tensor[n->tensor].turn;
   } else {
     mugraph_op op = {.kind = MUGRAPH_OP_CONST, .c = {e->constant[n->constant]}};
     value_of_op (&op, e->seed, NULL, NULL, &n->type.shape, n->value);

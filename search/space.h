@@ -37,6 +37,7 @@ typedef struct {
   int16_t constant;    /* leaf: index of a constant, or -1 */
   int16_t saved;       /* the tensor that saving it makes, or -1 */
   uint8_t least_ops;   /* a lower bound of the operators that it takes */
+  uint8_t turn;        /* see space_turn */
   int32_t count;       /* moment: elements that the mean is over */
   expr_id expr[2];     /* in the pools of the worker that closed the space; of a moment: what is squared */
   uint64_t expr_hash;
@@ -80,6 +81,7 @@ typedef struct {
   uint8_t graphs;   /* graph-defined kernels before it, at least */
   bool output;      /* of the program */
   bool quotient;    /* its first producer divides */
+  uint8_t turn;     /* see space_turn */
   int16_t input;    /* of the program, or -1 */
   int16_t constant; /* or -1 */
   int n_producers, capacity;
@@ -201,6 +203,20 @@ expr_id space_root_expr (worker *, const mugraph_op *, const mugraph_shape *s, e
 
 /* Whether this is what the program divides by somewhere. */
 bool space_divides (const worker *, const space_value *);
+
+/* One of the ways to say the same with transposes, by how a value is first made. Elementwise operators, sums and products of
+   matrices have a counterpart that computes their transpose from transposed operands, so a transpose is only taken
+   - of what the program gives, of an accumulator that has no counterpart,
+   - of a product of matrices (its accumulator, where there is one) with no transpose below: transpose (a b) stands for
+     transpose (b) transpose (a), which is not made; with transposes below, the counterpart has no more of them.
+   What a graph-defined kernel saves is not transposed by others: that kernel saves the transpose. */
+enum {
+  SPACE_TURN_MAY = 1,  /* may be transposed */
+  SPACE_TURN_USED = 2, /* a transpose is below */
+  SPACE_TURN_TOP = 4   /* elementwise over transposes of values that have none below */
+};
+/* The flags of an operator's result from those of its operands; false when that is not to be made. */
+bool space_turn (const enumeration *, mugraph_op_kind, int n_in, const tile_type *const type[], const uint8_t in[], bool part_loop, uint8_t *out);
 
 /* Whether pruning lets a result stay. divisor: of a division, or NULL. */
 bool space_may_stay (const enumeration *, worker *, const letter *, const space_value *, const expr_id divisor[2]);

@@ -35,12 +35,14 @@ static void open_text (const char *text, mugraph_program *p) {
   if (!mugraph_program_parse (text, strlen (text), "test", NULL, p, &e)) fail_msg ("%s", e.text);
 }
 
+static bool everywhere; /* transposes, for the next exploration */
+
 static enumeration *explore (const mugraph *program, int block_ops, int kernel_ops, bool prune, int threads) {
   static witness w;
   mugraph_error e;
   search_options o;
   search_options_default (&o);
-  o.block_ops = block_ops, o.kernel_ops = kernel_ops, o.prune = prune;
+  o.block_ops = block_ops, o.kernel_ops = kernel_ops, o.prune = prune, o.all_transposes = everywhere;
   if (!witness_make (program, &w, &e)) fail_msg ("%s", e.text);
   enumeration *x = enumerate (program, &w, &o, threads, NULL, 0, NULL, NULL);
   assert_non_null (x);
@@ -74,6 +76,123 @@ static void test_pruning_loses_nothing (void **state) {
   }
   assert_true (10 * states[1] < states[0]); /* or it is no pruning */
   free (p);
+}
+
+/* ---- transposes: of the graphs that differ by where they stand, one is kept ---- */
+
+static const struct {
+  const char *text;
+  bool prune; /* without the rule too */
+  int block_ops, more; /* without the rule; what the one form may take on top */
+} turned[] = {
+    {"input X[4, 6]: f16\ninput W[10, 6]: f16\noutput matmul(X, transpose(W))\n", false, 4, 1},
+    {"input X[4, 6]: f16\ninput W[6, 10]: f16\noutput transpose(matmul(X, W))\n", false, 4, 1},
+    {"input X[4, 6]: f16\ninput W[10, 6]: f16\noutput transpose(matmul(X, transpose(W)))\n", false, 4, 1},
+    {"input X[6, 4]: f16\ninput W[10, 6]: f16\noutput exp(matmul(transpose(X), transpose(W)))\n", false, 4, 1},
+    {"input Q[4, 6]: f16\ninput K[10, 6]: f16\ninput V[10, 14]: f16\noutput matmul(exp(matmul(Q, transpose(K))), V)\n", true, 12, 2},
+    {"input Q[4, 6]: f16\ninput K[6, 10]: f16\ninput V[14, 10]: f16\noutput matmul(exp(matmul(Q, K)), transpose(V))\n", true, 12, 2},
+    {"input X[4, 6]: f16\noutput transpose(exp(X) / sum(exp(X), -1))\n", false, 4, 2},
+    {"input X[4, 6]: f16\ninput Y[6, 4]: f16\noutput transpose(X) * Y + silu(Y)\n", true, 8, 0},
+    {"input X[4, 6]: f16\ninput W[10, 6]: f16\noutput matmul(rms_norm(X, -1), transpose(W))\n", true, 12, 1},
+    {"input Q[4, 6]: f16\ninput K[10, 6]: f16\ninput V[10, 14]: f16\noutput matmul(softmax(matmul(Q, transpose(K)) * 0.125, -1), V)\n", true, 12, 2},
+    {"input Q[4, 6]: f16\ninput K[10, 6]: f16\ninput V[14, 10]: f16\noutput transpose(matmul(exp(matmul(Q, transpose(K))), transpose(V)))\n", true, 8, 2},
+};
+
+/* Tile i, or its transpose, with transposes on iterators alone: the same for all graphs that differ by where transposes stand. */
+static int turn (const mugraph_block *b, mugraph_block *to, int (*done)[2], int i, bool flip) {
+  const mugraph_op *o = &b->op[i];
+  int n = o->shape.n_dims, dim = o->dim, a, c = -1, r;
+  bool accum_sum = o->kind == MUGRAPH_OP_ACCUM_SUM;
+  if (flip && (n < 2 || (o->shape.dim[n - 1] == 1 && o->shape.dim[n - 2] == 1))) flip = false;
+  if (done[i][flip] >= 0) return done[i][flip];
+  switch (mugraph_op_table[o->kind].klass) {
+  case MUGRAPH_LEAF:
+    if (flip) r = mugraph_block_op (to, MUGRAPH_OP_TRANSPOSE, turn (b, to, done, i, false), -1, -1);
+    else if (o->kind == MUGRAPH_OP_CONST) r = mugraph_block_const (to, o->c[0]);
+    else r = mugraph_block_input (to, o->in[0], (int[]){o->map[0], o->map[1], o->map[2]}, o->fmap);
+    return done[i][flip] = r;
+  case MUGRAPH_MATMUL:
+    a = turn (b, to, done, o->in[flip], flip), c = turn (b, to, done, o->in[!flip], flip);
+    return done[i][flip] = mugraph_block_op (to, MUGRAPH_OP_MATMUL, a, c, -1);
+  case MUGRAPH_REDUCE:
+    if (flip && dim >= n - 2) dim = 2 * n - 3 - dim;
+    break;
+  default: break;
+  }
+  if (o->kind == MUGRAPH_OP_TRANSPOSE) return done[i][flip] = turn (b, to, done, o->in[0], !flip);
+  a = turn (b, to, done, o->in[0], flip);
+  if (o->n_in > 1) c = turn (b, to, done, o->in[1], flip);
+  if (accum_sum) { /* its counterpart sums along rows: one form for both */
+    a = mugraph_block_op (to, MUGRAPH_OP_SUM, a, -1, flip ? n - 2 : n - 1);
+    return done[i][flip] = mugraph_block_op (to, MUGRAPH_OP_ACCUM, a, -1, -1);
+  }
+  if (flip && mugraph_op_table[o->kind].klass == MUGRAPH_ACCUM && o->kind != MUGRAPH_OP_ACCUM) { /* none */
+    a = turn (b, to, done, i, false);
+    return done[i][flip] = mugraph_block_op (to, MUGRAPH_OP_TRANSPOSE, a, -1, -1);
+  }
+  r = mugraph_block_op (to, (mugraph_op_kind) o->kind, a, c, dim);
+  memcpy (to->op[r].c, o->c, sizeof o->c);
+  to->op[r].width = o->width;
+  return done[i][flip] = r;
+}
+
+/* Of a graph of one graph-defined kernel; 0: of another, or of one that multiplies the same matrices twice, turned and not. */
+static uint64_t turned_hash (const mugraph *g, int matmuls) {
+  static mugraph h;
+  mugraph_error e;
+  int done[MUGRAPH_BLOCK_OPS][2], in[MUGRAPH_FANIN];
+  if (g->n_ops != 1 || g->op[0].kind != MUGRAPH_OP_CUSTOM) return 0;
+  const mugraph_block *b = &g->block[g->op[0].block];
+  memset (done, -1, sizeof done);
+  mugraph_init (&h);
+  for (int t = 0; t < g->n_inputs; t++) mugraph_add_input (&h, g->tensor[t].name, g->tensor[t].shape);
+  for (int k = 0; k < g->op[0].n_in; k++) in[k] = g->op[0].in[k];
+  mugraph_block *to = &h.block[h.op[mugraph_add_custom (&h, g->op[0].n_in, in, b->grid, b->loop)].block];
+  for (int i = 0; i < b->n_ops; i++)
+    if (b->op[i].kind == MUGRAPH_OP_OUTPUT)
+      mugraph_block_output (to, turn (b, to, done, b->op[i].in[0], false), (int[]){b->op[i].map[0], b->op[i].map[1], b->op[i].map[2]});
+  for (int i = 0; i < to->n_ops; i++) matmuls -= to->op[i].kind == MUGRAPH_OP_MATMUL;
+  if (matmuls < 0) return 0;
+  if (!mugraph_finish_custom (&h, 0, &e)) fail_msg ("%s", e.text);
+  for (int k = 0; k < g->n_outputs; k++) mugraph_add_output (&h, h.op[0].out[k], "O");
+  if (!mugraph_infer (&h, &e)) fail_msg ("%s", e.text);
+  return mugraph_hash (&h, false);
+}
+
+static void test_transposes_have_one_place (void **state) {
+  (void) state;
+  mugraph_program *p = malloc (sizeof *p);
+  mugraph *g = malloc (sizeof *g);
+  mugraph_error e;
+  assert_true (p && g);
+  for (size_t i = 0; i < sizeof turned / sizeof *turned; i++) {
+    open_text (turned[i].text, p);
+    everywhere = true;
+    enumeration *all = explore (&p->graph, turned[i].block_ops, 1, turned[i].prune, 2);
+    everywhere = false;
+    enumeration *one = explore (&p->graph, turned[i].block_ops + turned[i].more, 1, true, 2);
+    int n = enumeration_size (one), compared = 0, matmuls = 0;
+    for (int k = 0; k < p->graph.n_ops; k++) matmuls += p->graph.op[k].kind == MUGRAPH_OP_MATMUL;
+    uint64_t *kept = calloc ((size_t) n + 1, sizeof *kept);
+    assert_non_null (kept);
+    for (int k = 0; k < n; k++) {
+      assert_true (enumeration_graph (one, k, false, g, &e));
+      kept[k] = turned_hash (g, matmuls);
+      for (int j = 0; j < k; j++)
+        if (kept[k] && kept[j] == kept[k]) fail_msg ("program %zu: structures %d and %d differ by transposes alone", i, j, k);
+    }
+    for (int k = 0; k < enumeration_size (all); k++) {
+      assert_true (enumeration_graph (all, k, false, g, &e));
+      uint64_t h = turned_hash (g, matmuls);
+      bool found = !h;
+      compared += h != 0;
+      for (int j = 0; j < n && !found; j++) found = kept[j] == h;
+      if (!found) fail_msg ("program %zu: structure %d is lost", i, k);
+    }
+    if (compared <= n) fail_msg ("program %zu: %d forms of %d structures", i, n, compared); /* or nothing was left out */
+    free (kept), enumeration_free (all), enumeration_free (one);
+  }
+  free (p), free (g);
 }
 
 static void test_threads_change_nothing (void **state) {
@@ -165,6 +284,7 @@ static void test_fusion_by_rule (void **state) {
 int main (void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test (test_pruning_loses_nothing),
+      cmocka_unit_test (test_transposes_have_one_place),
       cmocka_unit_test (test_threads_change_nothing),
       cmocka_unit_test (test_workloads_fuse),
       cmocka_unit_test (test_fusion_by_rule),
