@@ -233,6 +233,23 @@ void cuda_print_walk (cuda_text *t, const cuda_walk *w, int i, uint64_t *done) {
   cuda_text_free (&shift);
 }
 
+void cuda_print_wgmma (cuda_text *t, mugraph_dtype dtype, int n) {
+  const char *type = dtype == MUGRAPH_BF16 ? "bf16" : "f16";
+  int r = n / 2;
+  cuda_print (t, "\n#ifndef MS_WGMMA_%s_%d\n#define MS_WGMMA_%s_%d\ntemplate <> struct ms_wgmma<ms_%s, %d> {\n", type, n, type, n, type, n);
+  for (int form = 0; form < 3; form++) { /* the left operand by descriptor, with and without d; in registers */
+    bool add = form > 0, registers = form == 2;
+    cuda_print (t, "  MS_DEVICE static void %s (float (&d)[%d], %s, unsigned long long b) {\n", add ? "add" : "first", r, registers ? "const unsigned (&a)[4]" : "unsigned long long a");
+    cuda_print (t, "    asm volatile (\"wgmma.mma_async.sync.aligned.m64n%dk16.f32.%s.%s {", n, type, type);
+    for (int i = 0; i < r; i++) cuda_print (t, "%s%%%d", i ? ", " : "", i);
+    if (registers) cuda_print (t, "}, {%%%d, %%%d, %%%d, %%%d}, %%%d, %d, 1, 1, 1;\"\n                  : ", r, r + 1, r + 2, r + 3, r + 4, add);
+    else cuda_print (t, "}, %%%d, %%%d, %d, 1, 1, 0, 1;\"\n                  : ", r, r + 1, add);
+    for (int i = 0; i < r; i++) cuda_print (t, "%s\"%sf\" (d[%d])", i ? ", " : "", add ? "+" : "=", i);
+    cuda_print (t, "\n                  : %s, \"l\" (b));\n  }\n", registers ? "\"r\" (a[0]), \"r\" (a[1]), \"r\" (a[2]), \"r\" (a[3])" : "\"l\" (a)");
+  }
+  cuda_print (t, "};\n#endif\n");
+}
+
 /* ---- the kernel graph ---- */
 
 static bool (*const generators[MUGRAPH_N_BACKENDS]) (cuda_emitter *, int, const mugraph_plan *, mugraph_error *) = {

@@ -112,6 +112,9 @@ typedef struct {
    constants, or known to value. */
 void cuda_print_walk (cuda_text *, const cuda_walk *, int i, uint64_t *done);
 
+/* The wgmma of m64 x n x k16 for wgmma.cuh: struct ms_wgmma<type, n>. n: a multiple of 8 up to 256. */
+void cuda_print_wgmma (cuda_text *, mugraph_dtype, int n);
+
 /* ---- generators: emit kernel operator k as planned; its inputs' tensors are filled in, as are its outputs'. ---- */
 
 bool cuda_emit_generic (cuda_emitter *, int k, const mugraph_plan *, mugraph_error *);

@@ -294,23 +294,6 @@ static void print_parts (printer *p) {
 
 /* ---- the kernel ---- */
 
-static void print_wgmma (printer *p, int n) {
-  const char *type = p->c.dtype == MUGRAPH_BF16 ? "bf16" : "f16";
-  int r = n / 2;
-  P ("\n#ifndef MS_WGMMA_%s_%d\n#define MS_WGMMA_%s_%d\ntemplate <> struct ms_wgmma<ms_%s, %d> {\n", type, n, type, n, type, n);
-  for (int form = 0; form < 3; form++) { /* the left operand by descriptor, with and without d; in registers */
-    bool add = form > 0, registers = form == 2;
-    P ("  MS_DEVICE static void %s (float (&d)[%d], %s, unsigned long long b) {\n", add ? "add" : "first", r, registers ? "const unsigned (&a)[4]" : "unsigned long long a");
-    P ("    asm volatile (\"wgmma.mma_async.sync.aligned.m64n%dk16.f32.%s.%s {", n, type, type);
-    for (int i = 0; i < r; i++) P ("%s%%%d", i ? ", " : "", i);
-    if (registers) P ("}, {%%%d, %%%d, %%%d, %%%d}, %%%d, %d, 1, 1, 1;\"\n                  : ", r, r + 1, r + 2, r + 3, r + 4, add);
-    else P ("}, %%%d, %%%d, %d, 1, 1, 0, 1;\"\n                  : ", r, r + 1, add);
-    for (int i = 0; i < r; i++) P ("%s\"%sf\" (d[%d])", i ? ", " : "", add ? "+" : "=", i);
-    P ("\n                  : %s, \"l\" (b));\n  }\n", registers ? "\"r\" (a[0]), \"r\" (a[1]), \"r\" (a[2]), \"r\" (a[3])" : "\"l\" (a)");
-  }
-  P ("};\n#endif\n");
-}
-
 /* " + b<axis> * chunk * stride" of every split dimension from d0 up to d1. */
 static void print_begin (printer *p, const mugraph_op *o, const mugraph_shape *data, int d0, int d1, int64_t unit) {
   for (int g = 0; g < 3; g++) {
@@ -402,8 +385,8 @@ bool cuda_emit_chain (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_
   cuda_use_template (e, "wgmma.cuh");
   cuda_use_template (e, "chain.cuh");
   if (c->wgmma) {
-    print_wgmma (p, c->nt);
-    print_wgmma (p, ceil_div (c->dv, 8) * 8);
+    cuda_print_wgmma (&e->body, c->dtype, c->nt);
+    cuda_print_wgmma (&e->body, c->dtype, ceil_div (c->dv, 8) * 8);
   }
   print_parts (p);
   int launch = cuda_add_launch (e, plan->blocks, plan->threads, plan->smem, "k%d_chain", k);
