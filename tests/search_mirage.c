@@ -149,22 +149,67 @@ static bool among (const uint64_t hash[], int n, uint64_t h) {
   return false;
 }
 
-/* With the inputs in this order. */
-static bool equivalent (const mugraph *program, const mugraph *g) {
-  verify_options v;
-  verify_options_default (&v);
-  v.trials = 1;
-  verify_report r;
-  for (int t = 0; t < g->n_inputs; t++)
-    if (!mugraph_same_shape (&g->tensor[t].shape, &program->tensor[t].shape)) return false;
-  verify_equivalent (program, g, &v, &r);
-  return r.verdict == VERIFY_EQUIVALENT;
-}
-
 typedef struct {
   const char *stem, *program;
   int graphs, equivalent, exact, looped; /* of a file; of those equivalent: found, found but for loops */
 } expectation;
+
+/* One µGraph of a file, its inputs in the order that is looked at. */
+typedef struct {
+  mugraph graph;
+  int to[MUGRAPH_INPUTS];
+  bool started, ended, same, found, near;
+} candidate;
+
+/* The next order in which the inputs have the program's shapes. The first one to have any says what the program is. */
+static bool next_order (candidate *c, const mugraph *saved, const char *name, mugraph_program *program, bool *known) {
+  static mugraph_program p;
+  mugraph_error e;
+  while (!c->ended) {
+    if (c->started)
+      c->ended = !mugraph_next_order (saved->n_inputs, c->to);
+    else
+      for (int t = 0; t < MUGRAPH_INPUTS; t++) c->to[t] = t;
+    c->started = true;
+    if (c->ended) break;
+    mugraph_shape in[MUGRAPH_INPUTS];
+    c->graph = *saved;
+    mugraph_reorder_inputs (&c->graph, c->to);
+    for (int t = 0; t < saved->n_inputs; t++) in[t] = c->graph.tensor[t].shape;
+    bool fits = mugraph_program_fit (name, &(mugraph_program_options){0}, saved->n_inputs, in, &p, &e);
+    for (int t = 0; fits && t < saved->n_inputs; t++) fits = mugraph_same_shape (&in[t], &p.graph.tensor[t].shape);
+    if (!fits) continue;
+    if (!*known) *program = p, *known = true;
+    assert_true (mugraph_equal (&program->graph, &p.graph)); /* a file has one program */
+    return true;
+  }
+  return false;
+}
+
+/* Which of the candidates are equivalent, each in its next order of inputs: the program is evaluated once for all. False: none
+   has one left. */
+static bool look_on (candidate c[], const mugraph_file *f, const char *name, mugraph_program *program, set *with, set *without, double *best) {
+  const mugraph **graph = calloc ((size_t) f->n, sizeof *graph);
+  verify_report *report = calloc ((size_t) f->n, sizeof *report);
+  int *trials = calloc ((size_t) f->n, sizeof *trials), *at = calloc ((size_t) f->n, sizeof *at), n = 0;
+  bool known = with->n > 0;
+  assert_true (graph && report && trials && at);
+  for (int i = 0; i < f->n; i++)
+    if (!c[i].found && next_order (&c[i], &f->saved[i].graph, name, program, &known)) at[n] = i, trials[n] = 1, graph[n++] = &c[i].graph;
+  if (n && !with->n) *best = enumerate_all (&program->graph, with, without);
+  verify_options v;
+  verify_options_default (&v);
+  verify_equivalent_each (&program->graph, n, graph, trials, &v, report);
+  for (int k = 0; k < n; k++) {
+    candidate *x = &c[at[k]];
+    if (report[k].verdict != VERIFY_EQUIVALENT) continue;
+    x->same = true;
+    x->found |= among (with->hash, with->n, structure_of (&x->graph, true));
+    x->near |= among (without->hash, without->n, structure_of (&x->graph, false));
+  }
+  free (graph), free (report), free (trials), free (at);
+  return n > 0;
+}
 
 static void check_file (const expectation *want) {
   static mugraph_file f;
@@ -177,34 +222,20 @@ static void check_file (const expectation *want) {
   set with = {0}, without = {0};
   int right = 0, exact = 0, looped = 0;
   double best = INFINITY;
+  candidate *c = calloc ((size_t) f.n, sizeof *c);
+  assert_non_null (c);
+  while (look_on (c, &f, want->program, &p, &with, &without, &best)) {}
   for (int i = 0; i < f.n; i++) {
-    static mugraph g;
-    int to[MUGRAPH_INPUTS];
-    bool same = false, found = false, near = false;
-    for (int t = 0; t < MUGRAPH_INPUTS; t++) to[t] = t;
-    do {
-      mugraph_shape in[MUGRAPH_INPUTS];
-      g = f.saved[i].graph;
-      mugraph_reorder_inputs (&g, to);
-      for (int t = 0; t < g.n_inputs; t++) in[t] = g.tensor[t].shape;
-      mugraph_program_options options = {0};
-      if (!mugraph_program_fit (want->program, &options, g.n_inputs, in, &p, &e)) continue;
-      if (!equivalent (&p.graph, &g)) continue;
-      if (!with.n) best = enumerate_all (&p.graph, &with, &without);
-      same = true;
-      found |= among (with.hash, with.n, structure_of (&g, true));
-      near |= among (without.hash, without.n, structure_of (&g, false));
-    } while (!found && mugraph_next_order (f.saved[i].graph.n_inputs, to));
-    right += same, exact += found, looped += same && !found && near;
-    if (same && !found) {
+    right += c[i].same, exact += c[i].found, looped += c[i].same && !c[i].found && c[i].near;
+    if (c[i].same && !c[i].found) {
       double us = cheapest_us (&f.saved[i].graph);
-      print_message ("%s %d: %s: %s: %.1f us by the model, %.1f of what is found\n", want->stem, i, near ? "found but for its loops" : "not found",
+      print_message ("%s %d: %s: %s: %.1f us by the model, %.1f of what is found\n", want->stem, i, c[i].near ? "found but for its loops" : "not found",
                      mugraph_summary (&f.saved[i].graph, line, sizeof line), us, best);
       assert_true (best < us);
     }
   }
   print_message ("%s: %d µGraphs, %d equivalent, %d found, %d but for loops; of %d structures\n", want->stem, f.n, right, exact, looped, with.structures);
-  free (with.hash), free (without.hash);
+  free (with.hash), free (without.hash), free (c);
   mugraph_file_free (&f);
   assert_int_equal (right, want->equivalent);
   assert_int_equal (exact, want->exact);

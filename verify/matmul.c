@@ -176,8 +176,12 @@ static micro_real *choose_real (number_path path) { return (void) path, real_pla
       int width = n - n0 < PANEL ? (int) (n - n0) : PANEL;                                                              \
       _Alignas (64) T panel[DEPTH * PANEL], tile[ROWS * PANEL];                                                         \
       for (int64_t j = 0; j < depth; j++) {                                                                             \
+        if (width == PANEL) {                                                                                           \
+          memcpy (panel + j * PANEL, b + (k0 + j) * n + n0, sizeof (T) * PANEL); /* of a known size: no call */         \
+          continue;                                                                                                     \
+        }                                                                                                               \
         memcpy (panel + j * PANEL, b + (k0 + j) * n + n0, sizeof (T) * (size_t) width);                                 \
-        if (width < PANEL) memset (panel + j * PANEL + width, 0, sizeof (T) * (size_t) (PANEL - width));                \
+        memset (panel + j * PANEL + width, 0, sizeof (T) * (size_t) (PANEL - width));                                   \
       }                                                                                                                 \
       for (int64_t m0 = 0; m0 < m; m0 += ROWS) {                                                                        \
         int rows = m - m0 < ROWS ? (int) (m - m0) : ROWS;                                                               \
