@@ -250,4 +250,7 @@ typedef struct {
 /* Fills s. Where the outputs depend on the scale, the exponentials concerned stay raw (all fields 0). */
 void mugraph_analyse_stable (const mugraph *, mugraph_stable *s);
 
+/* Exponentials that stay raw, of the kernel graph and of all blocks: they overflow where stable ones do not. */
+int mugraph_raw_exponentials (const mugraph *, const mugraph_stable *);
+
 #endif

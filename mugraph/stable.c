@@ -229,3 +229,11 @@ void mugraph_analyse_stable (const mugraph *g, mugraph_stable *s) {
   while (a.failed); /* each round drops a class */
   for (int i = 0; i < g->n_ops; i++) s->any |= a.active[i];
 }
+
+int mugraph_raw_exponentials (const mugraph *g, const mugraph_stable *s) {
+  int n = 0;
+  for (int i = 0; i < g->n_ops; i++) n += g->op[i].kind == MUGRAPH_OP_EXP && !s->kernel_exp[i];
+  for (int b = 0; b < g->n_blocks; b++)
+    for (int i = 0; i < g->block[b].n_ops; i++) n += g->block[b].op[i].kind == MUGRAPH_OP_EXP && !s->block_exp[b][i];
+  return n;
+}

@@ -95,12 +95,20 @@ static int compare_ranked (const void *x, const void *y) {
   return a->index - b->index; /* structures come in an order of their own, by kernels and hash */
 }
 
+/* Exponentials that stay raw overflow where those of the program need not. Over a finite field nothing shows it. */
+static bool overflows (const mugraph *g) {
+  static _Thread_local mugraph_stable stable;
+  mugraph_analyse_stable (g, &stable);
+  return mugraph_raw_exponentials (g, &stable) > 0;
+}
+
 /* Ranks structures by a rough schedule each, then gives the best ones all schedules. Of those that make the same kernels
    one is enough. */
 static void schedule_all (search *s, const enumeration *e) {
   int n = enumeration_size (e) < RANKED ? enumeration_size (e) : RANKED;
   ranked *list = malloc ((size_t) (n + 1) * sizeof *list);
   uint64_t costed = 0;
+  bool raw = overflows (s->program);
   if (!list) return;
 #pragma omp parallel num_threads(s->threads) reduction(+ : costed)
   {
@@ -109,7 +117,7 @@ static void schedule_all (search *s, const enumeration *e) {
 #pragma omp for schedule(dynamic, 1)
     for (int i = 0; i < n; i++) {
       list[i] = (ranked){.index = i, .cost = INFINITY};
-      if (!c || !g || halted (s) || !enumeration_graph (e, i, true, g, NULL)) continue;
+      if (!c || !g || halted (s) || !enumeration_graph (e, i, true, g, NULL) || (!raw && overflows (g))) continue;
       if (schedule_structure (g, s->device, SKETCH_PLANS, 1, c, &costed) > 0)
         list[i].cost = c->cost_us, list[i].identity = schedule_identity (&c->graph, s->device, false);
     }

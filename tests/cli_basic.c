@@ -582,6 +582,25 @@ static void test_measured_stays (void **state) {
   assert_int_equal (RUN ("verify", "saved_mugraphs/tiny_bs6.json"), 0);
 }
 
+/* Attention that takes its exponentials twice, in two kernels, has no common maximum: it overflows, which no fingerprint shows. */
+static void test_exponentials_do_not_overflow (void **state) {
+  (void) state;
+  assert_int_equal (RUN ("gqa", "-b", "16", "--fresh", "--no-gpu", "-q", "--top=64", "--out=attention.json"), 0);
+  cJSON *file = cJSON_Parse (read_file ("attention.json")), *graph, *op, *inner;
+  int graphs = 0;
+  cJSON_ArrayForEach (graph, cJSON_GetObjectItem (file, "mugraphs")) {
+    int exponentials = 0;
+    cJSON_ArrayForEach (op, cJSON_GetObjectItem (graph, "ops")) {
+      exponentials += !strcmp (cJSON_GetObjectItem (op, "op")->valuestring, "exp");
+      cJSON_ArrayForEach (inner, cJSON_GetObjectItem (op, "block")) exponentials += !strcmp (cJSON_GetObjectItem (inner, "op")->valuestring, "exp");
+    }
+    assert_int_equal (exponentials, 1);
+    graphs++;
+  }
+  assert_true (graphs > 50);
+  cJSON_Delete (file);
+}
+
 static void test_nothing_found (void **state) {
   (void) state;
   assert_int_equal (RUN ("gqa", "-b", "8", "--fresh", "--no-gpu", "--budget=0.001", "--out=nothing.json", "--json", "-"), 3);
@@ -753,6 +772,7 @@ int main (int argc, char **argv) {
     cmocka_unit_test (test_search),
     cmocka_unit_test (test_search_does_not_trust),
     cmocka_unit_test (test_measured_stays),
+    cmocka_unit_test (test_exponentials_do_not_overflow),
     cmocka_unit_test (test_nothing_found),
     cmocka_unit_test (test_two_at_once),
     cmocka_unit_test (test_interrupt),

@@ -82,6 +82,7 @@ static void what_depends_on_the_scale_is_raw (void **state) {
   begin (), e = OP1 (EXP, OP1 (EXP, X)), end (OP2 (DIV, e, OP1 (SUM, e)));
   assert_int_equal (exponentials (), 1);
   assert_true (!s.kernel_exp[0] && s.kernel_exp[1]);
+  assert_int_equal (mugraph_raw_exponentials (&g, &s), 1);
   /* raw and stable side by side */
   begin ();
   e = OP1 (EXP, X);
@@ -102,6 +103,9 @@ static void attention_in_one_kernel (void **state) {
       if (kind == MUGRAPH_OP_ACCUM || kind == MUGRAPH_OP_ACCUM_SUM) assert_int_equal (d, 1);
       if (kind == MUGRAPH_OP_INPUT || kind == MUGRAPH_OP_OUTPUT) assert_int_equal (d, 0);
     }
+    assert_int_equal (mugraph_raw_exponentials (&g, &s), 0);
+    memset (s.block_exp, 0, sizeof s.block_exp);
+    assert_int_equal (mugraph_raw_exponentials (&g, &s), 1);
     assert_int_equal (s.tensor_degree[g.output[0]], 0);
     attention_program (&g, 2, 4, 3, 8, norm);
     assert_int_equal (exponentials (), 1);
