@@ -142,9 +142,12 @@ static void test_waves (void **state) {
   assert_int_equal (even.occupancy, 1);
   assert_true (even.waves <= 1 && ragged.waves > 1);
   assert_true (two > 1.4 * one && two < 2.5 * one);
-  p.smem = 100000;
+  p.smem = 100000, p.regs = 110;
   of_plan (&p, h100, &even);
   assert_int_equal (even.occupancy, 2);
+  p.regs = 120; /* a loop takes more than is planned */
+  of_plan (&p, h100, &even);
+  assert_int_equal (even.occupancy, 1);
   p.regs = 255, p.threads = 512;
   assert_true (isinf (of_plan (&p, h100, &even)) || even.occupancy == 0); /* more registers than an SM has */
   p.regs = 64, p.smem = h100->smem_block + 1;
