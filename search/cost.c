@@ -35,7 +35,7 @@ static const double LOAD_BYTES = 64;        /* independent bytes that a thread l
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
 static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
     [MUGRAPH_BACKEND_AUTO] = 0.5,   [MUGRAPH_BACKEND_GENERIC] = 0.12, [MUGRAPH_BACKEND_STREAM] = 0.5,
-    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,
+    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,     [MUGRAPH_BACKEND_TILED] = 0.8,
 };
 static const double PREDEFINED_MMA = 0.12; /* pre-defined matmuls go through the generic generator */
 
@@ -325,7 +325,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   moved->flight = p->dram_read / (blocks * iterations) * stages;
   if (generic && moved->flight > p->threads * LOAD_BYTES) moved->flight = p->threads * LOAD_BYTES;
   moved->l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
-  if (p->backend == MUGRAPH_BACKEND_CHAIN) moved->l2 /= TENSOR_L2;
+  if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED) moved->l2 /= TENSOR_L2;
   if (p->workspace) moved->l2 += blocks * iterations * 2 * (double) p->workspace;
   t.dram = moved->dram / d->dram_bw, t.l2 = moved->l2 / d->l2_bw;
 
