@@ -257,6 +257,7 @@ static bool (*const generators[MUGRAPH_N_BACKENDS]) (cuda_emitter *, int, const 
   [MUGRAPH_BACKEND_STREAM] = cuda_emit_stream,
   [MUGRAPH_BACKEND_CHAIN] = cuda_emit_chain,
   [MUGRAPH_BACKEND_ROWS] = cuda_emit_rows,
+  [MUGRAPH_BACKEND_TILED] = cuda_emit_tiled,
 };
 
 static int64_t bytes_of (const cuda_tensor *t) { return mugraph_volume (&t->shape) * mugraph_dtype_bytes (t->dtype); }

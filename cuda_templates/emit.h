@@ -1,4 +1,4 @@
-/* The emitter's inside: what the code generators (emit_generic.c, emit_stream.c, emit_chain.c, emit_rows.c) share.
+/* The emitter's inside: what the code generators (emit_generic.c, emit_stream.c, emit_chain.c, emit_rows.c, emit_tiled.c) share.
    Everything here works on one cuda_emitter, which belongs to one call of cuda_emit: no global state. */
 #ifndef CUDA_TEMPLATES_EMIT_H
 #define CUDA_TEMPLATES_EMIT_H
@@ -121,6 +121,7 @@ bool cuda_emit_generic (cuda_emitter *, int k, const mugraph_plan *, mugraph_err
 bool cuda_emit_stream (cuda_emitter *, int k, const mugraph_plan *, mugraph_error *);
 bool cuda_emit_chain (cuda_emitter *, int k, const mugraph_plan *, mugraph_error *);
 bool cuda_emit_rows (cuda_emitter *, int k, const mugraph_plan *, mugraph_error *);
+bool cuda_emit_tiled (cuda_emitter *, int k, const mugraph_plan *, mugraph_error *);
 
 /* A pre-defined kernel (emit_predefined.c). */
 bool cuda_emit_predefined (cuda_emitter *, int k, mugraph_error *);

@@ -27,6 +27,7 @@ static const struct {
   [MUGRAPH_BACKEND_STREAM] = {"stream", mugraph_plan_stream},
   [MUGRAPH_BACKEND_CHAIN] = {"chain", mugraph_plan_chain},
   [MUGRAPH_BACKEND_ROWS] = {"rows", mugraph_plan_rows},
+  [MUGRAPH_BACKEND_TILED] = {"tiled", mugraph_plan_tiled},
 };
 
 const char *mugraph_backend_text (mugraph_backend b) {

@@ -33,6 +33,7 @@ typedef enum {
   MUGRAPH_BACKEND_STREAM,  /* skinny matmuls against streamed weights; split loop combined over a cluster */
   MUGRAPH_BACKEND_CHAIN,   /* chained matmuls, scores in registers, running maxima */
   MUGRAPH_BACKEND_ROWS,    /* no matmul: whole rows in registers, reductions over a block or cluster */
+  MUGRAPH_BACKEND_TILED,   /* matmuls of many rows: wgmma on tiles that tensor copies bring, a persistent grid */
   MUGRAPH_N_BACKENDS
 } mugraph_backend;
 
@@ -48,8 +49,8 @@ typedef struct {
   mugraph_backend backend;
   mugraph_sched sched;   /* every 0 of the block's schedule replaced by what is used */
   int threads;           /* of a block */
-  int cluster;           /* blocks of a cluster along the split loop, 1: none */
-  int64_t blocks;        /* launched, split included */
+  int cluster;           /* blocks of a cluster: along the split loop, or of tiles side by side; 1: none */
+  int64_t blocks;        /* launched, split included; fewer than the grid has where they walk over it */
   int64_t smem;          /* dynamic shared memory of a block, bytes */
   int64_t workspace;     /* device memory of a block, bytes */
   int regs;              /* estimated registers a thread */
@@ -79,5 +80,6 @@ bool mugraph_plan_generic (const mugraph *, int k, const mugraph_device *, mugra
 bool mugraph_plan_stream (const mugraph *, int k, const mugraph_device *, mugraph_plan *, mugraph_error *e);
 bool mugraph_plan_chain (const mugraph *, int k, const mugraph_device *, mugraph_plan *, mugraph_error *e);
 bool mugraph_plan_rows (const mugraph *, int k, const mugraph_device *, mugraph_plan *, mugraph_error *e);
+bool mugraph_plan_tiled (const mugraph *, int k, const mugraph_device *, mugraph_plan *, mugraph_error *e);
 
 #endif

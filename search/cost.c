@@ -6,40 +6,48 @@
 
 /* What the device table does not hold. Times in seconds, measured on an H100 unless said otherwise. */
 static const double FIRST_BYTES = 0.55e-6;  /* cold reads of 2 to 67 MB take this longer than bytes / bandwidth + launch */
-static const double LOADED_LATENCY = 1.0e-6; /* of device memory near full bandwidth: 24 KB in flight an SM saturate it */
+static const double LOADED_LATENCY = 0.913e-6; /* of device memory near full bandwidth: 24 KB in flight an SM saturate it */
 static const double L2_LATENCY = 0.6e-6;    /* of L2 under load */
-static const double BARRIER = 0.08e-6;      /* a reduction over the threads of a block, its barrier included */
-static const double COMBINE = 0.25e-6;      /* partial sums of the warps, through shared memory */
-static const double CLUSTER = 0.5e-6;       /* two barriers of a cluster and remote shared memory between them */
-static const double ROWS_TURN = 1.1e-6;     /* whole rows in registers: the next rows of a block, loaded when the last are done */
+static const double BARRIER = 0.0309e-6;      /* a reduction over the threads of a block, its barrier included */
+static const double COMBINE = 0.215e-6;      /* partial sums of the warps, through shared memory */
+static const double PARTIAL_SUMS = 2.35e-9;    /* a byte of them that each thread leaves there */
+static const double STREAM_CLUSTER = 0.528e-6; /* through remote shared memory of a cluster */
+static const double STREAM_CHAINED = 0.222e-6; /* a second matmul, of the sums of the first */
+static const double STREAM_UNROLLED = 0.383e-6; /* a loop that is one round of loads: much of it ends up behind the wait for the launch before */
+static const double NARROW = 1.01e-6;        /* loads of less than 16 bytes: a multiple of instructions that runs once each */
+static const double CLUSTER = 0.833e-6;       /* two barriers of a cluster and remote shared memory between them */
+static const double ROWS_BLOCK = 0.023e-6, ROWS_WARP = 11.8e-9; /* such an exchange with each block more, each warp more */
+static const double ROWS_STEP = 1.02e-9;     /* an operator on one element of a thread */
+static const double ROWS_TURN = 0.7e-6, ROWS_TAIL = 0.3e-6; /* the next rows of a block, loaded when the last are done; after its first store */
 static const double UNPIPELINED = 0.55e-6;  /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
 static const double FIXED_SMEM = 1024;      /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;         /* of L2 that one call may count on */
-static const double TENSOR_L2 = 1.25;       /* tensor copies read L2 this much faster than loads do */
-static const double SM_L2_SHARE = 2.2;      /* one SM reads L2 at 64 bytes a clock, this much more than an even share */
-static const double SM_DRAM_SHARE = 1.8;    /* the same of device memory: half of the SMs do not reach its bandwidth */
-static const double BEST_FLIGHT = 96e3;     /* bytes in flight an SM: fewer do not hide the latency, more queue up */
-static const double PDL_TAIL = 0.35e-6;     /* with pdl, from the end of the kernel before until its successor's is seen */
-static const double PDL_BLOCK = 6e-9, PDL_WARP = 0.5e-9; /* starting one beside another kernel's */
-static const double PDL_CLUSTER = 0.8e-6;   /* where blocks form clusters */
-static const double PDL_SHARE = 0.07;       /* of a block's time that shows even where calls overlap well */
-static const double PDL_PLACE = 0.93;       /* of a block's time it holds its place against the next call */
-static const double PDL_ALONE = 1.15;       /* where only one fits an SM and SMs stay empty: they are taken out of turn */
+static const double TENSOR_L2 = 1.52;       /* tensor copies read L2 this much faster than loads do */
+static const double SM_L2_SHARE = 2.36;      /* one SM reads L2 at 64 bytes a clock, this much more than an even share */
+static const double SM_DRAM_SHARE = 2.06;    /* the same of device memory: half of the SMs do not reach its bandwidth */
+static const double EARLY = 0.333;           /* of the time of bytes that are in flight at the start of a launch */
+static const double PDL_TAIL = 0.208e-6;     /* with pdl, from the end of the kernel before until its successor's is seen */
+static const double PDL_WARP = 0.194e-9;      /* starting one beside another kernel's */
+static const double PDL_SHARE = 0.0412;       /* of a block's time that shows even where calls overlap well */
+static const double PDL_PLACE = 0.957;       /* of a block's time it holds its place against the next call */
 static const double LOAD_BYTES = 64;        /* independent bytes that a thread loads ahead without asynchronous copies */
 
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
 static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
     [MUGRAPH_BACKEND_AUTO] = 0.5,   [MUGRAPH_BACKEND_GENERIC] = 0.12, [MUGRAPH_BACKEND_STREAM] = 0.5,
-    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,
+    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,     [MUGRAPH_BACKEND_TILED] = 0.8,
 };
 static const double PREDEFINED_MMA = 0.12; /* pre-defined matmuls go through the generic generator */
 
+enum { STREAM_REGS = 14 }; /* of a thread: addresses and the loop take more than the planner counts */
 enum { MAX_THREADS_SM = 2048, MAX_BLOCKS_SM = 32, GENERIC_K = 32 };
 
 static int occupancy_of (const mugraph_plan *p, const mugraph_device *d) {
   int warps = (p->threads + 31) / 32;
   if (warps < 1 || warps > 32) return 0;
-  int regs = p->regs < 32 ? 32 : (p->regs + 7) / 8 * 8;
+  int regs = p->regs + (p->backend == MUGRAPH_BACKEND_STREAM && p->iterations > p->sched.stages ? STREAM_REGS : 0);
+  regs = regs < 32 ? 32 : (regs + 7) / 8 * 8;
+  if (regs * 32 * warps > d->regs_sm && p->regs * 32 * warps <= d->regs_sm) regs = d->regs_sm / (32 * warps); /* it spills */
   int by_regs = d->regs_sm / (regs * 32 * warps), by_threads = MAX_THREADS_SM / (32 * warps);
   int by_smem = (int) (d->smem_sm / ((double) p->smem + FIXED_SMEM)), least = MAX_BLOCKS_SM;
   if (by_regs < least) least = by_regs;
@@ -48,15 +56,17 @@ static int occupancy_of (const mugraph_plan *p, const mugraph_device *d) {
   return least;
 }
 
-/* SMs that clusters can fill at once: a cluster lives in one GPC, whose SMs it rarely divides. Measured on an H100 (132 SMs)
-   with one block an SM; other sizes and devices in proportion. */
-static int usable_sms (const mugraph_device *d, int cluster) {
-  static const struct {
-    int cluster, sms;
-  } fits[] = {{2, 132}, {4, 120}, {7, 102}, {8, 120}, {16, 112}};
-  for (size_t i = 0; i < sizeof fits / sizeof *fits; i++)
-    if (cluster <= fits[i].cluster) return d->sms * fits[i].sms / 132;
-  return d->sms / 2;
+/* Clusters that run at once with `occupancy` blocks an SM. The blocks of one are on SMs of one GPC, and which SMs of a GPC work
+   differs from chip to chip: these groups of SMs explain what clusters of 2 to 16 blocks an H100 of 132 SMs was seen to take. */
+static int clusters_at_once (const mugraph_device *d, int cluster, int occupancy) {
+  static const int group[] = {18, 18, 16, 16, 16, 16, 16, 8, 2, 2, 2, 2};
+  int n = 0;
+  if (cluster < 2) return d->sms * occupancy;
+  for (size_t i = 0; i < sizeof group / sizeof *group; i++) {
+    int sms = group[i] * d->sms / 132;
+    if (sms >= cluster) n += sms * occupancy / cluster;
+  }
+  return n;
 }
 
 /* The larger of two times that overlap, rounded at the corner where each waits for the other (a norm of degree 6). */
@@ -116,6 +126,33 @@ static double short_rows (const mugraph *g, const mugraph_op *op, const mugraph_
   return worst;
 }
 
+/* Bytes of the widest load that every row of every tile is a multiple of. */
+static int vector_bytes (const mugraph *g, const mugraph_op *op, const mugraph_block *b) {
+  int64_t grain = 16;
+  for (int i = 0; i < b->n_ops; i++) {
+    const mugraph_op *o = &b->op[i];
+    if (o->kind != MUGRAPH_OP_INPUT || o->shape.n_dims < 2) continue;
+    int t = op->in[o->in[0]], last = o->shape.n_dims - 1;
+    int64_t element = mugraph_dtype_bytes (mugraph_plan_storage (g, t));
+    grain |= g->tensor[t].shape.dim[last] * element;
+    if (o->split[last].axis >= 0) grain |= o->shape.dim[last] * element;
+  }
+  return (int) (grain & -grain);
+}
+
+/* Whether a matmul's left operand comes from another one. */
+static bool is_chained (const mugraph_block *b) {
+  bool from[MUGRAPH_BLOCK_OPS] = {false}, chained = false;
+  for (int i = 0; i < b->n_ops; i++) {
+    const mugraph_op *o = &b->op[i];
+    bool matmul = o->kind == MUGRAPH_OP_MATMUL;
+    for (int k = 0; k < o->n_in && o->kind != MUGRAPH_OP_INPUT; k++) from[i] |= from[o->in[k]];
+    chained |= matmul && from[o->in[0]];
+    from[i] |= matmul;
+  }
+  return chained;
+}
+
 /* What is left in L2: outputs and inputs, when they fit together with what they displace. */
 void cost_leave (const mugraph *g, int k, const mugraph_device *d, cost_caches *caches) {
   const mugraph_op *op = &g->op[k];
@@ -143,12 +180,13 @@ static int reductions_of (const mugraph_block *b, bool looped) {
 /* ---- chained matmuls ---- */
 
 /* Of the loop of chained matmuls, all times measured on an H100 with gqa and qknorm, tiles of 64 x 64 and matrices of 64 columns. */
-static const double CHAIN_ALONE = 2.2;        /* a warpgroup alone takes this many times its share of the busy units */
-static const double CHAIN_CORNER = 2.7;       /* degree of the norm that joins the two */
-static const double CHAIN_FIXED = 1.5e-6, CHAIN_GROUP = 0.45e-6, CHAIN_CLUSTER = 0.05e-6; /* before and after the loop; a warpgroup, a block of a cluster */
-static const double CHAIN_SHALLOW = 0.14e-6;  /* a tile that is requested when it is needed next */
-static const double CHAIN_ROW_VALUES = 1.05;  /* rows of the left operand scaled by values that are computed for it, other than by a norm */
-static const double CHAIN_PREPARE = 0.4e-6, CHAIN_PREPARE_WORK = 0.13e-6; /* a tile of 64 rows changed in place: by one warpgroup, of the SM's time */
+static const double CHAIN_ALONE = 1.79;        /* a warpgroup alone takes this many times its share of the busy units */
+static const double CHAIN_STEP = 0.153e-6;    /* a tile's barriers and what else its size does not change */
+static const double CHAIN_CORNER = 4.1;       /* degree of the norm that joins the two */
+static const double CHAIN_FIXED = 1.49e-6, CHAIN_GROUP = 0.68e-6, CHAIN_CLUSTER = 0.0315e-6; /* before and after the loop; a warpgroup, a block of a cluster */
+static const double CHAIN_SHALLOW = 0.145e-6;  /* a tile that is requested when it is needed next */
+static const double CHAIN_ROW_VALUES = 1.45;  /* rows of the left operand scaled by values that are computed for it, other than by a norm */
+static const double CHAIN_PREPARE = 0.277e-6, CHAIN_PREPARE_WORK = 0.174e-6; /* a tile of 64 rows changed in place: by one warpgroup, of the SM's time */
 
 /* A right operand without what costs nothing: transposes, constants that scale the first one's. */
 static int peeled (const mugraph_block *b, int i, bool first) {
@@ -189,8 +227,9 @@ static double chain_block (const mugraph_block *b, const mugraph_plan *p, const 
   double iterations = p->iterations > 1 ? p->iterations : 1, tile = p->sched.tile_n > 0 ? p->sched.tile_n / 64.0 : 1;
   double share = compute * d->sms / ((double) p->blocks * groups * iterations) * (scaled ? CHAIN_ROW_VALUES : 1), alone = CHAIN_ALONE * share;
   double depth = p->sched.stages * along / (double) groups;
-  if (depth < 2.5 && depth < iterations) alone += CHAIN_SHALLOW;
+  if (depth < (prepared ? 3.5 : 2.5) && depth < iterations) alone += CHAIN_SHALLOW;
   if (prepared) alone += CHAIN_PREPARE * sqrt (tile / along), share += CHAIN_PREPARE_WORK * tile / along;
+  alone += CHAIN_STEP;
   double step = pow (pow (alone, CHAIN_CORNER) + pow (share * groups * resident, CHAIN_CORNER), 1 / CHAIN_CORNER);
   return CHAIN_FIXED + CHAIN_GROUP * groups + CHAIN_CLUSTER * cluster + iterations * step;
 }
@@ -201,39 +240,72 @@ double search_score (double plain, double pdl) { return pdl > 0 && isfinite (pdl
 
 /* What a launch moves, and how. */
 typedef struct {
+  double blocks;
   double dram, warm, l2; /* bytes from device memory, of those read once from L2, of L2 with what is read again */
   double flight;         /* bytes that one block has in flight */
-  bool streamed;
 } traffic;
 
-/* Seconds of device memory while `resident` blocks are at it on `sms` SMs: by bandwidth, by the bytes in flight (Little's law;
-   more than the best number queue up), by what an SM draws. */
-static double dram_time (const traffic *m, const mugraph_device *d, double resident, double sms) {
-  double flight = m->flight * resident, rounds = flight > 0 ? (m->dram + m->warm) / flight : 0, least = m->dram / d->dram_bw;
-  double wait = (m->dram * LOADED_LATENCY + m->warm * L2_LATENCY) / (m->dram + m->warm + 1), time = least;
-  if (m->streamed && rounds > 1) time *= 1 + 0.015 * fabs (log2 (flight / (d->sms * BEST_FLIGHT)));
-  time = overlap (time, rounds > 1 ? (rounds - 1) * wait : 0);
-  return overlap (time, least * d->sms / (SM_DRAM_SHARE * sms));
+/* Seconds of what all SMs share, for a part of the launch. */
+static double shared_time (const traffic *m, const mugraph_device *d, double part) {
+  return part * overlap (m->dram / d->dram_bw, m->l2 / d->l2_bw);
 }
 
-static double l2_time (const traffic *m, const mugraph_device *d, double sms) {
-  double narrow = SM_L2_SHARE * sms < d->sms ? d->sms / (SM_L2_SHARE * sms) : 1; /* few SMs cannot draw all of it */
-  return m->l2 / d->l2_bw * narrow;
+/* Seconds of one block with `beside` blocks on its SM and the memory to themselves: the bytes it has in flight (Little's law), what
+   an SM draws. */
+static double block_time (const traffic *m, const mugraph_device *d, double beside) {
+  double bytes = (m->dram + m->warm) / m->blocks, rounds = m->flight > 0 ? bytes / m->flight : 0;
+  double wait = (m->dram * LOADED_LATENCY + m->warm * L2_LATENCY) / (m->dram + m->warm + 1);
+  double dram = m->dram / m->blocks * d->sms / (SM_DRAM_SHARE * d->dram_bw), l2 = m->l2 / m->blocks * d->sms / (SM_L2_SHARE * d->l2_bw);
+  return overlap (rounds > 1 ? (rounds - 1) * wait : 0, beside * overlap (dram, l2));
 }
 
-/* With pdl: what a call adds when calls follow each other. busy: of the units; block: of one block while its SM is full, serial: of
-   that what calls do not share. */
-static double with_pdl (const mugraph *g, const mugraph_op *op, const mugraph_plan *p, const mugraph_device *d, const cost_parts *t, const traffic *m, double busy,
-                        double block, double serial) {
-  if (d->arch < 90) return INFINITY;
-  /* Waits for the end of the kernel before: one of the same call that it reads from, or because its generator has it so. */
-  bool waits = p->backend == MUGRAPH_BACKEND_GENERIC || p->backend == MUGRAPH_BACKEND_AUTO;
-  for (int i = 0; i < op->n_in; i++) waits |= op->in[i] >= g->n_inputs;
-  if (waits) return d->launch_pdl + t->plain - t->launch;
-  double started = d->launch_pdl + PDL_TAIL + (p->cluster > 1 ? PDL_CLUSTER : 0) + PDL_SHARE * block + serial + (double) p->blocks * (PDL_BLOCK + PDL_WARP * p->threads / 32), room = (double) p->blocks / t->waves;
-  double moving = overlap (dram_time (m, d, room, d->sms), l2_time (m, d, d->sms));
-  double place = p->backend == MUGRAPH_BACKEND_CHAIN && t->occupancy == 1 ? PDL_ALONE : PDL_PLACE;
-  return overlap (overlap (started, overlap (moving, busy)), place * block * t->waves) + 0.01 * block; /* of equals the shorter */
+/* Whether the kernel after this one, of the next call after the last, waits for its end before it lets its own successor begin:
+   then there is only this one kernel at work. */
+static bool before_waiting (const mugraph *g, const mugraph_op *op) {
+  int k = (int) (op - g->op);
+  do k = (k + 1) % g->n_ops;
+  while (g->op[k].kind == MUGRAPH_OP_CONST);
+  return g->op[k].kind != MUGRAPH_OP_CUSTOM || g->block[g->op[k].block].sched.backend == MUGRAPH_BACKEND_GENERIC;
+}
+
+/* A launch, as blocks that share SMs and memory. */
+typedef struct {
+  const mugraph_block *block;
+  const mugraph_plan *plan;
+  const mugraph_device *device;
+  traffic moved;
+  double compute; /* seconds of the units, evenly spread */
+  double latency; /* of a block, beside its moving and computing */
+  double tail;    /* of that after it has seen the end of the launch before, where launches overlap */
+} launch;
+
+/* One block's time with `beside` blocks on its SM. */
+static double pace (const launch *l, double beside) {
+  double moving = block_time (&l->moved, l->device, beside);
+  if (l->plan->backend == MUGRAPH_BACKEND_CHAIN) return overlap (moving, chain_block (l->block, l->plan, l->device, l->compute, beside));
+  return overlap (moving, beside * l->compute * l->device->sms / l->moved.blocks);
+}
+
+/* Blocks in waves; sms, room: blocks that find a place on an SM of their own, and any. */
+static double launched_plainly (const launch *l, const cost_parts *t, double sms, double room) {
+  const traffic *m = &l->moved;
+  double full = floor (t->waves), rest = m->blocks - full * room, beside = ceil (rest / sms), time = t->launch + l->latency;
+  if (beside > t->occupancy) beside = t->occupancy;
+  time += full * overlap (pace (l, t->occupancy), shared_time (m, l->device, room / m->blocks));
+  if (rest > 0) time += overlap (pace (l, beside), shared_time (m, l->device, rest / m->blocks));
+  if (t->waves > 1) time += (ceil (t->waves) - 1) * l->latency / t->occupancy;
+  /* All start at once: what they ask for ahead stands in the way of what each needs first. */
+  double early = m->flight * (m->blocks < room ? m->blocks : room);
+  if (l->plan->backend == MUGRAPH_BACKEND_STREAM) time += EARLY * (early < m->dram ? early : m->dram) / l->device->dram_bw;
+  return time;
+}
+
+/* What a call adds when calls follow each other: the busiest of what they share, places on SMs among it, or what they do not. */
+static double launched_overlapping (const launch *l, const cost_parts *t) {
+  const mugraph_plan *p = l->plan;
+  double block = l->latency + pace (l, t->occupancy), started = l->device->launch_pdl + PDL_TAIL + l->tail + PDL_SHARE * block;
+  started += PDL_WARP * l->moved.blocks * p->threads / 32;
+  return overlap (overlap (started, overlap (shared_time (&l->moved, l->device, 1), l->compute)), PDL_PLACE * block * t->waves);
 }
 
 double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugraph_device *d, const cost_caches *caches,
@@ -242,17 +314,13 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   const mugraph_block *b = &g->block[op->block];
   cost_parts t = {.launch = d->launch, .total = INFINITY, .plain = INFINITY, .pdl = INFINITY};
   *parts = t;
-  int cluster = p->cluster > 1 ? p->cluster : 1, sms = usable_sms (d, cluster);
+  int cluster = p->cluster > 1 ? p->cluster : 1;
   t.occupancy = occupancy_of (p, d);
   if (!t.occupancy || p->blocks < 1) return INFINITY;
-  double blocks = (double) p->blocks, room = (double) sms * t.occupancy;
+  double blocks = (double) p->blocks, sms = cluster * clusters_at_once (d, cluster, 1), room = cluster * clusters_at_once (d, cluster, t.occupancy);
+  if (sms < 1) return INFINITY;
   t.waves = blocks / room;
-  double busiest = ceil (blocks / sms), share = busiest * sms / blocks; /* of the busiest SM against an even share */
-  /* many small blocks even out: an SM takes the next one as soon as it is free */
-  double uneven = busiest <= t.occupancy ? share : 1 + (share - 1) * 0.7;
-  uneven *= (double) d->sms / sms;
 
-  bool pipelined = p->backend == MUGRAPH_BACKEND_STREAM || p->backend == MUGRAPH_BACKEND_CHAIN;
   double warm = warm_bytes (g, op, caches), dram = p->dram_read - warm, written = p->dram_write;
   if (dram < 0) dram = 0;
   /* What several blocks read comes from L2 again as long as L2 holds it; else some of it comes from device memory. */
@@ -260,51 +328,48 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   if (again > 0 && held < 1) dram += again * (1 - held) * 0.25;
   if (written > L2_SHARE * d->l2_bytes) dram += written;
 
+  bool generic = p->backend == MUGRAPH_BACKEND_GENERIC || p->backend == MUGRAPH_BACKEND_AUTO;
   double misaligned = misalignment (g, op, b) * short_rows (g, op, b, p);
-  double resident = blocks < room ? blocks : room, iterations = p->iterations > 1 ? p->iterations : 1, stages = p->sched.stages > 1 ? p->sched.stages : 1;
+  double iterations = p->iterations > 1 ? p->iterations : 1, stages = p->sched.stages > 1 ? p->sched.stages : 1;
   if (stages > iterations) stages = iterations;
-  traffic moved = {.dram = dram * misaligned, .warm = warm, .streamed = p->backend == MUGRAPH_BACKEND_STREAM};
-  moved.flight = p->dram_read / (blocks * iterations) * stages;
-  if (!pipelined && moved.flight > p->threads * LOAD_BYTES) moved.flight = p->threads * LOAD_BYTES;
-  moved.l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
-  if (p->backend == MUGRAPH_BACKEND_CHAIN) moved.l2 /= TENSOR_L2;
-  if (p->workspace) moved.l2 += blocks * iterations * 2 * (double) p->workspace;
-  t.dram = dram_time (&moved, d, resident, blocks < sms ? blocks : sms);
-  t.l2 = l2_time (&moved, d, blocks);
-  /* A last wave with few blocks keeps few bytes in flight; inside of one wave dram_time sees it. */
-  double ragged = t.waves > 1 && ceil (t.waves) / t.waves > 1.02 ? 1 + 0.5 * (ceil (t.waves) / t.waves - 1) : 1;
+  launch l = {.block = b, .plan = p, .device = d, .moved = {.blocks = blocks, .dram = dram * misaligned, .warm = warm}};
+  traffic *moved = &l.moved;
+  moved->flight = p->dram_read / (blocks * iterations) * stages;
+  if (generic && moved->flight > p->threads * LOAD_BYTES) moved->flight = p->threads * LOAD_BYTES;
+  moved->l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
+  if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED) moved->l2 /= TENSOR_L2;
+  if (p->workspace) moved->l2 += blocks * iterations * 2 * (double) p->workspace;
+  t.dram = moved->dram / d->dram_bw, t.l2 = moved->l2 / d->l2_bw;
 
-  double mma = p->mma_flops / (d->mma_f16 * mma_efficiency[p->backend]), sfu = p->sfu_ops / d->sfu;
-  double fp32 = 2 * p->fp32_flops / d->fp32; /* counted one a result; half the rate of fused multiply-adds */
-  t.mma = mma * uneven, t.sfu = sfu * uneven, t.fp32 = fp32 * uneven;
+  t.mma = p->mma_flops / (d->mma_f16 * mma_efficiency[p->backend]), t.sfu = p->sfu_ops / d->sfu;
+  t.fp32 = 2 * p->fp32_flops / d->fp32; /* counted one a result; half the rate of fused multiply-adds */
+  /* Matrix and special-function units overlap only as far as two blocks (or warpgroups) alternate. */
+  l.compute = (t.mma > t.sfu ? t.mma + 0.3 * t.sfu : t.sfu + 0.3 * t.mma) + 0.3 * t.fp32;
 
   int exchanges = reductions_of (b, false);
-  t.latency = FIRST_BYTES + exchanges * BARRIER;
-  if (cluster > 1) t.latency += p->backend == MUGRAPH_BACKEND_ROWS ? exchanges * CLUSTER : CLUSTER;
-  if (p->backend == MUGRAPH_BACKEND_STREAM) t.latency += COMBINE;
-  if (p->backend == MUGRAPH_BACKEND_ROWS) t.latency += (iterations - 1) * ROWS_TURN;
-  double turns = ceil (t.waves);
-  if (p->backend == MUGRAPH_BACKEND_GENERIC || p->backend == MUGRAPH_BACKEND_AUTO) {
+  l.latency = FIRST_BYTES + exchanges * BARRIER;
+  if (p->backend == MUGRAPH_BACKEND_STREAM) {
+    double partial = (double) p->smem / p->threads;
+    l.tail = PARTIAL_SUMS * partial + (stages == iterations ? STREAM_UNROLLED : 0);
+    l.latency += COMBINE + PARTIAL_SUMS * partial + (cluster > 1 ? STREAM_CLUSTER : 0) + (is_chained (b) ? STREAM_CHAINED : 0);
+    l.latency += NARROW * (16 / vector_bytes (g, op, b) - 1);
+  } else if (p->backend == MUGRAPH_BACKEND_ROWS) {
+    l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? CLUSTER + ROWS_BLOCK * cluster : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);
+    l.latency += (iterations - 1) * ROWS_TURN, l.tail = (iterations - 1) * ROWS_TAIL;
+  } else if (generic) {
     double per_step = 2.0 * GENERIC_K * p->sched.tile_m * p->sched.tile_n * (p->threads / 32.0);
     double steps = per_step > 0 ? p->mma_flops / blocks / per_step : 0;
     if (steps < iterations) steps = iterations;
-    t.latency += turns * (steps * UNPIPELINED + iterations * reductions_of (b, true) * BARRIER);
-  } else
-    t.latency += (turns - 1) * FIRST_BYTES / t.occupancy;
-
-  /* Matrix and special-function units overlap only as far as two blocks (or warpgroups) alternate. */
-  double most = mma > sfu ? mma : sfu, least = mma > sfu ? sfu : mma, compute = most + 0.3 * least + 0.3 * fp32;
-  double moving = overlap (t.dram, t.l2), block, serial = 0;
-  if (p->backend == MUGRAPH_BACKEND_CHAIN) {
-    double beside = ceil (blocks / sms) < t.occupancy ? ceil (blocks / sms) : t.occupancy;
-    t.plain = t.launch + FIRST_BYTES + exchanges * BARRIER + overlap (turns * chain_block (b, p, d, compute, beside), moving * ragged);
-    block = FIRST_BYTES + chain_block (b, p, d, compute, t.occupancy);
-  } else {
-    t.plain = t.launch + t.latency + overlap (overlap (t.dram * ragged, t.l2), compute * uneven);
-    block = (t.plain - t.launch) / (turns > 1 ? turns : 1);
-    if (p->backend == MUGRAPH_BACKEND_ROWS) serial = 0.5 * compute * uneven + (iterations - 1) * ROWS_TURN;
+    l.latency += steps * UNPIPELINED + iterations * reductions_of (b, true) * BARRIER;
   }
-  t.pdl = with_pdl (g, op, p, d, &t, &moved, compute, block, serial);
+  t.latency = l.latency;
+  t.plain = launched_plainly (&l, &t, sms, room);
+  if (d->arch >= 90) {
+    /* It waits for the end of the kernel before: one of the same call that it reads from, or because its generator has it so. */
+    bool waits = generic || before_waiting (g, op);
+    for (int i = 0; i < op->n_in; i++) waits |= op->in[i] >= g->n_inputs;
+    t.pdl = waits ? d->launch_pdl + t.plain - t.launch : launched_overlapping (&l, &t);
+  }
   t.total = search_score (t.plain, t.pdl);
   *parts = t;
   return t.total;

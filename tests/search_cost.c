@@ -107,6 +107,21 @@ static void test_warpgroups (void **state) {
   assert_true (1e6 * parts.pdl < two_pdl); /* but four calls do, side by side */
 }
 
+/* Tiles of many rows: as long as the multiplications take, and no generator is without a rate. */
+static void test_every_generator (void **state) {
+  (void) state;
+  cost_parts parts;
+  ok (build_rms_norm (&g, 512, 4096, 6144, 128, 64, &error));
+  for (int b = MUGRAPH_BACKEND_GENERIC; b < MUGRAPH_N_BACKENDS; b++) {
+    mugraph_plan p = {.backend = (mugraph_backend) b, .threads = 384, .cluster = 1, .blocks = 128, .smem = 180000, .regs = 168, .iterations = 128};
+    p.sched.stages = 4, p.sched.split = 1, p.sched.tile_n = 128, p.sched.tile_m = 64;
+    p.dram_read = 55e6, p.l2_read = 250e6, p.dram_write = 6.3e6, p.mma_flops = 2.0 * 512 * 4096 * 6144;
+    double t = of_plan (&p, h100, &parts);
+    assert_true (t > 1e6 * p.mma_flops / h100->mma_f16 && isfinite (t));
+    if (b == MUGRAPH_BACKEND_TILED) assert_true (t < 80);
+  }
+}
+
 /* What reads another kernel's result cannot begin before it ends, however it is launched. */
 static void test_dependent_kernels (void **state) {
   (void) state;
@@ -142,9 +157,12 @@ static void test_waves (void **state) {
   assert_int_equal (even.occupancy, 1);
   assert_true (even.waves <= 1 && ragged.waves > 1);
   assert_true (two > 1.4 * one && two < 2.5 * one);
-  p.smem = 100000;
+  p.smem = 100000, p.regs = 110;
   of_plan (&p, h100, &even);
   assert_int_equal (even.occupancy, 2);
+  p.regs = 120; /* a loop takes more than is planned */
+  of_plan (&p, h100, &even);
+  assert_int_equal (even.occupancy, 1);
   p.regs = 255, p.threads = 512;
   assert_true (isinf (of_plan (&p, h100, &even)) || even.occupancy == 0); /* more registers than an SM has */
   p.regs = 64, p.smem = h100->smem_block + 1;
@@ -238,7 +256,7 @@ static void test_predefined_kernels (void **state) {
 
 int main (void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test (test_score),            cmocka_unit_test (test_rooflines),        cmocka_unit_test (test_bytes_in_flight),
+      cmocka_unit_test (test_every_generator),  cmocka_unit_test (test_score),            cmocka_unit_test (test_rooflines),        cmocka_unit_test (test_bytes_in_flight),
       cmocka_unit_test (test_matrix_and_special_units),
       cmocka_unit_test (test_warpgroups),       cmocka_unit_test (test_dependent_kernels),
       cmocka_unit_test (test_waves),            cmocka_unit_test (test_clusters_cost),

@@ -1,0 +1,50 @@
+/* Plan of the tiled generator: plan_tiled.c fills it, cuda_templates/emit_tiled.c prints the kernel from it.
+
+   Matmuls of many rows, of the class of plan_stream.h: X [m, k] against W [k, n], both from device memory by tensor copies
+   into a ring of `stages` steps of 64 k, multiplied by wgmma. One warp copies; `groups` warpgroups own 64 rows each of the
+   tile that one block of the µGraph's grid has, all of its columns, and keep every product of the tile in registers. What
+   follows the loop is computed on these registers. Chained matmuls (X A) B: X A is one more product, of few columns, whose
+   registers become the left operand of a last step, with all of B's rows.
+
+   The launch is persistent: as many blocks as the device holds at once walk over the grid, rows of tiles in bands that share
+   what L2 holds. `multicast` blocks form a cluster: their tiles are side by side and the operand that they share is
+   copied once, each block bringing its part of it to all of them. */
+#ifndef MUGRAPH_PLAN_TILED_H
+#define MUGRAPH_PLAN_TILED_H
+
+#include "plan_stream.h"
+
+enum { MUGRAPH_TILED_K = 64, MUGRAPH_TILED_OPERANDS = 4 };
+
+typedef struct {
+  mugraph_stream c; /* extents, roles, type; not its schedule */
+  int n_left, left[MUGRAPH_TILED_OPERANDS];   /* iterators of a stage: [rows, 64] */
+  int n_right, right[MUGRAPH_TILED_OPERANDS]; /* [64, columns] */
+  int n_products, product[MUGRAPH_TILED_OPERANDS];
+  int n_narrow, narrow[MUGRAPH_TILED_OPERANDS]; /* right operands of chained matmuls: [64, inner] */
+  int n_sources, source[MUGRAPH_TILED_OPERANDS]; /* their products, [rows, inner] */
+  int n_chains, chain[MUGRAPH_TILED_OPERANDS];   /* what those are multiplied with: matmuls after the loop */
+  int into[MUGRAPH_TILED_OPERANDS];              /* of a chain: the sums that it is added to */
+  int sums;                   /* [rows, columns] in registers: products, and chains that are added to none */
+  int inner, inner_k;         /* columns of sources, a multiple of 8; as depth of the last step, of 16 */
+  int groups, rows, columns;  /* consumer warpgroups; of a tile in shared memory and registers */
+  int chunks;                 /* of 64 columns */
+  int steps, stages;
+  int multicast;              /* blocks of a cluster */
+  bool along_rows;            /* its tiles are below each other and share the right operands; else beside each other, the left ones */
+  int tiles_m, tiles_n;       /* of one matrix */
+  int64_t others;             /* matrices, and parts of k that grid axes split */
+  int band;                   /* rows of tiles that are walked together, in clusters */
+  int clusters;               /* launched */
+  int per_sm;                 /* blocks of an SM that registers are left for */
+  int launch_regs, regs;      /* of a thread at launch; of a consumer after registers have moved to it (0: they do not) */
+  int stage_bytes, left_bytes, right_bytes, narrow_bytes, chain_bytes; /* of a stage, of one operand's tile in it */
+} mugraph_tiled;
+
+/* The chain whose result operator i adds to a product that nothing else reads: both are one accumulator. -1: not such a sum. */
+int mugraph_tiled_folded (const mugraph_tiled *, const mugraph_block *, int i);
+
+/* False with the reason when operator k's block graph is not of this class, or does not fit with its schedule. */
+bool mugraph_tiled_match (const mugraph *, int k, const mugraph_device *, mugraph_tiled *, mugraph_error *e);
+
+#endif
