@@ -10,7 +10,7 @@
 //   exponent (s, fix)    in powers of 2; plain: linear in s and growing
 //   element (s, e, fix, x)         the operand of the second matmul for score s and exponential e; adds to the sums x
 //   A_MAP, FIXED         whether fixed () changes A; its results
-//   B1_MAP, B2_MAP, B2_NORM, b1 (x), b2 (x, b2_factor (mean square of the row))   elementwise changes of B1 and B2
+//   B1_MAP, B1_NORM, b1 (x, b1_factor (mean square of the row)), and the same of B2   elementwise changes of B1 and B2, as stored
 //   B1_TURNED, B2_TURNED what is stored is the transpose: a row is a column of B1 (B2)
 //   B2_SCALE             B2 is changed by b2_factor alone, which goes to the columns of the left operand instead
 //   finish (context, row, column, o, o of the next column, sums)      what follows the loop; writes the outputs
@@ -275,57 +275,60 @@ template <class P> MS_DEVICE void chain_rescale (float (&o)[chain_shape<P>::chun
   for (int i = 0; i < chain_shape<P>::chunks * 4; i++) o[i] *= f[i >> 1 & 1];
 }
 
-// B1 and B2 of one stage changed in place, by `warps` warps; two threads have a row of B2. Rows of B2 from `valid` on are zero.
-template <class P, int warps> MS_DEVICE void chain_prepare (unsigned char *stage, int warp, int valid) {
-  typedef typename P::type T;
-  typedef chain_shape<P> L;
-  const int lane = threadIdx.x & 31;
-  if constexpr (P::B1_MAP) {
-    for (int u = warp * 32 + lane; u < L::b1_bytes / 16; u += 32 * warps) {
-      unsigned *x = (unsigned *) (stage + u * 16);
+// A tile changed in place, by `warps` warps: its elements become map (x, row, column, factor of the row); columns count from the first of
+// the tile, CHUNK bytes hold 64 of them. With NORM, two threads have a row, of which factor () gets the mean square.
+template <class T, int CHUNK, int BYTES, int COLUMNS, bool NORM, int warps, class FACTOR, class MAP>
+MS_DEVICE void chain_map (unsigned char *tile, int warp, FACTOR factor, MAP map) {
+  constexpr int blocks = BYTES / CHUNK;
+  const int lane = threadIdx.x & 31, half = lane & 1;
+  auto change = [&] (uint4 v, int r, int u, float f) {
+    unsigned w[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-      for (int j = 0; j < 4; j++) x[j] = ms_pack<T> (P::b1 (chain_low<T> (x[j])), P::b1 (chain_high<T> (x[j])));
-    }
-  }
-  if constexpr (P::B2_MAP && P::B2_TURNED) { // columns from `valid` on of what is stored
-    for (int u = warp * 32 + lane; u < L::b2_bytes / 16; u += 32 * warps) {
-      unsigned *x = (unsigned *) (stage + L::b1_bytes + u * 16);
-      const int column = u * 16 / L::b2_chunk * 64 + (u & 7 ^ u >> 3 & 7) * 8;
-#pragma unroll
-      for (int j = 0; j < 4; j++) {
-        const float low = P::b2 (chain_low<T> (x[j]), 0.0f), high = P::b2 (chain_high<T> (x[j]), 0.0f);
-        x[j] = ms_pack<T> (!P::RAGGED || column + 2 * j < valid ? low : 0.0f, !P::RAGGED || column + 2 * j + 1 < valid ? high : 0.0f);
-      }
-    }
-  } else if constexpr (P::B2_MAP) {
-    const int half = lane & 1;
-    for (int r = warp * 16 + (lane >> 1); r < P::NT; r += 16 * warps) {
-      unsigned char *row = stage + L::b1_bytes + r * 128;
+    for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (map (chain_low<T> (w[j]), r, u * 8 + 2 * j, f), map (chain_high<T> (w[j]), r, u * 8 + 2 * j + 1, f));
+    return make_uint4 (w[0], w[1], w[2], w[3]);
+  };
+  if constexpr (NORM) {
+    for (int r = warp * 16 + (lane >> 1); r < CHUNK / 128; r += 16 * warps) {
+      uint4 v[blocks][4];
       float sum = 0.0f;
-      uint4 v[L::blocks][4];
+      auto at = [&] (int c, int u) { return (uint4 *) (tile + c * CHUNK + r * 128 + (((half * 4 + u) ^ (r & 7)) << 4)); };
 #pragma unroll
-      for (int c = 0; c < L::blocks; c++)
+      for (int c = 0; c < blocks; c++)
 #pragma unroll
         for (int u = 0; u < 4; u++) {
-          v[c][u] = *(const uint4 *) (row + c * P::NT * 128 + (((half * 4 + u) ^ (r & 7)) << 4));
+          v[c][u] = *at (c, u);
           const unsigned w[4] = {v[c][u].x, v[c][u].y, v[c][u].z, v[c][u].w};
 #pragma unroll
-          for (int j = 0; j < 4 && P::B2_NORM; j++) {
+          for (int j = 0; j < 4; j++) {
             const float low = chain_low<T> (w[j]), high = chain_high<T> (w[j]);
             sum += low * low + high * high;
           }
         }
-      if (P::B2_NORM) sum += __shfl_xor_sync (0xffffffffu, sum, 1);
-      const float factor = P::b2_factor (sum / P::DV);
-      const bool present = !P::RAGGED || r < valid;
-      auto map = [&] (unsigned x) { return present ? ms_pack<T> (P::b2 (chain_low<T> (x), factor), P::b2 (chain_high<T> (x), factor)) : 0u; };
+      sum += __shfl_xor_sync (0xffffffffu, sum, 1);
+      const float f = factor (sum / COLUMNS);
 #pragma unroll
-      for (int c = 0; c < L::blocks; c++)
+      for (int c = 0; c < blocks; c++)
 #pragma unroll
-        for (int u = 0; u < 4; u++)
-          *(uint4 *) (row + c * P::NT * 128 + (((half * 4 + u) ^ (r & 7)) << 4)) = make_uint4 (map (v[c][u].x), map (v[c][u].y), map (v[c][u].z), map (v[c][u].w));
+        for (int u = 0; u < 4; u++) *at (c, u) = change (v[c][u], r, c * 8 + half * 4 + u, f);
     }
-  }
+  } else
+    for (int e = warp * 32 + lane; e < BYTES / 16; e += 32 * warps) {
+      const int c = e / (CHUNK / 16), r = e % (CHUNK / 16) / 8;
+      uint4 *at = (uint4 *) (tile + e * 16);
+      *at = change (*at, r, c * 8 + (e & 7 ^ r & 7), 0.0f);
+    }
+}
+
+// B1 and B2 of one stage. Rows of B2 from `valid` on are zero.
+template <class P, int warps> MS_DEVICE void chain_prepare (unsigned char *stage, int warp, int valid) {
+  typedef typename P::type T;
+  typedef chain_shape<P> L;
+  if constexpr (P::B1_MAP)
+    chain_map<T, L::b1_chunk, L::b1_bytes, P::D, P::B1_NORM, warps> (stage, warp, P::b1_factor, [&] (float x, int, int, float f) { return P::b1 (x, f); });
+  if constexpr (P::B2_MAP)
+    chain_map<T, L::b2_chunk, L::b2_bytes, P::DV, P::B2_NORM, warps> (stage + L::b1_bytes, warp, P::b2_factor, [&] (float x, int r, int column, float f) {
+      return !P::RAGGED || (P::B2_TURNED ? column : r) < valid ? P::b2 (x, f) : 0.0f;
+    });
 }
 
 // The norms of the rows of B2 of one stage, by four warps: factors that go to the columns of the left operand. Sums of squares

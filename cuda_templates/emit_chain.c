@@ -84,6 +84,7 @@ static bool is_there (void *user, int i, cuda_text *t) {
     return false;
   case OF_B1:
     if (i == c->b1_leaf) return cuda_print (t, "x"), true;
+    if (i == c->b1_norm) return cuda_print (t, "x * factor"), true;
     return false;
   case OF_B2:
     if (i == c->b2_leaf) return cuda_print (t, "x"), true;
@@ -223,15 +224,17 @@ static void print_scores (printer *p) {
 
 static void print_maps (printer *p) {
   const mugraph_chain *c = &p->c;
-  uint64_t done = 0;
-  P ("  MS_DEVICE static float b1 (float x) {\n");
-  walk (p, OF_B1, c->b1_top, &done);
-  P ("    return v%d;\n  }\n  MS_DEVICE static float b2_factor (float mean) { return rsqrtf (mean + ", c->b1_top);
-  print_number (p, c->b2_norm >= 0 ? p->b->op[c->b2_norm].c[0] : 0.0);
-  P ("); }\n  MS_DEVICE static float b2 (float x, float factor) {\n    (void) factor;\n");
-  done = 0;
-  walk (p, OF_B2, c->b2_top, &done);
-  P ("    return v%d;\n  }\n", c->b2_top);
+  const struct {
+    int where, top, norm;
+  } operand[] = {{OF_B1, c->b1_top, c->b1_norm}, {OF_B2, c->b2_top, c->b2_norm}};
+  for (int k = 0; k < 2; k++) {
+    uint64_t done = 0;
+    P ("  MS_DEVICE static float b%d_factor (float mean) { return rsqrtf (mean + ", k + 1);
+    print_number (p, operand[k].norm >= 0 ? p->b->op[operand[k].norm].c[0] : 0.0);
+    P ("); }\n  MS_DEVICE static float b%d (float x, float factor) {\n    (void) factor;\n", k + 1);
+    walk (p, operand[k].where, operand[k].top, &done);
+    P ("    return v%d;\n  }\n", operand[k].top);
+  }
 }
 
 static bool is_column (const printer *p, int saver) { return cols_of (&p->b->op[saver].shape) == 1 && p->c.dv > 1; }
@@ -281,7 +284,7 @@ static void print_parts (printer *p) {
   P ("  static constexpr int STATS = %d, FIXED = %d, DEGREE = %d;\n", c->n_sums, fixed_values (p), c->exponential >= 0 ? c->degree : 0);
   P ("  static constexpr bool RAGGED = %d, STABLE = %d, PLAIN = %d, A_MAP = %d, B1_MAP = %d, B2_MAP = %d, B2_NORM = %d, B2_SCALE = %d;\n", ragged,
      c->exponential >= 0, c->plain, c->a_map != c->a, c->b1_top != c->b1_leaf, c->b2_top != c->b2_leaf, c->b2_norm >= 0, c->b2_scale);
-  P ("  static constexpr bool B1_TURNED = %d, B2_TURNED = %d;\n", c->b1_turned, c->b2_turned);
+  P ("  static constexpr bool B1_TURNED = %d, B2_TURNED = %d, B1_NORM = %d;\n", c->b1_turned, c->b2_turned, c->b1_norm >= 0);
   if (!c->wgmma) {
     const mugraph_shape *b1 = &data_of (p, c->b1)->shape, *b2 = &data_of (p, c->b2)->shape;
     P ("  static constexpr bool ALIGNED = %d;\n  static constexpr long long B1_PITCH = %d, B2_PITCH = %d;\n", c->aligned, cols_of (b1), cols_of (b2));

@@ -146,22 +146,32 @@ static int find_leaf (const mugraph_block *b, int top, int iterator, bool *turne
   return -1;
 }
 
+/* An rms_norm along the rows of what iterator holds, of which operand `top` is an elementwise function; -1: none. */
+static int find_norm (const mugraph_block *b, int top, int iterator, bool *turned) {
+  for (int i = 0; iterator >= 0 && i < b->n_ops; i++) {
+    const mugraph_op *o = &b->op[i];
+    bool transposed = false;
+    if (o->kind != MUGRAPH_OP_RMS_NORM || !is_map_of (b, top, i) || find_leaf (b, o->in[0], iterator, &transposed) != o->in[0]) continue;
+    if (o->dim != o->shape.n_dims - 1 - transposed) continue;
+    *turned ^= transposed;
+    return i;
+  }
+  return -1;
+}
+
 static bool match_b (const mugraph_block *b, mugraph_chain *c, mugraph_error *e) {
   c->b1_top = peel (b, c, b->op[c->first].in[1], true, &c->b1_turned);
   c->b2_top = peel (b, c, b->op[c->second].in[1], false, &c->b2_turned);
   c->b1 = only_iterator (b, c->b1_top);
   c->b2 = only_iterator (b, c->b2_top);
-  c->b1_leaf = find_leaf (b, c->b1_top, c->b1, &c->b1_turned);
-  c->b2_leaf = find_leaf (b, c->b2_top, c->b2, &c->b2_turned);
-  c->b2_norm = -1;
-  if (c->b1_leaf < 0) return FAIL ("the right operand of matmul %d is not an elementwise function of one iterator", c->first);
-  for (int i = 0; i < b->n_ops && c->b2 >= 0 && !c->b2_turned; i++)
-    if (b->op[i].kind == MUGRAPH_OP_RMS_NORM && b->op[i].in[0] == c->b2 && b->op[i].dim == b->op[i].shape.n_dims - 1 &&
-        is_map_of (b, c->b2_top, i))
-      c->b2_norm = i;
-  if (c->b2_norm >= 0) c->b2_leaf = c->b2;
-  if (c->b2_leaf < 0)
-    return FAIL ("the right operand of matmul %d is not an elementwise function of one iterator or its norm", c->second);
+  c->b1_norm = find_norm (b, c->b1_top, c->b1, &c->b1_turned);
+  c->b2_norm = find_norm (b, c->b2_top, c->b2, &c->b2_turned);
+  c->b1_leaf = c->b1_norm >= 0 ? b->op[c->b1_norm].in[0] : find_leaf (b, c->b1_top, c->b1, &c->b1_turned);
+  c->b2_leaf = c->b2_norm >= 0 ? b->op[c->b2_norm].in[0] : find_leaf (b, c->b2_top, c->b2, &c->b2_turned);
+  if (c->b1_leaf < 0 || (c->b1_norm >= 0 && !c->b1_turned))
+    return FAIL ("the right operand of matmul %d is not an elementwise function of one iterator or of the norm of its columns", c->first);
+  if (c->b2_leaf < 0 || (c->b2_norm >= 0 && c->b2_turned))
+    return FAIL ("the right operand of matmul %d is not an elementwise function of one iterator or of the norm of its rows", c->second);
   return true;
 }
 

@@ -7,7 +7,8 @@
      outputs             elementwise on O [m, dv] and x_k [m, 1]
 
    A may be normalised or scaled by row (folded into S), B2 normalised by row, all three changed elementwise. B1 and B2 may be
-   transposes of what is stored ([n, d] and [dv, n]): the matrix units take both, nothing is moved.
+   transposes of what is stored ([n, d] and [dv, n]): the matrix units take both, nothing is moved. B1 as [n, d] may be normalised
+   by row.
    What the parameters of a schedule mean, and which values pay: plan_chain.c. */
 #ifndef MUGRAPH_PLAN_CHAIN_H
 #define MUGRAPH_PLAN_CHAIN_H
@@ -24,7 +25,7 @@ typedef struct {
   int b1_top, b2_top;          /* the operands as multiplied, without transposes and constants that scale B1 */
   int b1_leaf, b2_leaf;        /* what they are elementwise functions of: the iterators, or transposes of them */
   bool b1_turned, b2_turned;   /* transposes of what is stored */
-  int b2_norm;                 /* an rms_norm of iterator b2 below b2_top */
+  int b1_norm, b2_norm;        /* an rms_norm along the rows of what is stored, below b1_top, b2_top */
   bool b2_scale;               /* it is all that happens to B2: its factors go to the columns of P (wgmma) */
   int operand;                 /* P */
   int result;                  /* O: the accumulator, or the second matmul where there is no loop */
