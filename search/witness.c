@@ -96,12 +96,12 @@ static bool is_derived (const witness *w, int c) {
   return false;
 }
 
-/* Reducible classes first, for they are multiplied together in matmuls: 4, 12, 20, ...; then parallel ones, which are
-   split once only: 2 * odd. An odd factor of its own keeps chunks of one class apart from those of another. */
+/* Reducible classes, for they are multiplied together in matmuls, are 4, 12, 20, ...; parallel ones, which are split once only,
+   6, 10, 14, ...: no two sizes are the same, and no chunk of a parallel one is of size 1. */
 static void choose_sizes (witness *w) {
   int odd = 1;
   w->size[0] = 1;
-  for (int pass = 0; pass < 2; pass++)
+  for (int pass = 0; pass < 2; pass++, odd = 3)
     for (int c = 1; c <= w->n_classes; c++)
       if (w->reduced[c] == !pass && !is_derived (w, c)) {
         w->size[c] = odd * WITNESS_EXTENT * (pass ? 1 : WITNESS_EXTENT);
