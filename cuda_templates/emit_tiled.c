@@ -81,7 +81,7 @@ static void print_begin (printer *p, const mugraph_op *o, const mugraph_shape *d
 
 /* Valid positions of a dimension in the block. */
 static void print_limit (printer *p, const char *name, const mugraph_stream_extent *x) {
-  if (x->axis < 0 || x->full % x->chunk == 0) P ("    constexpr int %s = %d;\n", name, x->chunk);
+  if (x->even) P ("    constexpr int %s = %d;\n", name, x->chunk);
   else P ("    const int %s = min (%d, %d - (int) b%c * %d);\n", name, x->chunk, x->full, "xyz"[x->axis], x->chunk);
   P ("    (void) %s;\n", name);
 }
@@ -221,7 +221,7 @@ static int row_source (const printer *p, int i) {
 /* A loop over this thread's elements of the left tiles in a step, in the order of operand fragments; their values are x<tile>. */
 static void print_elements (printer *p, const int roots[], int n) {
   const mugraph_tiled *t = &p->t;
-  const bool even = t->c.k.chunk % MUGRAPH_TILED_K == 0 && (t->c.k.axis < 0 || t->c.k.full % t->c.k.chunk == 0);
+  const bool even = t->c.k.chunk % MUGRAPH_TILED_K == 0 && t->c.k.even;
   bool used[MUGRAPH_TILED_OPERANDS] = {false};
   print_limit (p, "depth", &t->c.k);
   for (int l = 0; l < t->n_left; l++) {
@@ -371,7 +371,7 @@ static const char *where_inside (bool even_rows, bool even_columns) {
 static void print_finish (printer *p) {
   const mugraph_tiled *t = &p->t;
   const mugraph_stream *c = &t->c;
-  const bool even_columns = c->n.chunk == t->columns && (c->n.axis < 0 || c->n.full % c->n.chunk == 0), even_rows = c->m.chunk == t->rows && (c->m.axis < 0 || c->m.full % c->m.chunk == 0);
+  const bool even_columns = c->n.chunk == t->columns && c->n.even, even_rows = c->m.chunk == t->rows && c->m.even;
   P ("  MS_DEVICE void finish (const float (&d)[SUMS][N / 2], const float (&y)[STATS > 0 ? STATS : 1][2], int group) const {\n");
   P ("    const int t = threadIdx.x & 3, row = group * 64 + (threadIdx.x >> 5 & 3) * 16 + (threadIdx.x >> 2 & 7);\n    (void) y;\n");
   print_limit (p, "rows", &c->m);

@@ -163,6 +163,7 @@ static const backend_case cases[] = {
   {{.name = "three warpgroups, ragged", .program = MM ("", "300", "200", "1000", "f16", "f16"), .build = build_matmul, .grid = {5, 2}, .loop = 3}, {0}},
   {{.name = "four warpgroups", .program = MM ("", "500", "1000", "360", "bf16", "bf16"), .build = build_matmul, .grid = {3, 2}, .loop = 16}, {0}},
   {{.name = "one warpgroup, two blocks an SM, ragged", .program = MM ("", "1000", "488", "1272", "f16", "f16"), .build = build_matmul, .grid = {10, 25}, .loop = 8}, {0}},
+  {{.name = "blocks without data", .program = MM ("", "6", "64", "64", "f16", "f16"), .build = build_matmul, .grid = {9, 4}, .loop = 1}, {0}},
   {{.name = "norm 1024 x 4096 x 6144", .program = RMS ("2*b", "4096", "6144", "f16"), .b = 512, .build = build_norm, .grid = {32, 8}, .loop = 64}, {0}},
   {{.name = "norm, 256 columns, plain", .program = RMS ("2*b", "4096", "6144", "f16"), .b = 512, .build = build_norm, .grid = {24, 8}, .loop = 64}, {.multicast = 1}},
   {{.name = "norm, ragged", .program = RMS ("b", "1000", "1144", "f16"), .b = 333, .build = build_norm, .grid = {9, 3}, .loop = 5}, {0}},
