@@ -45,7 +45,7 @@ static bool plan_with (mugraph_backend b, const mugraph *g, int k, const mugraph
 
 bool mugraph_plan_kernel (const mugraph *g, int k, const mugraph_device *d, mugraph_plan *p, mugraph_error *e) {
   static const mugraph_backend order[] = {MUGRAPH_BACKEND_STREAM, MUGRAPH_BACKEND_CHAIN, MUGRAPH_BACKEND_ROWS,
-                                          MUGRAPH_BACKEND_GENERIC};
+                                          MUGRAPH_BACKEND_TILED, MUGRAPH_BACKEND_GENERIC};
   if (k < 0 || k >= g->n_ops || g->op[k].kind != MUGRAPH_OP_CUSTOM)
     return mugraph_fail (e, "kernel operator %d is not a graph-defined kernel: nothing to plan", k);
   int wanted = g->block[g->op[k].block].sched.backend;

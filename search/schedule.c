@@ -53,8 +53,9 @@ int schedule_extents (int32_t size, int64_t others, const mugraph_device *d, int
 
 static const int16_t splits[] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16}, warps[] = {0, 1, 2, 4, 8, 16, 32}, stages[] = {0, 1, 2, 3, 4, 6, 8};
 static const int16_t swaps[] = {0, 1, 2}, tile_ms[] = {0, 16, 32, 64}, tile_ns[] = {0, 8, 16, 32, 64, 128};
+static const int16_t multicasts[] = {0, 1, 2, 4};
 static const int16_t backends[] = {MUGRAPH_BACKEND_AUTO, MUGRAPH_BACKEND_GENERIC, MUGRAPH_BACKEND_STREAM,
-                                   MUGRAPH_BACKEND_CHAIN, MUGRAPH_BACKEND_ROWS};
+                                   MUGRAPH_BACKEND_CHAIN, MUGRAPH_BACKEND_ROWS, MUGRAPH_BACKEND_TILED};
 
 /* The launch parameters that are searched. pdl is left to who launches: the model sees it as a constant. */
 static const struct {
@@ -64,7 +65,7 @@ static const struct {
 } parameters[] = {
 #define PARAMETER(name, values) {offsetof (mugraph_sched, name), values, sizeof values / sizeof *values}
     PARAMETER (backend, backends), PARAMETER (split, splits), PARAMETER (warps, warps),   PARAMETER (stages, stages),
-    PARAMETER (tile_n, tile_ns),   PARAMETER (swap, swaps),   PARAMETER (tile_m, tile_ms),
+    PARAMETER (tile_n, tile_ns),   PARAMETER (swap, swaps),   PARAMETER (tile_m, tile_ms), PARAMETER (multicast, multicasts),
 #undef PARAMETER
 };
 enum { PARAMETERS = sizeof parameters / sizeof *parameters };
@@ -488,7 +489,7 @@ uint64_t schedule_identity (const mugraph *g, const mugraph_device *d, bool sche
   for (int k = 0; k < g->n_ops; k++) {
     mugraph_plan p;
     if (g->op[k].kind != MUGRAPH_OP_CUSTOM || !mugraph_plan_kernel (g, k, d, &p, NULL)) continue;
-    if (p.backend == MUGRAPH_BACKEND_STREAM || p.backend == MUGRAPH_BACKEND_CHAIN) forget_loop (&plain->block[g->op[k].block]);
+    if (p.backend == MUGRAPH_BACKEND_STREAM || p.backend == MUGRAPH_BACKEND_CHAIN || p.backend == MUGRAPH_BACKEND_TILED) forget_loop (&plain->block[g->op[k].block]);
     choice c = {.cost = 0};
     memcpy (c.extent, g->block[g->op[k].block].grid, 3 * sizeof *c.extent);
     hash = XXH3_64bits_withSeed (&(uint64_t[]){hash_of_plan (&c, &p)}, sizeof hash, hash);
