@@ -72,7 +72,7 @@ static int pieces_of (const printer *p, int i) { return has (p, i, MUGRAPH_STREA
 
 /* "limit" of a dimension: valid positions of the block. */
 static void print_limit (printer *p, const char *name, const mugraph_stream_extent *x) {
-  if (x->axis < 0 || x->full % x->chunk == 0)
+  if (x->even)
     P ("  constexpr int %s = %d;\n", name, x->chunk);
   else
     P ("  const int %s = min (%d, %d - (int) b%c * %d);\n", name, x->chunk, x->full, "xyz"[x->axis], x->chunk);
@@ -164,7 +164,7 @@ static void print_stage (printer *p) {
       if (!is_streamed (p, i) || is_late (p, i) != late || !has (p, i, MUGRAPH_STREAM_LEFT)) continue;
       bool full = rows_of (&op_of (p, i)->shape) > 1;
       P ("#pragma unroll\n      for (int m = 0; m < %s; m++)\n", full ? "M" : "1");
-      bool even = s->even_k && (!full || (s->m.chunk % 8 == 0 && (s->m.axis < 0 || s->m.full % s->m.chunk == 0)));
+      bool even = s->even_k && (!full || (s->m.chunk % 8 == 0 && s->m.even));
       P ("        stream_load<%s, false> (x.x%d[m], x%d + m * %lldLL + first, ", how (s->whole_k, even), i, i, 8 * row_stride (p, i));
       if (full) P ("m * 8 + g >= rows ? 0 : ");
       P (s->even_k ? "4 * U);\n" : "depth - ahead - first);\n");

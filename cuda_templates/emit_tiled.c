@@ -81,7 +81,7 @@ static void print_begin (printer *p, const mugraph_op *o, const mugraph_shape *d
 
 /* Valid positions of a dimension in the block. */
 static void print_limit (printer *p, const char *name, const mugraph_stream_extent *x) {
-  if (x->axis < 0 || x->full % x->chunk == 0) P ("    constexpr int %s = %d;\n", name, x->chunk);
+  if (x->even) P ("    constexpr int %s = %d;\n", name, x->chunk);
   else P ("    const int %s = min (%d, %d - (int) b%c * %d);\n", name, x->chunk, x->full, "xyz"[x->axis], x->chunk);
   P ("    (void) %s;\n", name);
 }
@@ -160,17 +160,113 @@ static void print_load (printer *p) {
   P ("  }\n");
 }
 
+/* An iterator that computed left operands and row statistics read beside the tiles: one row, one column, one value. */
+static bool is_beside (const printer *p, int i) { return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT) && find (p->t.left, p->t.n_left, i) < 0; }
+
+static void print_beside (printer *p) {
+  const mugraph_tiled *t = &p->t;
+  P ("  MS_DEVICE void begin (int group) {\n    (void) group;\n");
+  bool any = false;
+  for (int i = 0; i < p->b->n_ops; i++) any |= is_beside (p, i) && cols_of (&op_of (p, i)->shape) == 1;
+  if (any) {
+    P ("    const int row = group * 64 + (threadIdx.x >> 5 & 3) * 16 + (threadIdx.x >> 2 & 7);\n    (void) row;\n");
+    print_limit (p, "rows", &t->c.m);
+  }
+  for (int i = 0; i < p->b->n_ops; i++) {
+    const mugraph_op *o = op_of (p, i);
+    if (!is_beside (p, i) || cols_of (&o->shape) > 1) continue;
+    P ("    for (int h = 0; h < 2; h++) m%d[h] = ", i);
+    if (rows_of (&o->shape) > 1) P ("row + 8 * h >= rows ? 0.0f : ");
+    P ("ms_load (in%d", o->in[0]);
+    print_begin (p, o, &data_of (p, i)->shape, MUGRAPH_DIMS, 1);
+    if (rows_of (&o->shape) > 1) P (" + (row + 8 * h) * %lldLL", (long long) cols_of (&data_of (p, i)->shape));
+    P (");\n");
+  }
+  P ("  }\n  MS_DEVICE void early (float (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2], int step) const {\n    (void) g, (void) step;\n");
+  if (t->n_vectors) print_limit (p, "depth", &t->c.k);
+  for (int v = 0; v < t->n_vectors; v++) {
+    const mugraph_op *o = op_of (p, t->vector[v]);
+    P ("#pragma unroll\n    for (int k = 0; k < 8; k++) {\n      const int at = step * 64 + k * 8 + 2 * (threadIdx.x & 3);\n      g[%d][k / 2][k & 1][0] = g[%d][k / 2][k & 1][1] = 0.0f;\n", v, v);
+    P ("      if (at < depth) tiled_pair (g[%d][k / 2][k & 1], in%d", v, o->in[0]);
+    print_begin (p, o, &data_of (p, t->vector[v])->shape, MUGRAPH_DIMS, 1);
+    P (" + at);\n    }\n");
+  }
+  P ("  }\n");
+}
+
+static bool operand_value (void *user, int i, cuda_text *t) {
+  const printer *p = user;
+  if (!is_input (p, i)) return false;
+  const mugraph_shape *s = &op_of (p, i)->shape;
+  if (find (p->t.left, p->t.n_left, i) >= 0) cuda_print (t, "x%d", i);
+  else if (cols_of (s) > 1) cuda_print (t, "g[%d][k][e >> 1][c]", find (p->t.vector, p->t.n_vectors, i));
+  else cuda_print (t, "m%d[e & 1]", i);
+  return true;
+}
+
+static bool reaches (const printer *p, int from, int to) {
+  const mugraph_op *o = op_of (p, from);
+  if (from == to) return true;
+  for (int k = 0; k < o->n_in && o->kind != MUGRAPH_OP_INPUT; k++)
+    if (reaches (p, o->in[k], to)) return true;
+  return false;
+}
+
+/* What row statistics sum: the operator whose elements are added, its square for a root mean square. */
+static int row_source (const printer *p, int i) {
+  const mugraph_op *o = op_of (p, i);
+  return o->kind == MUGRAPH_OP_ACCUM ? op_of (p, o->in[0])->in[0] : o->in[0];
+}
+
+/* A loop over this thread's elements of the left tiles in a step, in the order of operand fragments; their values are x<tile>. */
+static void print_elements (printer *p, const int roots[], int n) {
+  const mugraph_tiled *t = &p->t;
+  const bool even = t->c.k.chunk % MUGRAPH_TILED_K == 0 && t->c.k.even;
+  bool used[MUGRAPH_TILED_OPERANDS] = {false};
+  print_limit (p, "depth", &t->c.k);
+  for (int l = 0; l < t->n_left; l++) {
+    for (int r = 0; r < n; r++) used[l] |= reaches (p, roots[r], t->left[l]);
+    if (used[l]) P ("    unsigned a%d[4][4];\n    tiled_rows (a%d, stage + %d, group);\n", t->left[l], t->left[l], offset_of (p, t->left[l], LEFT));
+  }
+  P ("#pragma unroll\n    for (int k = 0; k < 4; k++)\n#pragma unroll\n      for (int e = 0; e < 4; e++)\n#pragma unroll\n        for (int c = 0; c < 2; c++) {\n");
+  P ("          const bool there = ");
+  P (even ? "true;\n" : "step * 64 + k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3) + c < depth;\n");
+  for (int l = 0; l < t->n_left; l++)
+    if (used[l]) P ("          const float x%d = c ? tiled_high<type> (a%d[k][e]) : tiled_low<type> (a%d[k][e]);\n", t->left[l], t->left[l], t->left[l]);
+}
+
 static void print_multiply (printer *p) {
   const mugraph_tiled *t = &p->t;
-  P ("  MS_DEVICE static void multiply (float (&d)[SUMS][N / 2], float (&f)[SOURCES > 0 ? SOURCES : 1][INNER / 2], unsigned stage, int group) {\n");
-  P ("    const unsigned a = (stage + group * 8192 & 0x3ffff) >> 4, b = (stage & 0x3ffff) >> 4;\n    (void) f;\n#pragma unroll\n    for (int k = 0; k < 4; k++) {\n");
+  cuda_walk w = {.block = p->b, .prefix = "v", .materialised = operand_value, .user = p};
+  P ("  MS_DEVICE void multiply (float (&d)[SUMS][N / 2], float (&f)[SOURCES > 0 ? SOURCES : 1][INNER / 2], const float (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2],\n");
+  P ("                           unsigned stage, int group, int step) const {\n");
+  P ("    const unsigned a = (stage + group * 8192 & 0x3ffff) >> 4, b = (stage & 0x3ffff) >> 4;\n    (void) a, (void) f, (void) g, (void) step;\n");
+  if (t->n_computed) {
+    for (int i = 0; i < t->n_computed; i++) P ("    unsigned l%d[4][4];\n", t->computed[i]);
+    print_elements (p, t->computed, t->n_computed);
+    uint64_t done = 0;
+    for (int i = 0; i < t->n_computed; i++) {
+      int x = t->computed[i];
+      cuda_print_walk (&p->e->body, &w, x, &done);
+      P ("          const unsigned h%d = ms_round<type> (there ? v%d : 0.0f).bits;\n          l%d[k][e] = c ? l%d[k][e] | h%d << 16 : h%d;\n", x, x, x, x, x, x);
+    }
+    P ("        }\n    ms_wgmma_fence ();\n");
+  }
+  P ("#pragma unroll\n    for (int k = 0; k < 4; k++) {\n");
   for (int i = 0; i < t->n_products + t->n_sources; i++) {
     const bool narrow = i >= t->n_products;
     const mugraph_op *o = op_of (p, narrow ? t->source[i - t->n_products] : t->product[i]);
-    P (narrow ? "      ms_wgmma<type, INNER>::add (f[%d]" : "      ms_wgmma<type, N>::add (d[%d]", narrow ? i - t->n_products : i);
-    P (", ms_columns (a + %d + k * 2, 16), ms_columns (b + %d + k * 128, 8192));\n", offset_of (p, o->in[0], LEFT) / 16, offset_of (p, o->in[1], narrow ? NARROW : RIGHT) / 16);
+    P (narrow ? "      ms_wgmma<type, INNER>::add (f[%d], " : "      ms_wgmma<type, N>::add (d[%d], ", narrow ? i - t->n_products : i);
+    if (is_input (p, o->in[0])) P ("ms_columns (a + %d + k * 2, 16)", offset_of (p, o->in[0], LEFT) / 16);
+    else P ("l%d[k]", o->in[0]);
+    P (", ms_columns (b + %d + k * 128, 8192));\n", offset_of (p, o->in[1], narrow ? NARROW : RIGHT) / 16);
   }
-  P ("    }\n  }\n");
+  P ("    }\n");
+  if (t->n_computed) { /* the other warpgroups multiply while this one computes its next operand */
+    P ("    ms_wgmma_commit ();\n    tiled_wait<0> ();\n");
+    for (int i = 0; i < t->n_computed; i++) P ("    tiled_keep (l%d);\n", t->computed[i]);
+  }
+  P ("  }\n");
   if (!t->n_chains) return;
   P ("  MS_DEVICE static void chain (float (&d)[SUMS][N / 2], const unsigned (&a)[SOURCES][%d][4], const unsigned (&rest)[SOURCES][%d][4], unsigned stage) {\n", t->inner_k / 16, t->inner_k / 16);
   P ("    const unsigned b = (stage & 0x3ffff) >> 4;\n    (void) rest;\n#pragma unroll\n    for (int k = 0; k < %d; k++) {\n", t->inner_k / 16);
@@ -184,49 +280,21 @@ static void print_multiply (printer *p) {
   P ("    }\n  }\n");
 }
 
-/* What row statistics sum: the operator whose elements are added, its square for a root mean square. */
-static int row_source (const printer *p, int i) {
-  const mugraph_op *o = op_of (p, i);
-  return o->kind == MUGRAPH_OP_ACCUM ? op_of (p, o->in[0])->in[0] : o->in[0];
-}
-
-static bool operand_value (void *user, int i, cuda_text *t) {
-  const printer *p = user;
-  if (!is_input (p, i)) return false;
-  cuda_print (t, "x%d", i);
-  return true;
-}
-
-static bool reaches (const printer *p, int from, int to) {
-  const mugraph_op *o = op_of (p, from);
-  if (from == to) return true;
-  for (int k = 0; k < o->n_in && o->kind != MUGRAPH_OP_INPUT; k++)
-    if (reaches (p, o->in[k], to)) return true;
-  return false;
-}
-
 static void print_sums (printer *p) {
   const mugraph_tiled *t = &p->t;
-  const bool even = t->c.k.chunk % MUGRAPH_TILED_K == 0 && (t->c.k.axis < 0 || t->c.k.full % t->c.k.chunk == 0);
+  int roots[MUGRAPH_BLOCK_OPS], n = 0;
   if (!t->c.n_rows) return;
-  P ("  MS_DEVICE void sums (float (&y)[STATS][2], unsigned stage, int group, int step) const {\n    (void) step;\n");
-  print_limit (p, "depth", &t->c.k);
-  bool used[MUGRAPH_TILED_OPERANDS] = {false};
-  for (int l = 0; l < t->n_left; l++) {
-    for (int i = 0; i < p->b->n_ops; i++) used[l] |= has (p, i, MUGRAPH_STREAM_ROW) && reaches (p, row_source (p, i), t->left[l]);
-    if (used[l]) P ("    unsigned a%d[4][4];\n    tiled_rows (a%d, stage + %d, group);\n", t->left[l], t->left[l], offset_of (p, t->left[l], LEFT));
-  }
-  P ("#pragma unroll\n    for (int k = 0; k < 4; k++)\n#pragma unroll\n      for (int e = 0; e < 4; e++)\n#pragma unroll\n        for (int c = 0; c < 2; c++) {\n");
-  if (!even) P ("          if (step * 64 + k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3) + c >= depth) continue;\n");
-  for (int l = 0; l < t->n_left; l++)
-    if (used[l]) P ("          const float x%d = c ? tiled_high<type> (a%d[k][e]) : tiled_low<type> (a%d[k][e]);\n", t->left[l], t->left[l], t->left[l]);
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (has (p, i, MUGRAPH_STREAM_ROW)) roots[n++] = row_source (p, i);
+  P ("  MS_DEVICE void sums (float (&y)[STATS][2], const float (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2], unsigned stage, int group, int step) const {\n    (void) step, (void) g;\n");
+  print_elements (p, roots, n);
   cuda_walk w = {.block = p->b, .prefix = "v", .materialised = operand_value, .user = p};
   uint64_t done = 0;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, MUGRAPH_STREAM_ROW)) continue;
     int x = row_source (p, i);
     cuda_print_walk (&p->e->body, &w, x, &done);
-    P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "          y[%d][e & 1] += v%d * v%d;\n" : "          y[%d][e & 1] += v%d;\n", rank_of (p, i, MUGRAPH_STREAM_ROW), x, x);
+    P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "          if (there) y[%d][e & 1] += v%d * v%d;\n" : "          if (there) y[%d][e & 1] += v%d;\n", rank_of (p, i, MUGRAPH_STREAM_ROW), x, x);
   }
   P ("        }\n  }\n");
 }
@@ -303,7 +371,7 @@ static const char *where_inside (bool even_rows, bool even_columns) {
 static void print_finish (printer *p) {
   const mugraph_tiled *t = &p->t;
   const mugraph_stream *c = &t->c;
-  const bool even_columns = c->n.chunk == t->columns && (c->n.axis < 0 || c->n.full % c->n.chunk == 0), even_rows = c->m.chunk == t->rows && (c->m.axis < 0 || c->m.full % c->m.chunk == 0);
+  const bool even_columns = c->n.chunk == t->columns && c->n.even, even_rows = c->m.chunk == t->rows && c->m.even;
   P ("  MS_DEVICE void finish (const float (&d)[SUMS][N / 2], const float (&y)[STATS > 0 ? STATS : 1][2], int group) const {\n");
   P ("    const int t = threadIdx.x & 3, row = group * 64 + (threadIdx.x >> 5 & 3) * 16 + (threadIdx.x >> 2 & 7);\n    (void) y;\n");
   print_limit (p, "rows", &c->m);
@@ -378,18 +446,22 @@ static cuda_arg map_over (const printer *p, int k) {
 static void print_parts (printer *p) {
   const mugraph_tiled *t = &p->t;
   bool late = false;
+  for (int i = 0; i < p->b->n_ops; i++) late |= is_beside (p, i) && p->kernel->in[op_of (p, i)->in[0]] >= p->e->g->n_inputs;
   for (int i = 0, side; i < operands (p); i++) late |= p->kernel->in[op_of (p, operand (p, i, &side))->in[0]] >= p->e->g->n_inputs;
   P ("\n// %d x %d of the result a tile, %d deep\nstruct k%d_parts {\n  typedef %s type;\n", t->c.m.chunk, t->c.n.chunk, t->c.k.chunk, p->k, cuda_type (t->c.type));
   P ("  static constexpr int GROUPS = %d, N = %d, SUMS = %d, STATS = %d, STEPS = %d, STAGES = %d, STAGE = %d, CLUSTER = %d, REGS = %d;\n", t->groups, t->columns,
      t->sums, t->c.n_rows, t->steps, t->stages, t->stage_bytes, t->multicast, t->regs);
-  P ("  static constexpr int SOURCES = %d, INNER = %d, CHAIN = %d;\n", t->n_sources, t->n_sources ? t->inner : 8, t->n_chains * t->chain_bytes);
+  P ("  static constexpr int VECTORS = %d, SOURCES = %d, INNER = %d, CHAIN = %d;\n", t->n_vectors, t->n_sources, t->n_sources ? t->inner : 8, t->n_chains * t->chain_bytes);
   P ("  static constexpr unsigned TILES = %lld;\n  static constexpr bool LATE = %d;\n", (long long) t->tiles_m * t->tiles_n * (long long) t->others / t->multicast, late);
   for (int i = 0; i < operands (p); i++) P ("  const ms_tensor_map *map%d;\n", i);
   for (int i = 0; i < p->kernel->n_in; i++) P ("  const %s *in%d;\n", cuda_type (p->e->tensor[p->kernel->in[i]].dtype), i);
   for (int i = 0; i < p->kernel->n_out; i++) P ("  %s *out%d;\n", cuda_type (p->e->tensor[p->kernel->out[i]].dtype), i);
   P ("  unsigned bx, by, bz;\n");
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (is_beside (p, i) && cols_of (&op_of (p, i)->shape) == 1) P ("  float m%d[2];\n", i);
   print_place (p);
   print_load (p);
+  print_beside (p);
   print_multiply (p);
   print_sums (p);
   print_finish (p);

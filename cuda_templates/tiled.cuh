@@ -2,6 +2,7 @@
 //   type                  of the operands, 16 bits wide
 //   GROUPS, N             warpgroups that multiply, 64 rows each; columns of a tile, a multiple of 8
 //   SUMS, STATS           [64 GROUPS, N] in registers; sums along the rows of left operands
+//   VECTORS               single rows that left operands are computed with
 //   SOURCES, INNER        products [64 GROUPS, INNER] that are left operands of a last step, CHAIN bytes (0: there is none)
 //   STEPS, STAGES, STAGE  steps of 64 k of a tile, those in shared memory, bytes of one
 //   CLUSTER, TILES        blocks that share operands; tiles, in clusters of them
@@ -9,9 +10,11 @@
 //   place (i, rank)       goes to a tile
 //   load (stage, step, full, rank)   copies what a step multiplies, for all blocks of the cluster what this one brings of it
 //   load_last (stage, full)          copies what the last step multiplies with the sources
-//   multiply (d, f, stage, group)    d and the sources f += products of a step, issued
+//   begin (group)         reads values of this thread's rows that left operands are computed with
+//   early (g, step)       reads what columns of a step need beside the tiles
+//   multiply (d, f, g, stage, group, step)    d and the sources f += products of a step, issued
 //   chain (d, a, rest, stage)        d += products of the last step, issued: sources as operands a, and what rounding left of them
-//   sums (y, stage, group, step)     adds to the sums of rows g and g + 8 of this warp's 16
+//   sums (y, g, stage, group, step)  adds to the sums of rows g and g + 8 of this warp's 16
 //   finish (d, y, group)             what follows the loop; writes the outputs
 //
 // A tile in shared memory: rows of 128 bytes, the 16-byte unit u of row r at u ^ r % 8. Left operands are rows of 64 k. Right
@@ -38,6 +41,10 @@ template <int P, int N> MS_DEVICE void tiled_keep (float (&d)[P][N]) {
   for (int p = 0; p < P; p++)
 #pragma unroll
     for (int i = 0; i < N; i++) asm volatile ("" : "+f"(d[p][i])::"memory");
+}
+template <int N> MS_DEVICE void tiled_keep (unsigned (&a)[N][4]) {
+#pragma unroll
+  for (int i = 0; i < 4 * N; i++) asm volatile ("" : "+r"(a[i / 4][i % 4])::"memory");
 }
 template <int P, int N> MS_DEVICE void tiled_zero (float (&d)[P][N]) {
 #pragma unroll
@@ -102,7 +109,7 @@ template <class T> MS_DEVICE float tiled_high (unsigned x) { T y; y.bits = (unsi
 
 template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
   typedef typename P::type type;
-  constexpr int STAGES = P::STAGES, CLUSTER = P::CLUSTER, STATS = P::STATS > 0 ? P::STATS : 1, SOURCES = P::SOURCES > 0 ? P::SOURCES : 1;
+  constexpr int STAGES = P::STAGES, CLUSTER = P::CLUSTER, STATS = P::STATS > 0 ? P::STATS : 1, SOURCES = P::SOURCES > 0 ? P::SOURCES : 1, VECTORS = P::VECTORS > 0 ? P::VECTORS : 1;
   const int lane = threadIdx.x & 31, warp = __shfl_sync (0xffffffffu, threadIdx.x >> 5, 0), group = warp >> 2;
   const unsigned base = ms_shared_address (smem), full = base + STAGES * P::STAGE, empty = full + 8 * STAGES;
   const unsigned rank = blockIdx.x % CLUSTER, first = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
@@ -120,7 +127,10 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
   if (group == P::GROUPS) {
     if constexpr (P::REGS > 0) tiled_fewer_registers<40> ();
     if (warp == 4 * P::GROUPS && lane == 0) {
-      if (P::LATE) ms_wait_inputs ();
+      if (P::LATE) {
+        ms_wait_inputs ();
+        asm volatile ("fence.proxy.async;" ::: "memory");
+      }
       for (unsigned i = first; i < P::TILES; i += clusters) {
         p.place (i, rank);
 #pragma unroll 1
@@ -141,9 +151,11 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
     __syncwarp ();
   } else {
     if constexpr (P::REGS > 0) tiled_more_registers<P::REGS> ();
-    bool waited = false;
+    bool waited = P::LATE;
+    if (P::LATE) ms_wait_inputs ();
     for (unsigned i = first; i < P::TILES; i += clusters) {
       p.place (i, rank);
+      p.begin (group);
       float d[P::SUMS][P::N / 2], f[SOURCES][P::INNER / 2], y[STATS][2];
       tiled_zero (d), tiled_zero (f), tiled_zero (y);
       auto release = [&] (unsigned s) { // by every warp, in all blocks that copy into this one
@@ -158,15 +170,17 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
 #pragma unroll 1
       for (int step = 0; step < P::STEPS; step++) {
         const unsigned stage = base + slot * P::STAGE;
+        float g[VECTORS][4][2][2];
+        p.early (g, step);
         ms_barrier_wait (full + 8 * slot, parity);
         ms_wgmma_fence ();
-        p.multiply (d, f, stage, group);
+        p.multiply (d, f, g, stage, group, step);
         ms_wgmma_commit ();
         if (step > 0) {
           tiled_wait<1> (); // the step before has been multiplied
           release (before);
         }
-        if constexpr (P::STATS > 0) p.sums (y, stage, group, step); // while this one is
+        if constexpr (P::STATS > 0) p.sums (y, g, stage, group, step); // while this one is
         before = slot;
         if (++slot == STAGES) slot = 0, parity ^= 1;
       }

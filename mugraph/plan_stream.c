@@ -57,10 +57,12 @@ static bool is_flat (const mugraph_shape *s) { return mugraph_volume (s) == (int
 static mugraph_stream_extent extent_of (const matcher *c, int i, int d) {
   const mugraph_op *o = &c->b->op[i];
   int at = o->shape.n_dims - d;
-  if (at < 0) return (mugraph_stream_extent){1, 1, -1};
+  if (at < 0) return (mugraph_stream_extent){1, 1, -1, true};
   const mugraph_split *s = &o->split[at];
-  if (!s->full) return (mugraph_stream_extent){o->shape.dim[at], o->shape.dim[at], -1};
-  return (mugraph_stream_extent){s->full, s->axis >= 0 ? ceil_div (s->full, c->b->grid[s->axis]) : s->full, s->axis};
+  if (!s->full) return (mugraph_stream_extent){o->shape.dim[at], o->shape.dim[at], -1, true};
+  if (s->axis < 0) return (mugraph_stream_extent){s->full, s->full, -1, true};
+  int32_t blocks = c->b->grid[s->axis], chunk = ceil_div (s->full, blocks);
+  return (mugraph_stream_extent){s->full, chunk, s->axis, (int64_t) chunk * blocks == s->full};
 }
 
 static bool is_walked (const matcher *c, int i, int d) {
@@ -89,7 +91,7 @@ static bool match_side (matcher *c, int i, int role) {
   s->role[i] |= (uint16_t) role;
   if (!is_flat (&o->shape)) return FAIL ("operator %d has leading dimensions", i);
   if (o->kind == MUGRAPH_OP_INPUT) {
-    const mugraph_stream_extent inner = {s->inner, s->inner, -1};
+    const mugraph_stream_extent inner = {s->inner, s->inner, -1, true};
     bool fits = role == MUGRAPH_STREAM_LEFT ? agrees (c, i, 2, &s->m, false) && agrees (c, i, 1, &s->k, true)
                 : agrees (c, i, 2, &s->k, true) && agrees (c, i, 1, role & MUGRAPH_STREAM_SOURCE ? &inner : &s->n, false);
     if (!fits) return FAIL ("iterator %d is split differently from the other %s operands", i, side);
@@ -222,7 +224,7 @@ static bool match_savers (matcher *c) {
   const mugraph_op *p = &c->b->op[product];
   s->m = extent_of (c, p->in[0], 2);
   s->k = extent_of (c, p->in[0], 1);
-  s->n = (mugraph_stream_extent){0, 0, -1};
+  s->n = (mugraph_stream_extent){0, 0, -1, true};
   for (int i = 0; i < c->b->n_ops; i++) {
     const mugraph_op *o = &c->b->op[i];
     if (o->kind != MUGRAPH_OP_OUTPUT) continue;
@@ -327,8 +329,8 @@ static bool schedule (matcher *c, const mugraph_device *d) {
     if (w->warps && registers (s) <= room + 2 + 2 * s->n_weights) break; /* asked for: it spills a few, and the estimate says so */
     if (w->warps || s->k_warps == 1) return FAIL ("about %d registers a thread, %d warps leave %d", registers (s), s->warps, room);
   }
-  s->even_k = s->steps * s->split * s->k_warps * 16 == s->k.chunk && (s->k.axis < 0 || s->k.full % s->k.chunk == 0);
-  s->even_n = s->pieces * 8 * s->piece == s->columns && s->n_warps * s->columns == nt && (s->n.axis < 0 || s->n.full % nt == 0);
+  s->even_k = s->steps * s->split * s->k_warps * 16 == s->k.chunk && s->k.even;
+  s->even_n = s->pieces * 8 * s->piece == s->columns && s->n_warps * s->columns == nt && s->n.even;
   s->quads = s->k.full % 8 == 0 && s->k.chunk % 8 == 0 && s->steps % 2 == 0 && s->stages % 2 == 0 ? 2 : 1;
   s->whole_k = s->k.full % 4 == 0 && s->k.chunk % 4 == 0;
   int groups = ceil_div (s->m.chunk, 8);

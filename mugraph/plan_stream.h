@@ -19,10 +19,12 @@
 
 #include "plan.h"
 
-/* One of the three dimensions: data extent, the part of it that a block has, the grid dimension that splits it (-1: none). */
+/* One of the three dimensions: data extent, the part of it that a block has, the grid dimension that splits it (-1: none),
+   whether every block has as much (else the last ones have less, or nothing). */
 typedef struct {
   int32_t full, chunk;
   int8_t axis;
+  bool even;
 } mugraph_stream_extent;
 
 enum {

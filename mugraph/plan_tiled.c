@@ -98,13 +98,13 @@ static bool match_operands (const mugraph *g, const mugraph_op *kernel, const mu
     const mugraph_op *o = &b->op[i];
     if (c->role[i] & MUGRAPH_STREAM_PRODUCT) {
       const bool narrow = c->role[i] & MUGRAPH_STREAM_SOURCE;
-      for (int k = 0; k < 2; k++)
-        if (b->op[o->in[k]].kind != MUGRAPH_OP_INPUT) return FAIL ("operand %d of a matmul is computed", o->in[k]);
-      if (!add (t->left, &t->n_left, o->in[0]) || !(narrow ? add (t->narrow, &t->n_narrow, o->in[1]) : add (t->right, &t->n_right, o->in[1])) ||
+      if (!(b->op[o->in[0]].kind == MUGRAPH_OP_INPUT ? add (t->left, &t->n_left, o->in[0]) : add (t->computed, &t->n_computed, o->in[0])) || !(narrow ? add (t->narrow, &t->n_narrow, o->in[1]) : add (t->right, &t->n_right, o->in[1])) ||
           !(narrow ? add (t->source, &t->n_sources, i) : add (t->product, &t->n_products, i)))
         return FAIL ("more than %d matmuls or operands", MUGRAPH_TILED_OPERANDS);
-    } else if (c->role[i] & MUGRAPH_STREAM_LEFT && o->kind == MUGRAPH_OP_INPUT && !add (t->left, &t->n_left, i))
-      return FAIL ("more than %d operands", MUGRAPH_TILED_OPERANDS);
+    } else if (c->role[i] & MUGRAPH_STREAM_LEFT && o->kind == MUGRAPH_OP_INPUT && cols_of (&o->shape) > 1) {
+      const bool vector = rows_of (&o->shape) == 1 && c->m.chunk > 1;
+      if (!(vector ? add (t->vector, &t->n_vectors, i) : add (t->left, &t->n_left, i))) return FAIL ("more than %d operands", MUGRAPH_TILED_OPERANDS);
+    }
     if (c->role[i] & MUGRAPH_STREAM_RIGHT && o->kind != MUGRAPH_OP_INPUT) return FAIL ("right operand %d is computed", i);
   }
   for (int i = 0; i < t->n_left + t->n_right + t->n_narrow; i++) {
@@ -137,7 +137,8 @@ static int reachable (const mugraph_device *d, int cluster) { return cluster <= 
 
 /* Registers of a thread that keeps all products: what they take, what addressing, the stages and the epilogue do. */
 static int registers (const mugraph_tiled *t) {
-  return t->sums * t->columns / 2 + t->n_sources * t->inner / 2 + 40 + (t->c.n_rows ? 12 + 2 * t->c.n_rows : 0);
+  int fragments = 16 * (t->n_computed + t->n_vectors) + (t->n_computed ? 16 * t->n_left : t->c.n_rows ? 12 : 0);
+  return t->sums * t->columns / 2 + t->n_sources * t->inner / 2 + 40 + fragments + 2 * t->c.n_rows;
 }
 
 static bool schedule (const mugraph_block *b, const mugraph_device *d, mugraph_tiled *t, mugraph_error *e) {

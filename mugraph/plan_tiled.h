@@ -4,7 +4,8 @@
    into a ring of `stages` steps of 64 k, multiplied by wgmma. One warp copies; `groups` warpgroups own 64 rows each of the
    tile that one block of the µGraph's grid has, all of its columns, and keep every product of the tile in registers. What
    follows the loop is computed on these registers. Chained matmuls (X A) B: X A is one more product, of few columns, whose
-   registers become the left operand of a last step, with all of B's rows.
+   registers become the left operand of a last step, with all of B's rows. Left operands that are computed elementwise become
+   operands in registers too.
 
    The launch is persistent: as many blocks as the device holds at once walk over the grid, rows of tiles in bands that share
    what L2 holds. `multicast` blocks form a cluster: their tiles are side by side and the operand that they share is
@@ -19,6 +20,8 @@ enum { MUGRAPH_TILED_K = 64, MUGRAPH_TILED_OPERANDS = 4 };
 typedef struct {
   mugraph_stream c; /* extents, roles, type; not its schedule */
   int n_left, left[MUGRAPH_TILED_OPERANDS];   /* iterators of a stage: [rows, 64] */
+  int n_computed, computed[MUGRAPH_TILED_OPERANDS]; /* left operands that are elementwise over those: in registers */
+  int n_vectors, vector[MUGRAPH_TILED_OPERANDS]; /* iterators of the same expressions that are one row: read from device memory */
   int n_right, right[MUGRAPH_TILED_OPERANDS]; /* [64, columns] */
   int n_products, product[MUGRAPH_TILED_OPERANDS];
   int n_narrow, narrow[MUGRAPH_TILED_OPERANDS]; /* right operands of chained matmuls: [64, inner] */

@@ -6,30 +6,31 @@
 
 /* What the device table does not hold. Times in seconds, measured on an H100 unless said otherwise. */
 static const double FIRST_BYTES = 0.55e-6;  /* cold reads of 2 to 67 MB take this longer than bytes / bandwidth + launch */
-static const double LOADED_LATENCY = 0.913e-6; /* of device memory near full bandwidth: 24 KB in flight an SM saturate it */
+static const double LOADED_LATENCY = 0.915e-6; /* of device memory near full bandwidth: 24 KB in flight an SM saturate it */
 static const double L2_LATENCY = 0.6e-6;    /* of L2 under load */
-static const double BARRIER = 0.0309e-6;      /* a reduction over the threads of a block, its barrier included */
-static const double COMBINE = 0.215e-6;      /* partial sums of the warps, through shared memory */
-static const double PARTIAL_SUMS = 2.35e-9;    /* a byte of them that each thread leaves there */
-static const double STREAM_CLUSTER = 0.528e-6; /* through remote shared memory of a cluster */
-static const double STREAM_CHAINED = 0.222e-6; /* a second matmul, of the sums of the first */
-static const double STREAM_UNROLLED = 0.383e-6; /* a loop that is one round of loads: much of it ends up behind the wait for the launch before */
-static const double NARROW = 1.01e-6;        /* loads of less than 16 bytes: a multiple of instructions that runs once each */
-static const double CLUSTER = 0.833e-6;       /* two barriers of a cluster and remote shared memory between them */
-static const double ROWS_BLOCK = 0.023e-6, ROWS_WARP = 11.8e-9; /* such an exchange with each block more, each warp more */
-static const double ROWS_STEP = 1.02e-9;     /* an operator on one element of a thread */
+static const double BARRIER = 0.0332e-6;      /* a reduction over the threads of a block, its barrier included */
+static const double COMBINE = 0.194e-6;      /* partial sums of the warps, through shared memory */
+static const double PARTIAL_SUMS = 2.43e-9;    /* a byte of them that each thread leaves there */
+static const double STREAM_STEP = 0.0852e-6;   /* of those that are in flight when the last bytes have arrived, the work on one */
+static const double STREAM_CLUSTER = 0.542e-6; /* through remote shared memory of a cluster */
+static const double STREAM_CHAINED = 0.114e-6; /* a second matmul, of the sums of the first */
+static const double STREAM_UNROLLED = 0.363e-6; /* a loop that is one round of loads: much of it ends up behind the wait for the launch before */
+static const double NARROW = 1.03e-6;        /* loads of less than 16 bytes: a multiple of instructions that runs once each */
+static const double CLUSTER = 0.831e-6;       /* two barriers of a cluster and remote shared memory between them */
+static const double ROWS_BLOCK = 0.0236e-6, ROWS_WARP = 11.5e-9; /* such an exchange with each block more, each warp more */
+static const double ROWS_STEP = 1.07e-9;     /* an operator on one element of a thread */
 static const double ROWS_TURN = 0.7e-6, ROWS_TAIL = 0.3e-6; /* the next rows of a block, loaded when the last are done; after its first store */
 static const double UNPIPELINED = 0.55e-6;  /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
 static const double FIXED_SMEM = 1024;      /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;         /* of L2 that one call may count on */
 static const double TENSOR_L2 = 1.52;       /* tensor copies read L2 this much faster than loads do */
-static const double SM_L2_SHARE = 2.36;      /* one SM reads L2 at 64 bytes a clock, this much more than an even share */
-static const double SM_DRAM_SHARE = 2.06;    /* the same of device memory: half of the SMs do not reach its bandwidth */
-static const double EARLY = 0.333;           /* of the time of bytes that are in flight at the start of a launch */
-static const double PDL_TAIL = 0.208e-6;     /* with pdl, from the end of the kernel before until its successor's is seen */
-static const double PDL_WARP = 0.194e-9;      /* starting one beside another kernel's */
-static const double PDL_SHARE = 0.0412;       /* of a block's time that shows even where calls overlap well */
-static const double PDL_PLACE = 0.957;       /* of a block's time it holds its place against the next call */
+static const double SM_L2_SHARE = 2.62;      /* one SM reads L2 at 64 bytes a clock, this much more than an even share */
+static const double SM_DRAM_SHARE = 2.11;    /* the same of device memory: half of the SMs do not reach its bandwidth */
+static const double EARLY = 0.203;           /* of the time of bytes that are in flight at the start of a launch */
+static const double PDL_TAIL = 0.215e-6;     /* with pdl, from the end of the kernel before until its successor's is seen */
+static const double PDL_WARP = 0.229e-9;      /* starting one beside another kernel's */
+static const double PDL_SHARE = 0.0379;       /* of a block's time that shows even where calls overlap well */
+static const double PDL_PLACE = 0.959;       /* of a block's time it holds its place against the next call */
 static const double LOAD_BYTES = 64;        /* independent bytes that a thread loads ahead without asynchronous copies */
 
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
@@ -39,15 +40,23 @@ static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
 };
 static const double PREDEFINED_MMA = 0.12; /* pre-defined matmuls go through the generic generator */
 
-enum { STREAM_REGS = 14 }; /* of a thread: addresses and the loop take more than the planner counts */
 enum { MAX_THREADS_SM = 2048, MAX_BLOCKS_SM = 32, GENERIC_K = 32 };
 
-static int occupancy_of (const mugraph_plan *p, const mugraph_device *d) {
+/* Registers of a thread of the stream generator, as compiled: the loop has the operands of a step beside the planner's count, 14 for
+   each weight of 64 columns, half as many where the number of steps in flight is odd; without a loop there are none. */
+static int stream_registers (const mugraph_block *b, const mugraph_plan *p) {
+  int weights = 0, warps = p->threads / 32, uneven = warps & (warps - 1) ? 4 : 0; /* indices: divisions */
+  for (int i = 0; i < b->n_ops; i++) weights += b->op[i].kind == MUGRAPH_OP_MATMUL && b->op[b->op[i].in[1]].kind == MUGRAPH_OP_INPUT;
+  return p->iterations > p->sched.stages ? p->regs + weights * p->sched.tile_n * 14 / 64 / (p->sched.stages % 2 + 1) + uneven : p->regs;
+}
+
+static int occupancy_of (const mugraph_block *b, const mugraph_plan *p, const mugraph_device *d) {
   int warps = (p->threads + 31) / 32;
   if (warps < 1 || warps > 32) return 0;
-  int regs = p->regs + (p->backend == MUGRAPH_BACKEND_STREAM && p->iterations > p->sched.stages ? STREAM_REGS : 0);
+  int regs = p->backend == MUGRAPH_BACKEND_STREAM ? stream_registers (b, p) : p->regs, most = d->regs_sm / (256 * warps) * 8;
+  if (most > 255) most = 255;
   regs = regs < 32 ? 32 : (regs + 7) / 8 * 8;
-  if (regs * 32 * warps > d->regs_sm && p->regs * 32 * warps <= d->regs_sm) regs = d->regs_sm / (32 * warps); /* it spills */
+  if (regs > most && p->regs <= most) regs = most; /* it spills a few */
   int by_regs = d->regs_sm / (regs * 32 * warps), by_threads = MAX_THREADS_SM / (32 * warps);
   int by_smem = (int) (d->smem_sm / ((double) p->smem + FIXED_SMEM)), least = MAX_BLOCKS_SM;
   if (by_regs < least) least = by_regs;
@@ -180,11 +189,11 @@ static int reductions_of (const mugraph_block *b, bool looped) {
 /* ---- chained matmuls ---- */
 
 /* Of the loop of chained matmuls, all times measured on an H100 with gqa and qknorm, tiles of 64 x 64 and matrices of 64 columns. */
-static const double CHAIN_ALONE = 1.79;        /* a warpgroup alone takes this many times its share of the busy units */
-static const double CHAIN_STEP = 0.153e-6;    /* a tile's barriers and what else its size does not change */
-static const double CHAIN_CORNER = 4.1;       /* degree of the norm that joins the two */
-static const double CHAIN_FIXED = 1.49e-6, CHAIN_GROUP = 0.68e-6, CHAIN_CLUSTER = 0.0315e-6; /* before and after the loop; a warpgroup, a block of a cluster */
-static const double CHAIN_SHALLOW = 0.145e-6;  /* a tile that is requested when it is needed next */
+static const double CHAIN_ALONE = 1.77;        /* a warpgroup alone takes this many times its share of the busy units */
+static const double CHAIN_STEP = 0.162e-6;    /* a tile's barriers and what else its size does not change */
+static const double CHAIN_CORNER = 4.12;       /* degree of the norm that joins the two */
+static const double CHAIN_FIXED = 1.5e-6, CHAIN_GROUP = 0.681e-6, CHAIN_CLUSTER = 0.028e-6; /* before and after the loop; a warpgroup, a block of a cluster */
+static const double CHAIN_SHALLOW = 0.143e-6;  /* a tile that is requested when it is needed next */
 static const double CHAIN_ROW_VALUES = 1.45;  /* rows of the left operand scaled by values that are computed for it, other than by a norm */
 static const double CHAIN_PREPARE = 0.277e-6, CHAIN_PREPARE_WORK = 0.174e-6; /* a tile of 64 rows changed in place: by one warpgroup, of the SM's time */
 
@@ -265,7 +274,9 @@ static bool before_waiting (const mugraph *g, const mugraph_op *op) {
   int k = (int) (op - g->op);
   do k = (k + 1) % g->n_ops;
   while (g->op[k].kind == MUGRAPH_OP_CONST);
-  return g->op[k].kind != MUGRAPH_OP_CUSTOM || g->block[g->op[k].block].sched.backend == MUGRAPH_BACKEND_GENERIC;
+  if (&g->op[k] == op) return false;
+  int backend = g->op[k].kind == MUGRAPH_OP_CUSTOM ? g->block[g->op[k].block].sched.backend : MUGRAPH_BACKEND_GENERIC;
+  return backend == MUGRAPH_BACKEND_GENERIC || backend == MUGRAPH_BACKEND_AUTO; /* the planner's choice: not known before its turn */
 }
 
 /* A launch, as blocks that share SMs and memory. */
@@ -315,7 +326,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   cost_parts t = {.launch = d->launch, .total = INFINITY, .plain = INFINITY, .pdl = INFINITY};
   *parts = t;
   int cluster = p->cluster > 1 ? p->cluster : 1;
-  t.occupancy = occupancy_of (p, d);
+  t.occupancy = occupancy_of (b, p, d);
   if (!t.occupancy || p->blocks < 1) return INFINITY;
   double blocks = (double) p->blocks, sms = cluster * clusters_at_once (d, cluster, 1), room = cluster * clusters_at_once (d, cluster, t.occupancy);
   if (sms < 1) return INFINITY;
@@ -351,7 +362,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   if (p->backend == MUGRAPH_BACKEND_STREAM) {
     double partial = (double) p->smem / p->threads;
     l.tail = PARTIAL_SUMS * partial + (stages == iterations ? STREAM_UNROLLED : 0);
-    l.latency += COMBINE + PARTIAL_SUMS * partial + (cluster > 1 ? STREAM_CLUSTER : 0) + (is_chained (b) ? STREAM_CHAINED : 0);
+    l.latency += COMBINE + STREAM_STEP * stages + PARTIAL_SUMS * partial + (cluster > 1 ? STREAM_CLUSTER : 0) + (is_chained (b) ? STREAM_CHAINED : 0);
     l.latency += NARROW * (16 / vector_bytes (g, op, b) - 1);
   } else if (p->backend == MUGRAPH_BACKEND_ROWS) {
     l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? CLUSTER + ROWS_BLOCK * cluster : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);

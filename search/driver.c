@@ -215,13 +215,16 @@ static void select_best (search *s) {
 }
 
 /* Drops what is not equivalent at its real shape. Launch parameters change nothing that is computed, so one candidate of
-   each grid and loop stands for all; the best one gets all trials, the others one. */
+   each grid and loop stands for all; the best one gets all trials, the others one. What an interruption leaves undecided stays, behind what is
+   decided (the comparison takes them in this order); r->verify says so. Interrupted before, there is a second for it. */
 static void verify_all (search *s) {
   search_result *r = s->r;
   verify_options v;
   verify_options_default (&v);
   v.seed = (uint64_t) s->options->seed;
   v.threads = s->threads;
+  v.stop = s->stop;
+  if (s->stop && *s->stop) v.stop = NULL, v.time_limit = 1;
   int n = 0, group[64], trials[64], kept = 0;
   const mugraph *graph[64];
   verify_report report[64];
@@ -235,21 +238,37 @@ static void verify_all (search *s) {
   }
   verify_equivalent_each (s->program, n, graph, trials, &v, report);
   for (int i = 0; i < r->n; i++) {
-    if (report[group[i]].verdict != VERIFY_EQUIVALENT) continue;
+    verify_report *own = &report[group[i]];
+    if (own->unfinished && own->trials) own->verdict = VERIFY_EQUIVALENT, own->unfinished = false; /* in fewer trials */
+    if (own->verdict != VERIFY_EQUIVALENT && !own->unfinished) continue;
     if (!kept) { /* of what is best now, as many trials as were asked for */
-      r->verify = report[group[i]];
-      if (r->verify.trials < s->options->trials) {
+      r->verify = *own;
+      if (own->verdict == VERIFY_EQUIVALENT && own->trials < s->options->trials) {
         v.trials = s->options->trials;
         verify_equivalent (s->program, &r->candidate[i].graph, &v, &r->verify);
+        if (r->verify.unfinished) r->verify = *own;
         if (r->verify.verdict != VERIFY_EQUIVALENT) continue;
       }
     }
+    r->stats.valid += own->verdict == VERIFY_EQUIVALENT;
     if (kept != i) r->candidate[kept] = r->candidate[i];
     r->candidate[kept].rank = kept;
     kept++;
   }
   r->n = kept;
-  r->stats.valid += (uint64_t) kept;
+}
+
+/* Says why a program has no fingerprint. */
+static void no_value (const mugraph *program, mugraph_error *e) {
+  verify_options one;
+  verify_report r;
+  verify_options_default (&one);
+  one.trials = 1;
+  verify_equivalent (program, program, &one, &r);
+  mugraph_fail (e, "search: nothing about the program could be verified over finite fields: %s",
+                r.verdict == VERIFY_UNSUPPORTED ? r.reason
+                : r.verdict == VERIFY_EQUIVALENT ? "a division by zero at the first random input; another --seed draws others"
+                                                 : "a division by zero at all random inputs; is some divisor always zero?");
 }
 
 bool search_run (const mugraph *program, const search_options *options, const mugraph_device *device,
@@ -266,8 +285,9 @@ bool search_run (const mugraph *program, const search_options *options, const mu
   mugraph_error why;
   if (witness_make (program, w, &why)) {
     if (!verify_fingerprint (&w->program, (uint64_t) options->seed, print)) {
+      no_value (&w->program, e);
       free (w), free (fused);
-      return mugraph_fail (e, "search: the program has no value over finite fields (an exponential of an exponential?), so nothing could be verified");
+      return false;
     }
     fuses = fused && options->graphs && fuse_program (program, w, fused, NULL);
     s.deadline = start + (options->budget > 0 ? options->budget : fuses ? SOON : LATE);

@@ -706,6 +706,57 @@ static void test_interrupt_anywhere (void **state) {
   }
 }
 
+static void wait_a_second_for (process p) {
+  for (int ms = 0; ms < 2500; ms += 10, usleep (10000)) { /* sanitizers and other tests slow it down */
+    siginfo_t info = {0};
+    assert_int_equal (waitid (P_PID, (id_t) p.pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+    if (info.si_pid) return;
+  }
+  kill (p.pid, SIGKILL);
+  finish (p);
+  fail_msg ("it goes on: %s%s", out, err);
+}
+
+/* In the midst of a comparison that takes minutes: what is known by then is said, nothing is lost. */
+static void test_interrupt_verification (void **state) {
+  (void) state;
+  write_file ("large.mg", "input A[2048,2048]: f16\ninput B[2048,2048]: f16\noutput matmul (A, B)\n");
+  assert_int_equal (RUN ("--program", "large.mg", "--graphs=0", "--no-gpu", "-q", "--trials=1", "--out=large.json"), 0);
+  process p = START ("verify", "large.json", "--trials=64", "--json", "-");
+  usleep (300000);
+  assert_int_equal (kill (p.pid, SIGINT), 0);
+  wait_a_second_for (p);
+  assert_int_equal (finish (p), 130);
+  must_have (err, "interrupted: 0 of 1 µGraphs verified");
+  cJSON *o = one_object ();
+  assert_true (cJSON_IsTrue (at (o, "interrupted")));
+  assert_int_equal (cJSON_GetArraySize (at (o, "graphs")), 0);
+  cJSON_Delete (o);
+
+  p = START ("--file", "large.json", "--trials=64", "--no-gpu", "--json", "-");
+  usleep (300000);
+  assert_int_equal (kill (p.pid, SIGINT), 0);
+  wait_a_second_for (p);
+  assert_int_equal (finish (p), 130);
+  must_have (err, "not shown to be equivalent: interrupted");
+
+  p = START ("--program", "large.mg", "--graphs=0", "--no-gpu", "--trials=64", "--json", "-", "--out=found.json");
+  usleep (700000);
+  assert_int_equal (kill (p.pid, SIGINT), 0);
+  wait_a_second_for (p);
+  assert_int_equal (finish (p), 130);
+  assert_int_equal (RUN ("show", "found.json"), 0);
+}
+
+/* Nothing has a value: which of the two reasons it is. */
+static void test_no_value (void **state) {
+  (void) state;
+  write_file ("novalue.mg", "input X[4,64]: f16\noutput X / (X - X)\n");
+  must_fail (RUN ("--program", "novalue.mg", "--no-gpu"), "is some divisor always zero?");
+  write_file ("novalue.mg", "input X[4,64]: f16\noutput exp (exp (X))\n");
+  must_fail (RUN ("--program", "novalue.mg", "--no-gpu"), "depends on an exponential");
+}
+
 /* What a budget cut short is used by those who allow no more, and searched again by others. */
 static void test_budget (void **state) {
   (void) state;
@@ -776,7 +827,7 @@ int main (int argc, char **argv) {
     cmocka_unit_test (test_nothing_found),
     cmocka_unit_test (test_two_at_once),
     cmocka_unit_test (test_interrupt),
-    cmocka_unit_test (test_interrupt_anywhere),
+    cmocka_unit_test (test_interrupt_anywhere), cmocka_unit_test (test_interrupt_verification), cmocka_unit_test (test_no_value),
     cmocka_unit_test (test_no_room),
     cmocka_unit_test (test_budget),
   };

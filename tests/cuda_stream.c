@@ -80,6 +80,7 @@ static const backend_case cases[] = {
   {{.name = "rmsnorm odd", .program = RMS ("b", "101", "77", "f16"), .b = 5, .build = build_rmsnorm, .grid = {3}, .loop = 7}, {0}},
   {{.name = "rmsnorm odd, cluster of 4", .program = RMS ("b", "1001", "77", "f16"), .b = 9, .build = build_rmsnorm, .grid = {3}, .loop = 7}, {.split = 4}},
   {{.name = "rmsnorm one column block", .program = RMS ("b", "130", "130", "f16"), .b = 17, .build = build_rmsnorm, .grid = {1}, .loop = 3}, {.stages = 4}},
+  {{.name = "rmsnorm, the last block is empty", .program = RMS ("b", "128", "96", "f16"), .b = 5, .build = build_rmsnorm, .grid = {13}, .loop = 2}, {0}},
   {{.name = "rmsnorm bf16", .program = RMS ("b", "512", "256", "bf16"), .b = 40, .build = build_rmsnorm, .grid = {4}, .loop = 8}, {.warps = 4}},
   {{.name = "rmsnorm by means", .program = RMS ("b", "333", "65", "f16"), .b = 9, .build = build_rmsnorm_mean, .grid = {2}, .loop = 4}, {.warps = 6, .tile_n = 16}},
   {{.name = "rmsnorm eight columns a warp", .program = RMS ("b", "256", "64", "f16"), .b = 2, .build = build_rmsnorm, .grid = {2}, .loop = 1}, {.warps = 8, .tile_n = 8}},

@@ -105,6 +105,31 @@ static bool build_adapter_apart (const graph_case *c, const mugraph *program, mu
   return finish (c, g);
 }
 
+/* Left operands computed in registers: silu (X) * G * S with a row G and a column S, with statistics of the same; another one is X itself. */
+static bool build_prologue (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  BOTH (b, 0, 1);
+  int gain = tile_in (b, 2, -1, -1, 0), scale = tile_in (b, 3, -1, 0, -1);
+  int left = tile_op (b, MUGRAPH_OP_MUL, tile_op (b, MUGRAPH_OP_MUL, tile_op (b, MUGRAPH_OP_SILU, x, -1), gain), scale);
+  int sum = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, left, w), -1), plain = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w), -1);
+  int mean = tile_op (b, MUGRAPH_OP_ACCUM_MEAN, tile_op (b, MUGRAPH_OP_SQUARE, left, -1), -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_ADD, tile_op (b, MUGRAPH_OP_DIV, sum, tile_op (b, MUGRAPH_OP_SQRT, mean, -1)), plain), 1, 0);
+  return finish (c, g);
+}
+#define PROLOGUE(m, k, n)                                                                                              \
+  "input X[" m "," k "]: f16\ninput W[" k "," n "]: f16\ninput G[" k "]: f16\ninput S[" m ",1]: f32\n"                  \
+  "L = silu(X) * G * S\noutput matmul(L, W) / sqrt(mean(square(L), -1)) + matmul(X, W)\n"
+/* A gain behind the norm, as models have it: it goes to X's elements. */
+static bool build_gain (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  BOTH (b, 0, 1);
+  int gain = tile_in (b, 2, -1, -1, 0);
+  int sum = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, tile_op (b, MUGRAPH_OP_MUL, x, gain), w), -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_DIV, sum, tile_op (b, MUGRAPH_OP_ACCUM_RMS, x, -1)), 1, 0);
+  return finish (c, g);
+}
+#define GAIN(m, k, n, t) "input X[" m "," k "]: " t "\ninput W[" k "," n "]: " t "\ninput G[" k "]: " t "\noutput matmul(rms_norm(X, -1) * G, W)\n"
+
 /* The second kernel adds what the first one left in f32, and multiplies what it wrote as an output. */
 static bool build_chain (const graph_case *c, const mugraph *program, mugraph *g) {
   mugraph_error e;
@@ -138,6 +163,7 @@ static const backend_case cases[] = {
   {{.name = "three warpgroups, ragged", .program = MM ("", "300", "200", "1000", "f16", "f16"), .build = build_matmul, .grid = {5, 2}, .loop = 3}, {0}},
   {{.name = "four warpgroups", .program = MM ("", "500", "1000", "360", "bf16", "bf16"), .build = build_matmul, .grid = {3, 2}, .loop = 16}, {0}},
   {{.name = "one warpgroup, two blocks an SM, ragged", .program = MM ("", "1000", "488", "1272", "f16", "f16"), .build = build_matmul, .grid = {10, 25}, .loop = 8}, {0}},
+  {{.name = "blocks without data", .program = MM ("", "6", "64", "64", "f16", "f16"), .build = build_matmul, .grid = {9, 4}, .loop = 1}, {0}},
   {{.name = "norm 1024 x 4096 x 6144", .program = RMS ("2*b", "4096", "6144", "f16"), .b = 512, .build = build_norm, .grid = {32, 8}, .loop = 64}, {0}},
   {{.name = "norm, 256 columns, plain", .program = RMS ("2*b", "4096", "6144", "f16"), .b = 512, .build = build_norm, .grid = {24, 8}, .loop = 64}, {.multicast = 1}},
   {{.name = "norm, ragged", .program = RMS ("b", "1000", "1144", "f16"), .b = 333, .build = build_norm, .grid = {9, 3}, .loop = 5}, {0}},
@@ -155,6 +181,10 @@ static const backend_case cases[] = {
   {{.name = "adapter of 40, right shared", .program = LORA ("b", "264", "1024", "40", "f16"), .b = 500, .build = build_adapter, .grid = {8, 4}, .loop = 4}, {.multicast = 4}},
   {{.name = "adapter of 64, bf16, left shared", .program = LORA ("b", "256", "384", "64", "bf16"), .b = 500, .build = build_adapter, .grid = {4, 3}, .loop = 4}, {.multicast = 2}},
   {{.name = "adapter of 24 apart", .program = "input X[b,264]: f16\ninput W[264,960]: f16\ninput A[264,24]: f16\ninput B[24,960]: f16\noutput matmul(matmul(X, A), B) - matmul(X, W)\n", .b = 300, .build = build_adapter_apart, .grid = {8, 3}, .loop = 2}, {0}},
+  {{.name = "computed left operand", .program = PROLOGUE ("300", "200", "704"), .build = build_prologue, .grid = {8, 3}, .loop = 4}, {0}},
+  {{.name = "computed left operand, right shared", .program = PROLOGUE ("512", "512", "384"), .build = build_prologue, .grid = {3, 4}, .loop = 1}, {.multicast = 2}},
+  {{.name = "gain", .program = GAIN ("2*b", "4096", "6144", "f16"), .b = 512, .build = build_gain, .grid = {32, 8}, .loop = 64}, {0}},
+  {{.name = "gain bf16, ragged", .program = GAIN ("b", "200", "200", "bf16"), .b = 150, .build = build_gain, .grid = {1, 2}, .loop = 3}, {0}},
   {{.name = "two kernels", .program = "input X[256,512]: f16\ninput W[512,512]: f16\nY = matmul(X, W)\nZ = silu(Y)\noutput Z\noutput matmul(Z, W) + Y\n", .build = build_chain, .grid = {4, 2}, .loop = 8}, {0}},
 };
 

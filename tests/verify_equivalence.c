@@ -35,7 +35,7 @@ static void same_ (int line) {
     assert_true (x[k] != z[k]);
   }
   char why[256];
-  if (verify_counterexample (&a, &b, 9, 3, 1e-11, why) > 0) fail_msg ("line %d: %s", line, why);
+  if (verify_counterexample (&a, &b, 9, 3, 1e-11, NULL, why) > 0) fail_msg ("line %d: %s", line, why);
 }
 
 static void differ_ (int line) {
@@ -181,15 +181,35 @@ static void time_limit_is_unknown (void **state) {
   assert_true (r.error_bound == 1);
 }
 
+static void a_stop_is_unknown (void **state) {
+  (void) state;
+  const volatile int stop = 1;
+  char why[256];
+  attention_program (&a, 4, 64, 16, 256, false), attention_fused (&b, 4, 64, 16, 256, false, 4, 4);
+  verify_options o;
+  verify_report r[2];
+  verify_options_default (&o);
+  o.stop = &stop;
+  verify_equivalent (&a, &b, &o, r);
+  verify_equivalent_each (&a, 1, (const mugraph *const[]){&b}, (const int[]){2}, &o, r + 1);
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal (r[i].verdict, VERIFY_UNKNOWN);
+    assert_true (r[i].unfinished && r[i].trials == 0);
+    assert_string_equal (r[i].reason, "interrupted");
+  }
+  assert_true (verify_counterexample (&a, &b, 1, 1, 0, &stop, why) == 0);
+  assert_string_equal (why, "interrupted");
+}
+
 static void counterexamples_are_found (void **state) {
   (void) state;
   char why[256];
   begin (), end (A1 (SUM, X), B1 (MEAN, X));
-  double e = verify_counterexample (&a, &b, 1, 3, 1e-6, why);
+  double e = verify_counterexample (&a, &b, 1, 3, 1e-6, NULL, why);
   assert_true (fabs (e - 0.75) < 1e-9);
   assert_non_null (strstr (why, " at [0, 0] is "));
   assert_non_null (strstr (why, ", the program's is "));
-  assert_true (verify_counterexample (&a, &a, 1, 3, 1e-12, why) == 0);
+  assert_true (verify_counterexample (&a, &a, 1, 3, 1e-12, NULL, why) == 0);
 }
 
 static void what_would_take_years_is_not_tried (void **state) {
@@ -217,7 +237,7 @@ static void what_would_take_years_is_not_tried (void **state) {
     verify_report r = compare (true);
     assert_int_equal (r.verdict, once ? VERIFY_EQUIVALENT : VERIFY_UNKNOWN);
   }
-  assert_true (verify_counterexample (&a, &b, 1, 1, 1e-6, why) == 0);
+  assert_true (verify_counterexample (&a, &b, 1, 1, 1e-6, NULL, why) == 0);
   assert_non_null (strstr (why, "not tried"));
 }
 
@@ -281,6 +301,7 @@ int main (void) {
       cmocka_unit_test (workloads_at_ragged_shapes),
       cmocka_unit_test (threads_agree),
       cmocka_unit_test (time_limit_is_unknown),
+      cmocka_unit_test (a_stop_is_unknown),
       cmocka_unit_test (counterexamples_are_found),
       cmocka_unit_test (what_would_take_years_is_not_tried),
       cmocka_unit_test (relative_errors),

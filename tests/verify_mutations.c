@@ -199,9 +199,9 @@ static void no_distinguishable_mutant_passes (void **unused) {
       verify_equivalent (&mutant, &mutant, &o, &shifted);
       if (shifted.verdict == VERIFY_DIFFERENT) fail_msg ("mutant %d of subject %d is not stable: %s", n, i, shifted.reason);
     }
-    if (r.verdict == VERIFY_DIFFERENT && n % 16 == 0) cautious += verify_counterexample (&program[i], &mutant, next (), 1, 1e-9, why) == 0;
+    if (r.verdict == VERIFY_DIFFERENT && n % 16 == 0) cautious += verify_counterexample (&program[i], &mutant, next (), 1, 1e-9, NULL, why) == 0;
     if (r.verdict != VERIFY_EQUIVALENT) continue;
-    double e = verify_counterexample (&program[i], &mutant, next (), 1, 1e-6, why);
+    double e = verify_counterexample (&program[i], &mutant, next (), 1, 1e-6, NULL, why);
     if (e > 0) fail_msg ("mutant %d of subject %d passes, but %s", n, i, why);
   }
   print_message ("%d mutants: %d equivalent, %d different, %d without correspondence or value, %d unknown; of every 16th different one float64 cannot tell %d\n",
@@ -222,7 +222,7 @@ static void unmutated_subjects_pass (void **unused) {
       verify_equivalent (&program[n], &valid[n], &o, &r);
       if (r.verdict != VERIFY_EQUIVALENT) fail_msg ("subject %d: %s", n, r.reason);
     }
-    if (verify_counterexample (&program[n], &valid[n], 3, 2, 1e-12, why) > 0) fail_msg ("subject %d: %s", n, why);
+    if (verify_counterexample (&program[n], &valid[n], 3, 2, 1e-12, NULL, why) > 0) fail_msg ("subject %d: %s", n, why);
   }
 }
 

@@ -501,7 +501,7 @@ static bool find_order (const mugraph *program, const mugraph *g, const verify_o
   mugraph *other = malloc (sizeof *other);
   bool found = false;
   for (int t = 0; t < program->n_inputs; t++) order[t] = t;
-  for (int n = 0, m = 0; other && !found && n < TRIED && m < PERMUTED && mugraph_next_order (program->n_inputs, order); m++) {
+  for (int n = 0, m = 0; other && !found && !cli_stop && n < TRIED && m < PERMUTED && mugraph_next_order (program->n_inputs, order); m++) {
     verify_report r;
     bool same = true;
     for (int t = 0; t < program->n_inputs; t++) same &= mugraph_same_shape (&g->tensor[t].shape, &program->tensor[order[t]].shape);
@@ -534,7 +534,7 @@ static cJSON *report_graph (const cli *c, FILE *out, const mugraph *program, con
   for (int k = 0; k < program->n_inputs; k++) in_file[k] = taken[k];
   if (!equivalent) {
     size_t n = 0;
-    error = verify_counterexample (program, g, o->seed, DRAWS, tolerance, example);
+    error = verify_counterexample (program, g, o->seed, DRAWS, tolerance, o->stop, example);
     bool shown = error > 0 && strcmp (example, r->reason); /* shapes that differ say it all */
     if (r->verdict == VERIFY_DIFFERENT && (other = find_order (program, g, o, order)))
       for (int k = 0; k < program->n_inputs; k++) in_file[k] = order[taken[k]];
@@ -569,7 +569,7 @@ int cli_verify (const cli *c, mugraph_error *e) {
   mugraph_file f;
   FILE *out = cli_text (c);
   mugraph_program *p = malloc (sizeof *p);
-  int status = CLI_DONE, equivalent = 0, order[MUGRAPH_INPUTS];
+  int status = CLI_DONE, equivalent = 0, done = 0, order[MUGRAPH_INPUTS];
   char path[4096];
   if (!p) return mugraph_fail (e, "out of memory"), CLI_BAD;
   if (!find_file (c, path, e) || !mugraph_file_load_any (path, &f, e)) {
@@ -588,6 +588,7 @@ int cli_verify (const cli *c, mugraph_error *e) {
   o.seed = (uint64_t) c->search.seed;
   o.trials = c->search.trials;
   o.threads = c->search.threads;
+  o.stop = &cli_stop;
   cJSON *root = cJSON_CreateObject ();
   cJSON_AddStringToObject (root, "schema", "msearch.verify/1");
   cJSON_AddStringToObject (root, "file", path);
@@ -595,19 +596,23 @@ int cli_verify (const cli *c, mugraph_error *e) {
   cJSON_AddNumberToObject (root, "batch", p->batch);
   cJSON *graphs = cJSON_AddArrayToObject (root, "graphs");
   if (out) fprintf (out, "program    %s, b = %d: %s\n", p->name, p->batch, cli_signature (&p->graph, line, sizeof line));
-  for (int from = 0; from < f.n; from += AT_ONCE) {
+  for (int from = 0; from < f.n && !cli_stop; from += AT_ONCE) {
     verify_report r[AT_ONCE];
     const mugraph *g[AT_ONCE];
     int trials[AT_ONCE], n = f.n - from < AT_ONCE ? f.n - from : AT_ONCE;
     for (int i = 0; i < n; i++) g[i] = &f.saved[from + i].graph, trials[i] = o.trials;
     verify_equivalent_each (&p->graph, n, g, trials, &o, r);
     for (int i = 0; i < n; i++) {
-      equivalent += r[i].verdict == VERIFY_EQUIVALENT;
+      if (r[i].unfinished) continue;
+      done++, equivalent += r[i].verdict == VERIFY_EQUIVALENT;
       cJSON_AddItemToArray (graphs, report_graph (c, out, &p->graph, g[i], from + i, order, &o, &r[i]));
     }
   }
   if (equivalent < f.n) status = CLI_WRONG;
-  if (out) fprintf (out, "%d of %d equivalent\n", equivalent, f.n);
+  if (cli_stop) status = 128 + cli_stop;
+  cJSON_AddBoolToObject (root, "interrupted", cli_stop != 0);
+  if (out && cli_stop) fprintf (out, "interrupted: %d of %d µGraphs verified, %d of them equivalent\n", done, f.n, equivalent);
+  else if (out) fprintf (out, "%d of %d equivalent\n", equivalent, f.n);
   mugraph_file_free (&f);
   free (p);
   return cli_write_json (c, root, e) ? status : CLI_BAD;

@@ -194,7 +194,11 @@ void cli_report_text (const cli_session *s) {
   }
   if (s->interrupted) {
     cli_label (out, "interrupted");
-    fprintf (out, "%s\n", s->best >= 0 ? "the best so far is kept" : "nothing to keep");
+    fprintf (out, "%s\n",
+             s->best < 0              ? "nothing to keep"
+             : !s->verify.unfinished  ? "the best so far is kept"
+             : s->cached || s->kept   ? "the file stays as it was"
+                                      : "what was found is kept; it is not verified yet, reuse does that first");
   }
   fflush (out);
 }

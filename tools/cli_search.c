@@ -124,14 +124,16 @@ static bool save (cli_session *s, mugraph_error *e) {
 
 /* ---- the check at the real shape ---- */
 
-static void verify_best (cli_session *s) {
+static void verify_best (cli_session *s, const volatile int *stop) {
   verify_options o;
   verify_options_default (&o);
   o.seed = (uint64_t) s->c->search.seed;
   o.trials = s->c->search.trials;
   o.threads = s->c->search.threads;
+  o.stop = stop;
   verify_equivalent (&s->program.graph, &s->file.saved[s->best].graph, &o, &s->verify);
   s->verified = true;
+  s->interrupted |= s->verify.unfinished;
 }
 
 static void record_verify (cli_session *s) {
@@ -437,12 +439,13 @@ static int status_of (const cli_session *s) {
   return CLI_DONE;
 }
 
-/* An unfinished search does not replace a finished one's result for the same question unless it is better. */
+/* An unfinished search does not replace a finished one's result for the same question unless it is better, and verified. */
 static bool keep_existing (const cli_session *s) {
   if (!s->interrupted || s->cached || !strcmp (s->path, "-") || access (s->path, F_OK)) return false;
   mugraph_file old;
   bool keep = mugraph_file_load (s->path, &old, NULL);
-  keep = keep && old.key == s->file.key && old.n && old.saved[0].cost_us >= 0 && old.saved[0].cost_us <= s->file.saved[0].cost_us;
+  keep = keep && old.key == s->file.key && old.n && old.saved[0].cost_us >= 0 &&
+         (s->verify.verdict != VERIFY_EQUIVALENT || old.saved[0].cost_us <= s->file.saved[0].cost_us);
   mugraph_file_free (&old);
   return keep;
 }
@@ -499,7 +502,7 @@ static bool generate (cli_session *s) {
       tune (s);
       s->best = 0;
       changed = s->n_measured > 0;
-      if (mugraph_hash (&s->file.saved[0].graph, true) != before) verify_best (s);
+      if (mugraph_hash (&s->file.saved[0].graph, true) != before) verify_best (s, NULL); /* quick, and what was timed is not to be lost */
     }
   } else if (!s->interrupted)
     compile_best (s);
@@ -531,7 +534,7 @@ static int run_search (cli_session *s, mugraph_error *e) {
     s->best = fastest (s);
     if (s->best < 0 && !schedule_again (s, e)) return CLI_BAD;
     if (s->best < 0) s->best = 0;
-    verify_best (s);
+    verify_best (s, &cli_stop);
     if (s->verify.verdict == VERIFY_DIFFERENT || s->verify.verdict == VERIFY_UNSUPPORTED) {
       if (s->text) fprintf (s->text, "not used: %s: its best µGraph is not equivalent: %s\n", s->path, s->verify.reason);
       mugraph_file_free (&s->file);
@@ -564,7 +567,7 @@ static int run_file (cli_session *s, mugraph_error *e) {
   if (!input_scales (s, scale, e)) return CLI_BAD;
   s->best = fastest (s);
   if (s->best < 0) s->best = 0;
-  verify_best (s);
+  verify_best (s, &cli_stop);
   if (s->verify.verdict == VERIFY_EQUIVALENT) generate (s);
   return finish (s, e);
 }

@@ -19,7 +19,7 @@ static bool prepare_process (void) {
   return signal (SIGXFSZ, SIG_IGN) != SIG_ERR;
 }
 
-/* The first signal asks the search to stop and keep what it has; the second has its usual effect. */
+/* The first signal asks a search or a verification to stop and keep what it has; the second has its usual effect. */
 static void catch_signals (void) {
   struct sigaction a = {.sa_handler = stop, .sa_flags = (int) SA_RESETHAND};
   sigemptyset (&a.sa_mask);
@@ -32,7 +32,7 @@ static int run (const cli *c, mugraph_error *e) {
   switch (c->command) {
   case 'l': return cli_list (c, e);
   case 'h': return cli_show (c, e);
-  case 'v': return cli_verify (c, e);
+  case 'v': catch_signals (); return cli_verify (c, e);
   case 'e': return cli_emit (c, e);
   case 'i': return cli_import (c, e);
   default: catch_signals (); return cli_search (c, e);

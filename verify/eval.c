@@ -167,6 +167,7 @@ typedef struct {
   const number *num[2];
   eval_arena *arena;
   int threads; /* of the operators of the kernel graph; 1 inside of blocks */
+  bool in_block;
   eval_status status;
 } context;
 
@@ -175,6 +176,16 @@ typedef struct {
   const int32_t *valid; /* positions of each dimension that hold data; NULL: all */
   eval_value v;
 } operand;
+
+static bool stopped (const context *c) { return c->options->stop && *c->options->stop; }
+
+/* Whether to go on; the status says why not. */
+static bool goes_on (context *c) {
+  if (stopped (c)) c->status = EVAL_STOPPED;
+  else if (c->options->deadline && omp_get_wtime () > c->options->deadline) c->status = EVAL_TIME;
+  else return true;
+  return false;
+}
 
 static void *take (context *c, size_t bytes) {
   void *p = eval_take (c->arena, bytes);
@@ -192,14 +203,16 @@ static void release (context *c, mark m) {
   else if (c->arena->chunks) c->arena->at = (char *) c->arena->chunks + 64;
 }
 
-/* Pieces of one operator's work, by the threads where there is enough of it. */
+/* Pieces of one operator's work, by the threads where there is enough of it. Of an operator of the kernel graph none once the
+   evaluation is to stop: the next operator, which might look up what is no number, is not begun then. */
 typedef void piece (const void *args, int64_t index);
 static void share (const context *c, int64_t pieces, int64_t elements, piece *f, const void *args) {
   if (c->threads == 1 || pieces == 1 || elements < 1 << 16)
-    for (int64_t i = 0; i < pieces; i++) f (args, i);
+    for (int64_t i = 0; i < pieces && (c->in_block || !stopped (c)); i++) f (args, i);
   else {
 #pragma omp parallel for num_threads(c->threads) schedule(dynamic)
-    for (int64_t i = 0; i < pieces; i++) f (args, i);
+    for (int64_t i = 0; i < pieces; i++)
+      if (c->in_block || !stopped (c)) f (args, i);
   }
 }
 
@@ -446,6 +459,7 @@ static bool binary (context *c, const mugraph_op *op, const operand in[2], opera
 typedef struct {
   const mugraph_shape *sa, *sb, *so;
   const number *num;
+  const context *c;
   int64_t m, n, k, rows; /* rows: of one piece */
   const char *a, *b;
   char *out;
@@ -461,16 +475,20 @@ static void matmul_piece (const void *args, int64_t index) {
     if (da >= 0 && w->sa->dim[da] > 1) oa += i * va, va *= w->sa->dim[da];
     if (db >= 0 && w->sb->dim[db] > 1) ob += i * vb, vb *= w->sb->dim[db];
   }
-  w->num->matmul (w->m - first < w->rows ? w->m - first : w->rows, w->n, w->k, w->a + (oa + first * w->k) * size, w->b + ob * size,
-                  w->out + (o * w->m + first) * w->n * size);
+  int64_t rows = w->m - first < w->rows ? w->m - first : w->rows;
+  char *out = w->out + (o * w->m + first) * w->n * size;
+  if (stopped (w->c)) memset (out, 0, (size_t) (rows * w->n * size)); /* numbers, for what the block still does with them */
+  else w->num->matmul (rows, w->n, w->k, w->a + (oa + first * w->k) * size, w->b + ob * size, out);
 }
 
 static void matmul (context *c, const operand in[2], operand *out, uint8_t need) {
   const mugraph_shape *s = out->shape;
-  multiplication w = {.sa = in[0].shape, .sb = in[1].shape, .so = s, .m = s->dim[s->n_dims - 2], .n = s->dim[s->n_dims - 1]};
+  const int64_t most = 1 << 28, least = 64; /* products of a piece, a fraction of a second; rows that are worth packing the right operand for */
+  multiplication w = {.c = c, .sa = in[0].shape, .sb = in[1].shape, .so = s, .m = s->dim[s->n_dims - 2], .n = s->dim[s->n_dims - 1]};
   w.k = in[0].shape->dim[in[0].shape->n_dims - 1];
   int64_t batch = mugraph_volume (s) / (w.m * w.n), few = 4 * c->threads;
   w.rows = c->threads > 1 && batch < few ? (w.m + few - 1) / few : w.m;
+  if (w.rows > least && w.rows * w.n > most / w.k) w.rows = most / w.k / w.n < least ? least : most / w.k / w.n;
   FOR_PLANES (c, p, need) {
     w.num = c->num[p], w.a = in[0].v.plane[p], w.b = in[1].v.plane[p], w.out = out->v.plane[p];
     share (c, batch * ((w.m + w.rows - 1) / w.rows), batch * w.m * w.n * w.k, matmul_piece, &w);
@@ -900,7 +918,8 @@ static bool run_block (context *c, const kernel *k, block_state *s, int64_t inde
   int32_t at_block[3] = {(int32_t) (index % b->grid[0]), (int32_t) (index / b->grid[0] % b->grid[1]), (int32_t) (index / b->grid[0] / b->grid[1])};
   if (k->moving) s->max.started = false, s->max.draws = draw_key (k->index, index << 24);
   for (int i = 0; i < b->n_ops; i++) s->count[i] = 0;
-  for (int l = 0; l < b->loop; l++)
+  for (int l = 0; l < b->loop; l++) {
+    if (stopped (c)) return goes_on (c);
     for (int i = 0; i < b->n_ops; i++) {
       const mugraph_op *op = &b->op[i];
       bool accumulator = mugraph_op_table[op->kind].klass == MUGRAPH_ACCUM;
@@ -918,6 +937,7 @@ static bool run_block (context *c, const kernel *k, block_state *s, int64_t inde
         if (!apply (c, op, in, &s->tile[i], need[i])) return false;
       }
     }
+  }
   for (int i = 0, saver = 0; i < b->n_ops; i++) {
     const mugraph_op *op = &b->op[i];
     int number_of_saver = op->kind == MUGRAPH_OP_OUTPUT ? saver++ : 0;
@@ -1027,14 +1047,13 @@ static bool run_kernel (context *c, int index, const operand tensors[], eval_val
       eval_arena_init (&arena, NULL, 0);
       context mine = *c;
       mine.arena = &arena;
-      mine.threads = 1;
+      mine.threads = 1, mine.in_block = true;
       block_state *s = malloc (sizeof *s);
       bool good = s && prepare_block (&mine, &k, s);
       if (!s) mine.status = EVAL_MEMORY;
 #pragma omp for schedule(dynamic)
       for (int64_t i = 0; i < blocks; i++) {
-        if (good && mine.options->deadline && omp_get_wtime () > mine.options->deadline) good = false, mine.status = EVAL_TIME;
-        good = good && run_block (&mine, &k, s, i);
+        good = good && goes_on (&mine) && run_block (&mine, &k, s, i);
       }
       free (s);
       eval_arena_free (&arena);
@@ -1048,13 +1067,12 @@ static bool run_kernel (context *c, int index, const operand tensors[], eval_val
   } else {
     block_state *s = take (c, sizeof *s);
     int threads = c->threads;
-    c->threads = blocks > 1 ? 1 : threads;
+    c->threads = blocks > 1 ? 1 : threads, c->in_block = true;
     ok = s && prepare_block (c, &k, s);
     for (int64_t i = 0; ok && i < blocks; i++) {
-      if (c->options->deadline && !(i & 63) && omp_get_wtime () > c->options->deadline) ok = false, c->status = EVAL_TIME;
-      ok = ok && run_block (c, &k, s, i);
+      ok = (i & 63 || goes_on (c)) && run_block (c, &k, s, i);
     }
-    c->threads = threads;
+    c->threads = threads, c->in_block = false;
   }
   for (int n = 0; ok && n < op->n_out; n++)
     if (saved[n].data) ok = unify (c, &k, stable->tensor_degree[op->out[n]], width[n], shapes[n], &saved[n], out[n]);
@@ -1082,10 +1100,7 @@ eval_status eval_run (const eval_plan *plan, const eval_options *options, const 
     bool wanted = false;
     for (int k = 0; k < op->n_out; k++) wanted |= plan->tensor[op->out[k]] != 0;
     if (!wanted) continue;
-    if (options->deadline && omp_get_wtime () > options->deadline) {
-      ok = false, c.status = EVAL_TIME;
-      break;
-    }
+    if (!(ok = goes_on (&c))) break;
     for (int k = 0; k < op->n_in; k++) in[k] = (operand){&g->tensor[op->in[k]].shape, NULL, v[op->in[k]]};
     for (int k = 0; k < op->n_out; k++) {
       int t = op->out[k];
@@ -1129,5 +1144,6 @@ eval_status eval_run (const eval_plan *plan, const eval_options *options, const 
   }
   for (int t = g->n_inputs; t < g->n_tensors; t++)
     if (heap[t]) free (v[t].plane[0]), free (v[t].plane[1]);
+  if (stopped (&c)) return EVAL_STOPPED; /* what looks done may be zeros */
   return ok ? EVAL_DONE : c.status == EVAL_DONE ? EVAL_MEMORY : c.status;
 }

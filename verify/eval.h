@@ -27,7 +27,7 @@ typedef struct {
   void *plane[2];
 } eval_value;
 
-typedef enum { EVAL_DONE, EVAL_ZERO /* division by zero */, EVAL_MEMORY, EVAL_TIME } eval_status;
+typedef enum { EVAL_DONE, EVAL_ZERO /* division by zero */, EVAL_MEMORY, EVAL_TIME, EVAL_STOPPED } eval_status;
 
 enum { EVAL_P = 1, EVAL_Q = 2 };
 
@@ -47,6 +47,7 @@ typedef struct {
   int threads;                  /* >= 1 */
   const mugraph_stable *stable; /* NULL: exponentials are raw */
   double deadline;              /* omp_get_wtime's clock, 0: none */
+  const volatile int *stop;     /* NULL: nobody; once set, the evaluation ends soon */
 } eval_options;
 
 /* Evaluates. inputs[i] holds the needed planes of input i; outputs[k] gets plane 0 (p or float64) written to memory of the

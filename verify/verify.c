@@ -30,18 +30,19 @@ static void draw_elements (uint64_t key, int64_t first, int64_t end, uint32_t *c
 
 /* Element e of input i depends on key, i and e only, so that graphs with the same inputs see the same values whatever
    planes they read. */
-static bool draw_inputs (const mugraph *g, const uint8_t need[], uint64_t key, int threads, eval_arena *arena, eval_value inputs[]) {
+static bool draw_inputs (const mugraph *g, const uint8_t need[], const eval_options *run, eval_arena *arena, eval_value inputs[]) {
   for (int i = 0; i < g->n_inputs; i++) {
     int64_t n = mugraph_volume (&g->tensor[i].shape);
-    uint64_t k = field_hash (key, 0x1000 + (uint64_t) i);
+    uint64_t k = field_hash (run->key, 0x1000 + (uint64_t) i);
     uint32_t *plane[2] = {NULL, NULL};
     for (int p = 0; p < 2; p++)
       if (need[i] >> p & 1 && !(plane[p] = eval_take (arena, (size_t) n * sizeof (uint32_t)))) return false;
-    if (threads == 1 || n < 1 << 16)
+    if (n < 1 << 16)
       draw_elements (k, 0, n, plane);
     else {
-#pragma omp parallel for num_threads(threads)
-      for (int64_t e = 0; e < n; e += 1 << 14) draw_elements (k, e, n - e < 1 << 14 ? n : e + (1 << 14), plane);
+#pragma omp parallel for num_threads(run->threads)
+      for (int64_t e = 0; e < n; e += 1 << 14)
+        if (!run->stop || !*run->stop) draw_elements (k, e, n - e < 1 << 14 ? n : e + (1 << 14), plane); /* else nobody reads them */
     }
     inputs[i] = (eval_value){{plane[0], plane[1]}};
   }
@@ -135,7 +136,7 @@ static eval_status draw_once (comparison *c, const verify_options *o, eval_optio
   eval_value inputs[MUGRAPH_INPUTS];
   eval_arena_init (&arena, NULL, 0);
   eval_status status = EVAL_MEMORY;
-  if (draw_inputs (c->graph[0], c->need, run->key, run->threads, &arena, inputs)) {
+  if (draw_inputs (c->graph[0], c->need, run, &arena, inputs)) {
     status = EVAL_DONE;
     for (int side = 0; side < 2 && status == EVAL_DONE; side++) {
       run->stable = side && o->stable && c->stable.any ? &c->stable : NULL;
@@ -147,10 +148,18 @@ static eval_status draw_once (comparison *c, const verify_options *o, eval_optio
   return status;
 }
 
+/* Why an evaluation has no result, other than by divisions by zero. */
+static void conclude_unknown (verify_report *r, eval_status status, double time_limit, int trial) {
+  if (status == EVAL_MEMORY) conclude (r, VERIFY_UNKNOWN, "not enough memory to evaluate the graphs");
+  if (status == EVAL_TIME) conclude (r, VERIFY_UNKNOWN, "the time limit of %g s ran out in trial %d", time_limit, trial);
+  if (status == EVAL_STOPPED) conclude (r, VERIFY_UNKNOWN, "interrupted");
+  r->unfinished = status == EVAL_TIME || status == EVAL_STOPPED;
+}
+
 static void compare (comparison *c, const verify_options *o, verify_report *r) {
   double begin = omp_get_wtime (), per_trial = verify_bound (c->graph[0], c->graph[1]);
   int trials = o->trials > 0 ? o->trials : 1;
-  eval_options run = {.threads = threads_of (o->threads), .deadline = o->time_limit > 0 ? begin + o->time_limit : 0};
+  eval_options run = {.threads = threads_of (o->threads), .deadline = o->time_limit > 0 ? begin + o->time_limit : 0, .stop = o->stop};
   r->error_bound = 1;
   for (int trial = 0; trial < trials; trial++) {
     eval_status status = EVAL_ZERO;
@@ -160,8 +169,7 @@ static void compare (comparison *c, const verify_options *o, verify_report *r) {
       status = draw_once (c, o, &run, trial, &different, r);
     }
     if (status == EVAL_ZERO) conclude (r, VERIFY_UNKNOWN, "division by zero at each of %d random inputs (trial %d)", VERIFY_DRAWS, trial);
-    if (status == EVAL_MEMORY) conclude (r, VERIFY_UNKNOWN, "not enough memory to evaluate the graphs");
-    if (status == EVAL_TIME) conclude (r, VERIFY_UNKNOWN, "the time limit of %g s ran out in trial %d", o->time_limit, trial);
+    conclude_unknown (r, status, o->time_limit, trial);
     if (status != EVAL_DONE) return;
     r->trials++;
     r->error_bound *= per_trial;
@@ -278,33 +286,33 @@ void verify_equivalent (const mugraph *program, const mugraph *candidate, const 
   r->seconds = omp_get_wtime () - begin;
 }
 
-/* One trial of all candidates that are still equal, on one draw, the program evaluated once. False: ask for each alone. */
-static bool trial_of_all (int n, comparison *const c[], const uint8_t need[], const verify_options *o, eval_options *run, int trial,
+/* One trial of all candidates that are still equal, on one draw, the program evaluated once. */
+static eval_status trial_of_all (int n, comparison *const c[], const uint8_t need[], const verify_options *o, eval_options *run, int trial,
                           const int trials[], verify_report r[]) {
   eval_arena arena;
   eval_value inputs[MUGRAPH_INPUTS];
   int first = 0;
   while (first < n && !c[first]) first++;
-  if (first == n) return true;
+  if (first == n) return EVAL_DONE;
   eval_arena_init (&arena, NULL, 0);
   run->key = field_hash (o->seed, (uint64_t) trial * VERIFY_DRAWS);
   run->stable = NULL;
-  bool ok = draw_inputs (c[first]->graph[0], need, run->key, run->threads, &arena, inputs) &&
-            eval_run (&c[first]->plan[0], run, inputs, c[first]->out[0], &arena) == EVAL_DONE;
-  for (int i = first; ok && i < n; i++) {
+  eval_status status = EVAL_MEMORY;
+  if (draw_inputs (c[first]->graph[0], need, run, &arena, inputs)) status = eval_run (&c[first]->plan[0], run, inputs, c[first]->out[0], &arena);
+  for (int i = first; status == EVAL_DONE && i < n; i++) {
     if (!c[i] || trial >= trials[i] || r[i].verdict == VERIFY_DIFFERENT) continue;
     double begin = omp_get_wtime ();
     eval_arena own;
     eval_arena_init (&own, NULL, 0);
     run->stable = o->stable && c[i]->stable.any ? &c[i]->stable : NULL;
-    ok = eval_run (&c[i]->plan[1], run, inputs, c[i]->out[1], &own) == EVAL_DONE;
+    status = eval_run (&c[i]->plan[1], run, inputs, c[i]->out[1], &own);
     eval_arena_free (&own);
-    if (ok && tell_difference (c[i], trial, &r[i])) r[i].error_bound = 0;
-    r[i].trials += ok;
+    if (status == EVAL_DONE && tell_difference (c[i], trial, &r[i])) r[i].error_bound = 0;
+    r[i].trials += status == EVAL_DONE;
     r[i].seconds += omp_get_wtime () - begin;
   }
   eval_arena_free (&arena);
-  return ok;
+  return status;
 }
 
 void verify_equivalent_each (const mugraph *program, int n, const mugraph *const candidate[], const int trials[],
@@ -315,16 +323,18 @@ void verify_equivalent_each (const mugraph *program, int n, const mugraph *const
   void *out[2][MUGRAPH_OUTPUTS] = {{NULL}}; /* of all: one after the other */
   int most = 0;
   bool ok = c != NULL && take_outputs (program, out);
-  eval_options run = {.threads = threads_of (options->threads), .deadline = options->time_limit > 0 ? begin + options->time_limit : 0};
+  eval_options run = {.threads = threads_of (options->threads), .deadline = options->time_limit > 0 ? begin + options->time_limit : 0, .stop = options->stop};
+  eval_status status = EVAL_DONE;
   for (int i = 0; ok && i < n; i++) {
     if (!(c[i] = prepare (program, candidate[i], options, &r[i]))) continue;
     memcpy (c[i]->out, out, sizeof out);
     for (int k = 0; k < program->n_inputs; k++) need[k] |= c[i]->need[k];
     if (trials[i] > most) most = trials[i];
   }
-  for (int trial = 0; ok && trial < most; trial++) ok = trial_of_all (n, c, need, options, &run, trial, trials, r);
+  for (int trial = 0; ok && trial < most && status == EVAL_DONE; trial++) status = trial_of_all (n, c, need, options, &run, trial, trials, r);
+  bool ended = status == EVAL_TIME || status == EVAL_STOPPED; /* for good; else: */
   for (int i = 0; i < n; i++) {
-    if (!ok) { /* some draw was unlucky, or memory is short: one by one */
+    if (!ok || (status != EVAL_DONE && !ended)) { /* some draw was unlucky, or memory is short: one by one */
       verify_options own = *options;
       own.trials = trials[i];
       verify_equivalent (program, candidate[i], &own, &r[i]);
@@ -332,7 +342,8 @@ void verify_equivalent_each (const mugraph *program, int n, const mugraph *const
       double per_trial = verify_bound (program, candidate[i]);
       r[i].error_bound = 1;
       for (int t = 0; t < r[i].trials; t++) r[i].error_bound *= per_trial;
-      r[i].verdict = VERIFY_EQUIVALENT;
+      if (r[i].trials >= trials[i]) r[i].verdict = VERIFY_EQUIVALENT;
+      else conclude_unknown (&r[i], status, options->time_limit, r[i].trials);
     }
     if (c) free (c[i]);
   }
@@ -351,7 +362,7 @@ bool verify_fingerprint (const mugraph *g, uint64_t seed, uint64_t out[MUGRAPH_O
   if (!eval_plan_make (&plan, g, false, NULL)) return false;
   eval_arena_init (&arena, room, sizeof room);
   eval_options run = {.key = field_hash (seed, 0), .threads = 1};
-  bool ok = draw_inputs (g, plan.tensor, run.key, 1, &arena, inputs);
+  bool ok = draw_inputs (g, plan.tensor, &run, &arena, inputs);
   for (int k = 0; ok && k < g->n_outputs; k++)
     ok = (values[k] = eval_take (&arena, (size_t) mugraph_volume (&g->tensor[g->output[k]].shape) * sizeof (uint32_t))) != NULL;
   ok = ok && eval_run (&plan, &run, inputs, values, &arena) == EVAL_DONE;
@@ -367,7 +378,8 @@ bool verify_fingerprint (const mugraph *g, uint64_t seed, uint64_t out[MUGRAPH_O
 
 /* ---- float64 ---- */
 
-bool verify_real (const mugraph *g, const double *const inputs[], double *const outputs[], bool stable, int threads, mugraph_error *e) {
+static bool evaluate_real (const mugraph *g, const double *const inputs[], double *const outputs[], bool stable, int threads, const volatile int *stop,
+                           mugraph_error *e) {
   eval_plan plan;
   eval_value values[MUGRAPH_INPUTS];
   void *out[MUGRAPH_OUTPUTS];
@@ -377,13 +389,17 @@ bool verify_real (const mugraph *g, const double *const inputs[], double *const 
   if (stable) mugraph_analyse_stable (g, s);
   for (int i = 0; i < g->n_inputs; i++) values[i] = (eval_value){{(void *) (uintptr_t) inputs[i], NULL}};
   for (int k = 0; k < g->n_outputs; k++) out[k] = outputs[k];
-  eval_options run = {.threads = threads_of (threads), .stable = s->any ? s : NULL};
+  eval_options run = {.threads = threads_of (threads), .stable = s->any ? s : NULL, .stop = stop};
   eval_arena arena;
   eval_arena_init (&arena, NULL, 0);
   eval_status status = eval_run (&plan, &run, values, out, &arena);
   eval_arena_free (&arena);
   free (s);
-  return status == EVAL_DONE || mugraph_fail (e, "float64 evaluation: not enough memory");
+  return status == EVAL_DONE || mugraph_fail (e, "float64 evaluation: %s", status == EVAL_STOPPED ? "interrupted" : "not enough memory");
+}
+
+bool verify_real (const mugraph *g, const double *const inputs[], double *const outputs[], bool stable, int threads, mugraph_error *e) {
+  return evaluate_real (g, inputs, outputs, stable, threads, NULL, e);
 }
 
 /* Rounds to the nearest number with `bits` bits of fraction and exponents from `lowest` on, ties to even. */
@@ -400,14 +416,14 @@ static double round_to (double x, int bits, int lowest) {
   return x;
 }
 
-void verify_random_input (const mugraph_shape *s, uint64_t seed, double scale, double *out) {
+static void random_input (const mugraph_shape *s, uint64_t seed, double scale, const volatile int *stop, double *out) {
   static const struct {
     int bits, lowest;
     double largest;
   } format[MUGRAPH_N_DTYPES] = {{10, -14, 65504}, {7, -126, 0x1.fep127}, {23, -126, 0x1.fffffep127}};
   int64_t n = mugraph_volume (s);
   double largest = format[s->dtype].largest;
-  for (int64_t i = 0; i < n; i += 2) { /* Box-Muller: two at a time */
+  for (int64_t i = 0; i < n && !(stop && *stop); i += 2) { /* Box-Muller: two at a time */
     double u = ((double) (field_hash (seed, (uint64_t) i) >> 11) + 1) * 0x1p-53, v = (double) (field_hash (seed, (uint64_t) i + 1) >> 11) * 0x1p-53;
     double radius = sqrt (-2 * log (u)) * scale;
     for (int k = 0; k < 2 && i + k < n; k++) {
@@ -438,6 +454,8 @@ double verify_relative_error (const double *a, const double *b, int64_t n) {
   return norm > 0 ? sqrt (difference / norm) : INFINITY;
 }
 
+void verify_random_input (const mugraph_shape *s, uint64_t seed, double scale, double *out) { random_input (s, seed, scale, NULL, out); }
+
 typedef struct {
   int output;
   int64_t element;
@@ -456,20 +474,20 @@ static void farthest (const double *a, const double *b, int64_t n, int output, e
 }
 
 /* Evaluates both sides at one draw; the largest relative error over the outputs and where they differ, or -1 without
-   memory. */
-static double disagreement (const mugraph *program, const mugraph *candidate, uint64_t seed, example *where) {
+   memory or when stopped. */
+static double disagreement (const mugraph *program, const mugraph *candidate, uint64_t seed, const volatile int *stop, example *where) {
   double *in[MUGRAPH_INPUTS] = {NULL}, *out[2][MUGRAPH_OUTPUTS] = {{NULL}}, worst = 0;
   bool ok = true;
   for (int i = 0; i < program->n_inputs; i++) {
     in[i] = malloc ((size_t) mugraph_volume (&program->tensor[i].shape) * sizeof (double));
-    if (in[i]) verify_random_input (&program->tensor[i].shape, field_hash (seed, (uint64_t) i), 1, in[i]);
+    if (in[i]) random_input (&program->tensor[i].shape, field_hash (seed, (uint64_t) i), 1, stop, in[i]);
     ok &= in[i] != NULL;
   }
   for (int side = 0; side < 2; side++)
     for (int k = 0; k < program->n_outputs; k++)
       ok &= (out[side][k] = malloc ((size_t) mugraph_volume (&program->tensor[program->output[k]].shape) * sizeof (double))) != NULL;
-  ok = ok && verify_real (program, (const double *const *) in, out[0], true, 0, NULL) &&
-       verify_real (candidate, (const double *const *) in, out[1], true, 0, NULL);
+  ok = ok && evaluate_real (program, (const double *const *) in, out[0], true, 0, stop, NULL) &&
+       evaluate_real (candidate, (const double *const *) in, out[1], true, 0, stop, NULL);
   for (int k = 0; ok && k < program->n_outputs; k++) {
     int64_t n = mugraph_volume (&program->tensor[program->output[k]].shape);
     double e = verify_relative_error (out[1][k], out[0][k], n);
@@ -480,7 +498,8 @@ static double disagreement (const mugraph *program, const mugraph *candidate, ui
   return ok ? worst : -1;
 }
 
-double verify_counterexample (const mugraph *program, const mugraph *candidate, uint64_t seed, int draws, double tolerance, char reason[256]) {
+double verify_counterexample (const mugraph *program, const mugraph *candidate, uint64_t seed, int draws, double tolerance, const volatile int *stop,
+                              char reason[256]) {
   verify_report r = {.verdict = VERIFY_UNKNOWN};
   reason[0] = 0;
   if (!correspond (program, candidate, &r)) {
@@ -493,9 +512,9 @@ double verify_counterexample (const mugraph *program, const mugraph *candidate, 
   }
   for (int draw = 0; draw < draws; draw++) {
     example at = {0};
-    double e = disagreement (program, candidate, field_hash (seed, (uint64_t) draw), &at);
+    double e = disagreement (program, candidate, field_hash (seed, (uint64_t) draw), stop, &at);
     if (e < 0) {
-      snprintf (reason, 256, "not enough memory for a float64 evaluation");
+      snprintf (reason, 256, stop && *stop ? "interrupted" : "not enough memory for a float64 evaluation");
       return 0;
     }
     if (!(e > tolerance)) continue;
