@@ -11,6 +11,7 @@
 //   element (s, e, fix, x)         the operand of the second matmul for score s and exponential e; adds to the sums x
 //   A_MAP, FIXED         whether fixed () changes A; its results
 //   B1_MAP, B2_MAP, B2_NORM, b1 (x), b2 (x, b2_factor (mean square of the row))   elementwise changes of B1 and B2
+//   B1_TURNED, B2_TURNED what is stored is the transpose: a row is a column of B1 (B2)
 //   B2_SCALE             B2 is changed by b2_factor alone, which goes to the columns of the left operand instead
 //   finish (context, row, column, o, o of the next column, sums)      what follows the loop; writes the outputs
 //
@@ -26,7 +27,9 @@ template <class P> struct chain_shape {
   static constexpr bool changed = P::B1_MAP || (P::B2_MAP && !P::B2_SCALE), prepared = changed || P::B2_SCALE; // tiles, before they are multiplied
   static constexpr int steps = (P::D + 15) / 16;                       // of the first contraction
   static constexpr int chunks = (P::DV + 7) / 8, blocks = (P::DV + 63) / 64; // 8, 64 columns of the result
-  static constexpr int b1_bytes = steps * 16 * P::NT * 2, b2_bytes = P::NT * 128 * blocks, stage = b1_bytes + b2_bytes;
+  static constexpr int b1_chunk = P::B1_TURNED ? P::NT * 128 : steps * 2048, b2_chunk = P::B2_TURNED ? (P::DV + 15) / 16 * 2048 : P::NT * 128; // bytes, of 64 columns
+  static constexpr int b1_bytes = (P::B1_TURNED ? (P::D + 63) / 64 : P::NT / 64) * b1_chunk, b2_bytes = (P::B2_TURNED ? P::NT / 64 : blocks) * b2_chunk;
+  static constexpr int stage = b1_bytes + b2_bytes;
   static constexpr int a_bytes = (P::D + 63) / 64 * 8192;              // of 64 rows
   static constexpr int mine = (chunks + P::WN - 1) / P::WN;            // chunks that a warpgroup goes on with after the loop
   static constexpr int quads = (mine + 3) / 4;                         // of them, 16 bytes a thread each
@@ -284,7 +287,17 @@ template <class P, int warps> MS_DEVICE void chain_prepare (unsigned char *stage
       for (int j = 0; j < 4; j++) x[j] = ms_pack<T> (P::b1 (chain_low<T> (x[j])), P::b1 (chain_high<T> (x[j])));
     }
   }
-  if constexpr (P::B2_MAP) {
+  if constexpr (P::B2_MAP && P::B2_TURNED) { // columns from `valid` on of what is stored
+    for (int u = warp * 32 + lane; u < L::b2_bytes / 16; u += 32 * warps) {
+      unsigned *x = (unsigned *) (stage + L::b1_bytes + u * 16);
+      const int column = u * 16 / L::b2_chunk * 64 + (u & 7 ^ u >> 3 & 7) * 8;
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const float low = P::b2 (chain_low<T> (x[j]), 0.0f), high = P::b2 (chain_high<T> (x[j]), 0.0f);
+        x[j] = ms_pack<T> (!P::RAGGED || column + 2 * j < valid ? low : 0.0f, !P::RAGGED || column + 2 * j + 1 < valid ? high : 0.0f);
+      }
+    }
+  } else if constexpr (P::B2_MAP) {
     const int half = lane & 1;
     for (int r = warp * 16 + (lane >> 1); r < P::NT; r += 16 * warps) {
       unsigned char *row = stage + L::b1_bytes + r * 128;
@@ -505,9 +518,10 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     const unsigned to = base + slot * L::stage, barrier = full + 8 * slot;
     ms_barrier_expect (barrier, L::stage);
 #pragma unroll
-    for (int c = 0; c < NT; c += 64) ms_copy_box (to + c * L::steps * 32, b1, x + c, 0, z1, barrier);
+    for (int c = 0; c < L::b1_bytes / L::b1_chunk; c++) ms_copy_box (to + c * L::b1_chunk, b1, c * 64 + (P::B1_TURNED ? 0 : x), P::B1_TURNED ? x : 0, z1, barrier);
 #pragma unroll
-    for (int c = 0; c < L::blocks; c++) ms_copy_box (to + L::b1_bytes + c * NT * 128, b2, column + c * 64, x, z2, barrier);
+    for (int c = 0; c < L::b2_bytes / L::b2_chunk; c++)
+      ms_copy_box (to + L::b1_bytes + c * L::b2_chunk, b2, c * 64 + (P::B2_TURNED ? x : column), P::B2_TURNED ? column : x, z2, barrier);
   };
   ms_launch_dependents ();
   {
@@ -583,10 +597,12 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   ms_keep (o);
   auto scores = [&] () {
     const unsigned to = (a_tile & 0x3ffff) >> 4, d = (base + slot * L::stage & 0x3ffff) >> 4;
+    auto left = [&] (int k) { return ms_columns (to + k / 4 * 512 + k % 4 * 2, 16); };
+    auto right = [&] (int k) { return P::B1_TURNED ? ms_columns (d + k / 4 * (L::b1_chunk >> 4) + k % 4 * 2, 16) : ms_columns (d + k * 128, L::b1_chunk); };
     ms_wgmma_fence ();
-    ms_wgmma<T, NT>::first (s, ms_columns (to, 16), ms_columns (d, L::steps * 2048));
+    ms_wgmma<T, NT>::template first<P::B1_TURNED> (s, left (0), right (0));
 #pragma unroll
-    for (int k = 1; k < L::steps; k++) ms_wgmma<T, NT>::add (s, ms_columns (to + k / 4 * 512 + k % 4 * 2, 16), ms_columns (d + k * 128, L::steps * 2048));
+    for (int k = 1; k < L::steps; k++) ms_wgmma<T, NT>::template add<P::B1_TURNED> (s, left (k), right (k));
     ms_wgmma_commit ();
   };
   auto operand = [&] (int i, float (&f)[2], bool begin) {
@@ -611,7 +627,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     if (slot >= ST) slot -= ST, parity ^= 1;
     ms_wgmma_fence ();
 #pragma unroll
-    for (int k = 0; k < NT / 16; k++) ms_wgmma<T, L::chunks * 8>::add (o, p[k], ms_columns (d + k * 128, NT * 128));
+    for (int k = 0; k < NT / 16; k++)
+      ms_wgmma<T, L::chunks * 8>::template add<P::B2_TURNED> (o, p[k], P::B2_TURNED ? ms_columns (d + k / 4 * (L::b2_chunk >> 4) + k % 4 * 2, 16) : ms_columns (d + k * 128, L::b2_chunk));
     ms_wgmma_commit ();
     if (more) {
       ms_barrier_wait (arrived + 8 * slot, parity);
@@ -676,19 +693,25 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
   };
   auto copy = [&] (int i) {
     const int to = i % ST * L::stage, x = i * NT;
-    for (int e = tid; e < L::steps * 16 * (NT / 8); e += 128 * P::WM) {
-      const int k = e / (NT / 8), u = e % (NT / 8);
-      unit (to + u / 8 * L::steps * 2048 + k * 128 + ((u & 7 ^ k & 7) << 4), b1, (long long) k * P::B1_PITCH + x + u * 8, k < P::D ? length - x - u * 8 : 0);
-    }
-    for (int e = tid; e < NT * L::blocks * 8; e += 128 * P::WM) {
-      const int k = e / (L::blocks * 8), u = e % (L::blocks * 8);
-      unit (to + L::b1_bytes + u / 8 * NT * 128 + k * 128 + ((u & 7 ^ k & 7) << 4), b2, (long long) (x + k) * P::B2_PITCH + u * 8, x + k < length ? P::DV - u * 8 : 0);
-    }
+    // One tile of what is stored: rows from row0 on, columns from column0 on.
+    auto tile = [&] (int at, int bytes, int chunk, const T *from, long long pitch, int row0, int n_rows, int column0, int columns) {
+      const int units = bytes / chunk * 8;
+      for (int e = tid; e < bytes / 16; e += 128 * P::WM) {
+        const int r = e / units, u = e % units;
+        unit (at + u / 8 * chunk + r * 128 + ((u & 7 ^ r & 7) << 4), from, (row0 + r) * pitch + column0 + u * 8, row0 + r < n_rows ? columns - column0 - u * 8 : 0);
+      }
+    };
+    if (P::B1_TURNED) tile (to, L::b1_bytes, L::b1_chunk, b1, P::B1_PITCH, x, length, 0, P::D);
+    else tile (to, L::b1_bytes, L::b1_chunk, b1, P::B1_PITCH, 0, P::D, x, length);
+    if (P::B2_TURNED) tile (to + L::b1_bytes, L::b2_bytes, L::b2_chunk, b2, P::B2_PITCH, 0, P::DV, x, length);
+    else tile (to + L::b1_bytes, L::b2_bytes, L::b2_chunk, b2, P::B2_PITCH, x, length, 0, P::DV);
   };
-  // Operand fragments of 16 rows from k and the 16 columns of units 2 n, 2 n + 1 of a tile.
-  auto fragment = [&] (unsigned (&b)[4], unsigned tile, int chunk_bytes, int k, int n) {
-    const int r = k + (lane & 15), u = 2 * n + (lane >> 4);
-    ms_ldmatrix_trans (b, tile + u / 8 * chunk_bytes + r * 128 + ((u & 7 ^ r & 7) << 4));
+  // Operand fragments of 16 rows from k and the 16 columns from 16 n of a matrix; turned: its transpose is stored.
+  auto fragment = [&] (unsigned (&b)[4], unsigned tile, int chunk, bool turned, int k, int n) {
+    const int r = turned ? n * 16 + (lane & 7) + (lane >> 4) * 8 : k + (lane & 15), u = turned ? k / 8 + (lane >> 3 & 1) : 2 * n + (lane >> 4);
+    const unsigned at = tile + u / 8 * chunk + r * 128 + ((u & 7 ^ r & 7) << 4);
+    if (turned) ms_ldmatrix (b, at);
+    else ms_ldmatrix_trans (b, at);
   };
   auto multiply = [&] (float *d, const unsigned (&x)[4], unsigned low, unsigned high) {
     const unsigned y[2] = {low, high};
@@ -729,7 +752,7 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
 #pragma unroll
       for (int n = 0; n < NT / 16; n++) {
         unsigned b[4];
-        fragment (b, tile1, L::steps * 2048, k * 16, n);
+        fragment (b, tile1, L::b1_chunk, P::B1_TURNED, k * 16, n);
         multiply (s + 8 * n, q[k], b[0], b[1]);
         multiply (s + 8 * n + 4, q[k], b[2], b[3]);
       }
@@ -741,7 +764,7 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
 #pragma unroll
       for (int n = 0; n < (L::chunks + 1) / 2; n++) {
         unsigned b[4];
-        fragment (b, tile2, NT * 128, k * 16, n);
+        fragment (b, tile2, L::b2_chunk, P::B2_TURNED, k * 16, n);
         multiply (o + 8 * n, p[k], b[0], b[1]);
         if (2 * n + 1 < L::chunks) multiply (o + 8 * n + 4, p[k], b[2], b[3]);
       }

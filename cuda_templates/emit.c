@@ -239,13 +239,13 @@ void cuda_print_wgmma (cuda_text *t, mugraph_dtype dtype, int n) {
   cuda_print (t, "\n#ifndef MS_WGMMA_%s_%d\n#define MS_WGMMA_%s_%d\ntemplate <> struct ms_wgmma<ms_%s, %d> {\n", type, n, type, n, type, n);
   for (int form = 0; form < 3; form++) { /* the left operand by descriptor, with and without d; in registers */
     bool add = form > 0, registers = form == 2;
-    cuda_print (t, "  MS_DEVICE static void %s (float (&d)[%d], %s, unsigned long long b) {\n", add ? "add" : "first", r, registers ? "const unsigned (&a)[4]" : "unsigned long long a");
+    cuda_print (t, "  template <bool ROWS = false> MS_DEVICE static void %s (float (&d)[%d], %s, unsigned long long b) {\n", add ? "add" : "first", r, registers ? "const unsigned (&a)[4]" : "unsigned long long a");
     cuda_print (t, "    asm volatile (\"wgmma.mma_async.sync.aligned.m64n%dk16.f32.%s.%s {", n, type, type);
     for (int i = 0; i < r; i++) cuda_print (t, "%s%%%d", i ? ", " : "", i);
-    if (registers) cuda_print (t, "}, {%%%d, %%%d, %%%d, %%%d}, %%%d, %d, 1, 1, 1;\"\n                  : ", r, r + 1, r + 2, r + 3, r + 4, add);
-    else cuda_print (t, "}, %%%d, %%%d, %d, 1, 1, 0, 1;\"\n                  : ", r, r + 1, add);
+    if (registers) cuda_print (t, "}, {%%%d, %%%d, %%%d, %%%d}, %%%d, %d, 1, 1, %%%d;\"\n                  : ", r, r + 1, r + 2, r + 3, r + 4, add, r + 5);
+    else cuda_print (t, "}, %%%d, %%%d, %d, 1, 1, 0, %%%d;\"\n                  : ", r, r + 1, add, r + 2);
     for (int i = 0; i < r; i++) cuda_print (t, "%s\"%sf\" (d[%d])", i ? ", " : "", add ? "+" : "=", i);
-    cuda_print (t, "\n                  : %s, \"l\" (b));\n  }\n", registers ? "\"r\" (a[0]), \"r\" (a[1]), \"r\" (a[2]), \"r\" (a[3])" : "\"l\" (a)");
+    cuda_print (t, "\n                  : %s, \"l\" (b), \"n\" ((int) !ROWS));\n  }\n", registers ? "\"r\" (a[0]), \"r\" (a[1]), \"r\" (a[2]), \"r\" (a[3])" : "\"l\" (a)");
   }
   cuda_print (t, "};\n#endif\n");
 }

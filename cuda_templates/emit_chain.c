@@ -83,10 +83,10 @@ static bool is_there (void *user, int i, cuda_text *t) {
     if (i == c->a) return cuda_print (t, "x"), true;
     return false;
   case OF_B1:
-    if (i == c->b1) return cuda_print (t, "x"), true;
+    if (i == c->b1_leaf) return cuda_print (t, "x"), true;
     return false;
   case OF_B2:
-    if (i == c->b2) return cuda_print (t, "x"), true;
+    if (i == c->b2_leaf) return cuda_print (t, "x"), true;
     if (i == c->b2_norm) return cuda_print (t, "x * factor"), true;
     return false;
   case OF_ROW:
@@ -280,7 +280,8 @@ static void print_parts (printer *p) {
      c->stages);
   P ("  static constexpr int STATS = %d, FIXED = %d, DEGREE = %d;\n", c->n_sums, fixed_values (p), c->exponential >= 0 ? c->degree : 0);
   P ("  static constexpr bool RAGGED = %d, STABLE = %d, PLAIN = %d, A_MAP = %d, B1_MAP = %d, B2_MAP = %d, B2_NORM = %d, B2_SCALE = %d;\n", ragged,
-     c->exponential >= 0, c->plain, c->a_map != c->a, c->b1_top != c->b1, c->b2_top != c->b2, c->b2_norm >= 0, c->b2_scale);
+     c->exponential >= 0, c->plain, c->a_map != c->a, c->b1_top != c->b1_leaf, c->b2_top != c->b2_leaf, c->b2_norm >= 0, c->b2_scale);
+  P ("  static constexpr bool B1_TURNED = %d, B2_TURNED = %d;\n", c->b1_turned, c->b2_turned);
   if (!c->wgmma) {
     const mugraph_shape *b1 = &data_of (p, c->b1)->shape, *b2 = &data_of (p, c->b2)->shape;
     P ("  static constexpr bool ALIGNED = %d;\n  static constexpr long long B1_PITCH = %d, B2_PITCH = %d;\n", c->aligned, cols_of (b1), cols_of (b2));
@@ -323,6 +324,7 @@ static void print_kernel (printer *p, int launch) {
   const mugraph_op *a = &b->op[c->a], *b1 = &b->op[c->b1], *b2 = &b->op[c->b2];
   const mugraph_shape *sa = &data_of (p, c->a)->shape, *s1 = &data_of (p, c->b1)->shape, *s2 = &data_of (p, c->b2)->shape;
   int la = sa->n_dims, l1 = s1->n_dims, l2 = s2->n_dims;
+  int n1 = l1 - 1 - c->b1_turned, v2 = l2 - 1 - c->b2_turned; /* dimensions of the loop in B1, of the columns in B2 */
   bool waits = false; /* whether an earlier launch computes an input */
   for (int i = 0; i < p->kernel->n_in; i++) waits |= p->kernel->in[i] >= p->e->g->n_inputs;
   cuda_open_kernel (p->e, launch);
@@ -336,9 +338,9 @@ static void print_kernel (printer *p, int launch) {
       P ("  const unsigned b%c = block / %lld %% %d;\n", "xyz"[g], before, grid[g]);
       before *= grid[g];
     }
-  const mugraph_split *rows = &a->split[la - 2], *columns = &b2->split[l2 - 1];
+  const mugraph_split *rows = &a->split[la - 2], *columns = &b2->split[v2];
   print_limit (p, "rows", rows->full ? rows->axis : -1, c->rows, sa->dim[la - 2]);
-  print_limit (p, "columns", columns->full ? columns->axis : -1, c->dv, s2->dim[l2 - 1]);
+  print_limit (p, "columns", columns->full ? columns->axis : -1, c->dv, s2->dim[v2]);
   print_limit (p, "length", c->n_axis, c->n, c->n_full);
   P ("  const k%d_parts::context c = {length, columns", p->k);
   uint64_t inputs = context_iterators (p);
@@ -364,9 +366,9 @@ static void print_kernel (printer *p, int launch) {
     P (", &map2, 0");
     print_begin (p, b2, s2, 0, l2 - 2, stride_of (s2, l2 - 3 < 0 ? 0 : l2 - 3));
     P (", 0");
-    print_begin (p, b2, s2, l2 - 1, l2, 1);
+    print_begin (p, b2, s2, v2, v2 + 1, stride_of (s2, v2));
     P (", 0");
-    print_begin (p, b1, s1, l1 - 1, l1, 1);
+    print_begin (p, b1, s1, n1, n1 + 1, stride_of (s1, n1));
     P (", length, blockIdx.x %% %d, c);\n}\n", c->split);
   } else {
     P ("in%d", b1->in[0]);
@@ -395,7 +397,8 @@ bool cuda_emit_chain (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_
   for (int i = 0; i < kernel->n_in; i++) cuda_add_tensor (e, launch, kernel->in[i], false, "in%d", i);
   for (int i = 0; i < kernel->n_out; i++) cuda_add_tensor (e, launch, kernel->out[i], true, "out%d", i);
   if (c->wgmma) {
-    cuda_arg map1 = map_over (data_of (p, c->b1), (uint32_t) ceil_div (c->d, 16) * 16), map2 = map_over (data_of (p, c->b2), (uint32_t) c->nt);
+    cuda_arg map1 = map_over (data_of (p, c->b1), (uint32_t) (c->b1_turned ? c->nt : ceil_div (c->d, 16) * 16));
+    cuda_arg map2 = map_over (data_of (p, c->b2), (uint32_t) (c->b2_turned ? ceil_div (c->dv, 16) * 16 : c->nt));
     cuda_add_tensor_map (e, launch, &map1, "map1");
     cuda_add_tensor_map (e, launch, &map2, "map2");
   }

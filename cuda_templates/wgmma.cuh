@@ -65,6 +65,7 @@ MS_DEVICE unsigned long long ms_columns (unsigned address16, int chunk) {
   asm ("mov.b64 %0, {%1, %2};" : "=l"(d) : "r"(address16 | (unsigned) (chunk >> 4) << 16), "r"(0x40000000u | 1024u >> 4));
   return d;
 }
-// The descriptor of a (64 rows) for the shapes below has the same form, its columns being contiguous: chunk is 16.
+// Where the contracted dimension (K) is contiguous, as in a always and with ROWS in b too, the descriptor has the same form: 64 of K a
+// row of 128 bytes, a row for each of M or N, 16 of K 32 bytes further on; chunk has no meaning: 16.
 // m64nNk16: d (64 x N, f32) = a b (first) or a b + d (add); a: fragments of 64 rows or a descriptor, b: a descriptor. Printed for the N in use.
 template <class T, int N> struct ms_wgmma;

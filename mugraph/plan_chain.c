@@ -116,18 +116,51 @@ static bool match_a (const mugraph_block *b, mugraph_chain *c, mugraph_error *e)
   return true;
 }
 
+/* Peels transposes off the top of a right operand, and, for B1, constants: they scale the scores, exactly where rounding them into
+   the operand would not be. */
+static int peel (const mugraph_block *b, mugraph_chain *c, int i, bool constants, bool *turned) {
+  for (;;) {
+    const mugraph_op *o = &b->op[i];
+    int f;
+    if (o->kind == MUGRAPH_OP_TRANSPOSE) {
+      *turned = !*turned;
+      i = o->in[0];
+    } else if (constants && (o->kind == MUGRAPH_OP_MUL || o->kind == MUGRAPH_OP_DIV) && is_const (b, f = mugraph_chain_factor (b, i)) &&
+               c->n_factors < MUGRAPH_CHAIN_FACTORS) {
+      c->factor[c->n_factors++] = i;
+      i = o->in[0] == f ? o->in[1] : o->in[0];
+    } else
+      return i;
+  }
+}
+
+/* What operand `top` is an elementwise function of: the iterator, or a transpose of it; -1: neither. */
+static int find_leaf (const mugraph_block *b, int top, int iterator, bool *turned) {
+  for (int i = 0; iterator >= 0 && i < b->n_ops; i++) {
+    int from = i, transposes = 0;
+    for (; b->op[from].kind == MUGRAPH_OP_TRANSPOSE; transposes++) from = b->op[from].in[0];
+    if (from != iterator || !is_map_of (b, top, i)) continue;
+    *turned ^= transposes & 1;
+    return i;
+  }
+  return -1;
+}
+
 static bool match_b (const mugraph_block *b, mugraph_chain *c, mugraph_error *e) {
-  c->b1_top = b->op[c->first].in[1];
-  c->b2_top = b->op[c->second].in[1];
+  c->b1_top = peel (b, c, b->op[c->first].in[1], true, &c->b1_turned);
+  c->b2_top = peel (b, c, b->op[c->second].in[1], false, &c->b2_turned);
   c->b1 = only_iterator (b, c->b1_top);
   c->b2 = only_iterator (b, c->b2_top);
+  c->b1_leaf = find_leaf (b, c->b1_top, c->b1, &c->b1_turned);
+  c->b2_leaf = find_leaf (b, c->b2_top, c->b2, &c->b2_turned);
   c->b2_norm = -1;
-  if (c->b1 < 0 || !is_map_of (b, c->b1_top, c->b1)) return FAIL ("the right operand of matmul %d is not an elementwise function of one iterator", c->first);
-  for (int i = 0; i < b->n_ops && c->b2 >= 0; i++)
+  if (c->b1_leaf < 0) return FAIL ("the right operand of matmul %d is not an elementwise function of one iterator", c->first);
+  for (int i = 0; i < b->n_ops && c->b2 >= 0 && !c->b2_turned; i++)
     if (b->op[i].kind == MUGRAPH_OP_RMS_NORM && b->op[i].in[0] == c->b2 && b->op[i].dim == b->op[i].shape.n_dims - 1 &&
         is_map_of (b, c->b2_top, i))
       c->b2_norm = i;
-  if (c->b2 < 0 || (c->b2_norm < 0 && !is_map_of (b, c->b2_top, c->b2)))
+  if (c->b2_norm >= 0) c->b2_leaf = c->b2;
+  if (c->b2_leaf < 0)
     return FAIL ("the right operand of matmul %d is not an elementwise function of one iterator or its norm", c->second);
   return true;
 }
@@ -257,10 +290,10 @@ static bool match_roles (const mugraph *g, int k, const mugraph_stable *stable, 
     if (heads_of (&b->op[iterators[i]].shape) != 1) return FAIL ("iterator %d brings several matrices", iterators[i]);
   const mugraph_op *a = &b->op[c->a], *b1 = &b->op[c->b1], *b2 = &b->op[c->b2];
   if (is_loop_input (b, c->a)) return FAIL ("the loop walks the left operand");
-  int n1 = b1->shape.n_dims - 1, n2 = b2->shape.n_dims - 2;
-  if (n2 < 0 || b1->shape.n_dims < 2 || a->shape.n_dims < 2) return FAIL ("operands are matrices");
+  if (b1->shape.n_dims < 2 || b2->shape.n_dims < 2 || a->shape.n_dims < 2) return FAIL ("operands are matrices");
+  int n1 = b1->shape.n_dims - 1 - c->b1_turned, d1 = b1->shape.n_dims - 2 + c->b1_turned, n2 = b2->shape.n_dims - 2 + c->b2_turned;
   if (b->loop > 1 && (b1->fmap != n1 || b2->fmap != n2)) return FAIL ("the loop does not walk the columns of the first right operand and the rows of the second");
-  if (a->split[a->shape.n_dims - 1].full || b1->split[n1 - 1].full) return FAIL ("the first contraction is split");
+  if (a->split[a->shape.n_dims - 1].full || b1->split[d1].full) return FAIL ("the first contraction is split");
   const mugraph_split *w1 = &b1->split[n1], *w2 = &b2->split[n2];
   const mugraph_shape *t1 = &g->tensor[kernel->in[b1->in[0]]].shape, *t2 = &g->tensor[kernel->in[b2->in[0]]].shape;
   c->n_full = t1->dim[n1];
@@ -315,7 +348,9 @@ static int regs_of (const mugraph_chain *c) {
 static int most_regs (int groups) { return groups > 3 ? 128 : groups == 3 ? 168 : 255; }
 
 /* Shared memory as struct chain_shape of chain.cuh lays it out. */
-static int64_t stage_bytes (const mugraph_chain *c) { return ceil_div (c->d, 16) * 32 * c->nt + (int64_t) c->nt * 128 * ceil_div (c->dv, 64); }
+static int64_t b1_bytes (const mugraph_chain *c) { return c->b1_turned ? (int64_t) c->nt * 128 * ceil_div (c->d, 64) : ceil_div (c->d, 16) * 32 * c->nt; }
+static int64_t b2_bytes (const mugraph_chain *c) { return c->b2_turned ? ceil_div (c->dv, 16) * 32 * c->nt : (int64_t) c->nt * 128 * ceil_div (c->dv, 64); }
+static int64_t stage_bytes (const mugraph_chain *c) { return b1_bytes (c) + b2_bytes (c); }
 static int64_t smem_of (const mugraph_chain *c) {
   int64_t tiles = c->stages * stage_bytes (c);
   if (!c->wgmma) return tiles;
@@ -362,7 +397,7 @@ static bool choose (const mugraph_sched *s, const mugraph_device *d, mugraph_cha
     if (c->stages < 2 || c->stages > fits) return FAIL ("%d stages; 2 to %lld fit", c->stages, (long long) fits);
   } else {
     /* All tiles in flight, or so many that one is refilled before it is needed: see chain_wgmma. */
-    bool prepared = c->b1_top != c->b1 || c->b2_top != c->b2;
+    bool prepared = c->b1_top != c->b1_leaf || c->b2_top != c->b2_leaf;
     for (;; c->wn--) {
       int more = (regs_of (c) <= most_regs (MAX_GROUPS) ? MAX_GROUPS : groups) / (c->wm * c->wn), whole = (int) (ceil_div (mine, c->wn) * c->wn);
       int alone = stages_that_fit (c, d, 1), together = more > 1 ? stages_that_fit (c, d, more) : 0;
@@ -377,6 +412,15 @@ static bool choose (const mugraph_sched *s, const mugraph_device *d, mugraph_cha
   }
   c->smem = smem_of (c);
   return true;
+}
+
+/* Whether the rows of every block's part of a right operand start at multiples of 16 bytes. */
+static bool starts_aligned (const mugraph *g, const mugraph_op *kernel, const mugraph_block *b, int i) {
+  const mugraph_op *o = &b->op[i];
+  const mugraph_shape *t = &g->tensor[kernel->in[o->in[0]]].shape;
+  const mugraph_split *last = &o->split[t->n_dims - 1];
+  int32_t columns = cols_of (t);
+  return columns % 8 == 0 && (!last->full || last->axis < 0 || ceil_div (columns, b->grid[last->axis]) % 8 == 0);
 }
 
 bool mugraph_chain_match (const mugraph *g, int k, const mugraph_device *d, mugraph_chain *c, mugraph_error *e) {
@@ -397,10 +441,9 @@ bool mugraph_chain_match (const mugraph *g, int k, const mugraph_device *d, mugr
   }
   const mugraph_op *b2 = &b->op[c->b2];
   const mugraph_shape *t2 = &g->tensor[kernel->in[b2->in[0]]].shape;
-  int last = t2->n_dims - 1;
-  c->aligned = c->n_full % 8 == 0 && t2->dim[last] % 8 == 0 && (c->n_axis < 0 || c->n % 8 == 0) && (b2->split[last].axis < 0 || !b2->split[last].full || c->dv % 8 == 0);
+  c->aligned = starts_aligned (g, kernel, b, c->b1) && starts_aligned (g, kernel, b, c->b2);
   c->wgmma = d->arch >= 90 && c->aligned; /* what a tensor map asks for; the copies trap on columns that start elsewhere */
-  if (c->b2_norm >= 0 && c->dv != t2->dim[last]) return FAIL ("the norm of split rows");
+  if (c->b2_norm >= 0 && c->dv != cols_of (t2)) return FAIL ("the norm of split rows");
   c->b2_scale = c->wgmma && c->b2_norm >= 0 && c->b2_top == c->b2_norm;
   return choose (&b->sched, d, c, e);
 }
@@ -418,9 +461,8 @@ static void place (mugraph_plan *p, int i, mugraph_home home, int64_t offset, in
 static void place_tiles (const mugraph_block *b, const mugraph_chain *c, mugraph_plan *p) {
   for (int i = 0; i < b->n_ops; i++) p->tile[i].fused = true;
   place (p, c->a, MUGRAPH_HOME_REGISTERS, 0, 0);
-  int64_t b1 = ceil_div (c->d, 16) * 32 * c->nt;
-  place (p, c->b1, MUGRAPH_HOME_SHARED, 0, b1);
-  place (p, c->b2, MUGRAPH_HOME_SHARED, b1, stage_bytes (c) - b1);
+  place (p, c->b1, MUGRAPH_HOME_SHARED, 0, b1_bytes (c));
+  place (p, c->b2, MUGRAPH_HOME_SHARED, b1_bytes (c), b2_bytes (c));
   place (p, c->first, MUGRAPH_HOME_REGISTERS, 0, 0);
   place (p, c->operand, MUGRAPH_HOME_REGISTERS, 0, 0);
   place (p, c->result, MUGRAPH_HOME_REGISTERS, 0, 0);

@@ -6,7 +6,8 @@
      x_k = sums of X_k along the row
      outputs             elementwise on O [m, dv] and x_k [m, 1]
 
-   A may be normalised or scaled by row (folded into S), B2 normalised by row, all three changed elementwise.
+   A may be normalised or scaled by row (folded into S), B2 normalised by row, all three changed elementwise. B1 and B2 may be
+   transposes of what is stored ([n, d] and [dv, n]): the matrix units take both, nothing is moved.
    What the parameters of a schedule mean, and which values pay: plan_chain.c. */
 #ifndef MUGRAPH_PLAN_CHAIN_H
 #define MUGRAPH_PLAN_CHAIN_H
@@ -20,7 +21,9 @@ typedef struct {
   int first, second;           /* the matmuls */
   int a, b1, b2;               /* iterators */
   int a_map;                   /* A before its factors: an elementwise operator on iterator a, or a itself */
-  int b1_top, b2_top;          /* the operands as multiplied */
+  int b1_top, b2_top;          /* the operands as multiplied, without transposes and constants that scale B1 */
+  int b1_leaf, b2_leaf;        /* what they are elementwise functions of: the iterators, or transposes of them */
+  bool b1_turned, b2_turned;   /* transposes of what is stored */
   int b2_norm;                 /* an rms_norm of iterator b2 below b2_top */
   bool b2_scale;               /* it is all that happens to B2: its factors go to the columns of P (wgmma) */
   int operand;                 /* P */
@@ -28,7 +31,7 @@ typedef struct {
   int exponential;             /* stabilised; the first of those with the same argument */
   int n_sums, sum[MUGRAPH_CHAIN_SUMS], addend[MUGRAPH_CHAIN_SUMS]; /* x_k and X_k (of accum_rms: squared on top) */
   int degree, sum_degree[MUGRAPH_CHAIN_SUMS]; /* of O and x_k in the row's scale */
-  /* A = a_map times these: rms_norm of a_map, or the other operand of mul or div (div: divided by) */
+  /* A B1 = a_map b1_top times these: rms_norm of a_map, or the other operand of mul or div (div: divided by) */
   int n_factors, factor[MUGRAPH_CHAIN_FACTORS];
   bool plain;                  /* P and every X_k is the exponential itself, its argument a positive multiple of S */
   double slope;                /* plain: constants of that multiple, the factors aside */

@@ -211,6 +211,17 @@ static const double CHAIN_SHALLOW = 0.153e-6;  /* a tile that is requested when 
 static const double CHAIN_ROW_VALUES = 1.45;  /* rows of the left operand scaled by values that are computed for it, other than by a norm */
 static const double CHAIN_PREPARE = 0.289e-6, CHAIN_PREPARE_WORK = 0.163e-6; /* a tile of 64 rows changed in place: by one warpgroup, of the SM's time */
 
+/* A right operand without what costs nothing: transposes, constants that scale the first one's. */
+static int peeled (const mugraph_block *b, int i, bool first) {
+  for (;;) {
+    const mugraph_op *o = &b->op[i];
+    if (o->kind == MUGRAPH_OP_TRANSPOSE) i = o->in[0];
+    else if (first && (o->kind == MUGRAPH_OP_MUL || o->kind == MUGRAPH_OP_DIV) && b->op[o->in[1]].kind == MUGRAPH_OP_CONST) i = o->in[0];
+    else if (first && o->kind == MUGRAPH_OP_MUL && b->op[o->in[0]].kind == MUGRAPH_OP_CONST) i = o->in[1];
+    else return i;
+  }
+}
+
 /* Rows of the first matmul's result, whether its left operand is more than an iterator or its norm, and whether a right operand
    of any is changed before it is multiplied. */
 static bool matmul_operands (const mugraph_block *b, int *rows, bool *scaled) {
@@ -219,11 +230,12 @@ static bool matmul_operands (const mugraph_block *b, int *rows, bool *scaled) {
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *o = &b->op[i];
     if (o->kind != MUGRAPH_OP_MATMUL) continue;
-    if (!*rows) {
+    bool first = !*rows;
+    if (first) {
       *rows = o->shape.n_dims > 1 ? o->shape.dim[o->shape.n_dims - 2] : 1;
       *scaled = b->op[o->in[0]].kind != MUGRAPH_OP_INPUT && b->op[o->in[0]].kind != MUGRAPH_OP_RMS_NORM;
     }
-    prepared |= b->op[o->in[1]].kind != MUGRAPH_OP_INPUT;
+    prepared |= b->op[peeled (b, o->in[1], first)].kind != MUGRAPH_OP_INPUT;
   }
   return prepared;
 }

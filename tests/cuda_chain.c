@@ -87,6 +87,8 @@ static bool build_flat (const graph_case *c, const mugraph *program, mugraph *g)
   tile_out (b, tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, p, v), -1), 0, -1);
   return finish (c, g);
 }
+#define QKV(m, d, k, v, t) "input Q[h," m "," d "]: " t "\ninput K[h," k "]: " t "\ninput V[h," v "]: " t "\n"
+#define TURNED_PROGRAM(q, k, v) "E = exp(matmul(" q ", " k "))\noutput matmul(E / sum(E, -1), " v ")\n"
 #define GQA(h, m, n) HEADS (h) PV (m, "64", n, "64", "f16") SOFTMAX_V
 static const backend_case cases[] = {
   {{.name = "gqa 2x256x4096, 64 rows, split 8", .program = GQA ("2", "256", "4096"), .build = build_attention, .grid = {2, 4}, .loop = 64}, {.split = 8}},
@@ -126,6 +128,23 @@ static const backend_case cases[] = {
   {{.name = "gqa dv 56", .program = HEADS ("2") PV ("64", "64", "512", "56", "f16") SOFTMAX_V, .build = build_attention, .grid = {2, 1}, .loop = 4}, {.split = 2}},
   {{.name = "no leading dimensions", .program = "input Q[200,64]: f16\ninput K[64,1024]: f16\ninput V[1024,64]: f16\noutput matmul(gelu(matmul(Q, K)), V)\n", .build = build_flat, .grid = {2}, .loop = 8}, {.split = 2}},
   {{.name = "columns over the grid", .program = HEADS ("2") PV ("64", "64", "512", "160", "f16") SOFTMAX_V, .build = build_columns, .grid = {2, 3}, .loop = 4}, {0}},
+  /* K stored as [n, d], V as [dv, n] */
+  {{.name = "K turned, split 4", .program = HEADS ("4") QKV ("128", "64", "2048,64", "2048,64", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {4, 1}, .loop = 32, .scale = {4, 1, 1}}, {.split = 4}},
+  {{.name = "K turned, bf16, two blocks an SM", .program = HEADS ("32") QKV ("256", "64", "4096,64", "4096,64", "bf16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {32, 2}, .loop = 64}, {.split = 2, .stages = 4}},
+  {{.name = "K turned, tile 128, d 128, 4 in turns", .program = HEADS ("3") QKV ("64", "128", "1536,128", "1536,40", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {3, 1}, .loop = 8}, {.split = 2, .tile_n = 128, .warps = 8}},
+  {{.name = "K turned, d 40, dv 72, odd length", .program = HEADS ("3") QKV ("100", "40", "333,40", "333,72", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {3, 1}, .loop = 4}, {.split = 3}},
+  {{.name = "K turned, d 192", .program = HEADS ("2") QKV ("128", "192", "512,192", "512,64", "bf16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {2, 2}, .loop = 4}, {.split = 2}},
+  {{.name = "K turned, d 128, dv 256", .program = HEADS ("2") QKV ("64", "128", "500,128", "500,256", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {2, 1}, .loop = 4}, {0}},
+  {{.name = "K turned, d 33, dv 17", .program = HEADS ("3") QKV ("100", "33", "500,33", "500,17", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {3, 1}, .loop = 4}, {0}},
+  {{.name = "K turned, d 16", .program = HEADS ("3") QKV ("80", "16", "200,16", "200,24", "bf16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {3, 1}, .loop = 4}, {0}},
+  {{.name = "K turned, scales on all sides", .program = HEADS ("3") QKV ("128", "64", "1000,64", "1000,64", "bf16") TURNED_PROGRAM ("Q", "transpose(K) * 0.28125", "V"), .build = build_turned_scales, .grid = {3, 1}, .loop = 8}, {0}},
+  {{.name = "K turned, norms", .program = HEADS ("2") QKV ("256", "64", "2048,64", "2048,64", "f16") TURNED_PROGRAM ("rms_norm(Q, -1)", "transpose(K)", "rms_norm(V, -1)"), .build = build_turned_norms, .grid = {2, 4}, .loop = 32}, {.split = 4}},
+  {{.name = "K turned, norms, odd", .program = HEADS ("2") QKV ("50", "33", "333,33", "333,31", "f16") TURNED_PROGRAM ("rms_norm(Q, -1)", "transpose(K)", "rms_norm(V, -1)"), .build = build_turned_norms, .grid = {2, 1}, .loop = 7}, {0}},
+  {{.name = "V turned", .program = HEADS ("3") QKV ("128", "64", "64,1000", "64,1000", "f16") TURNED_PROGRAM ("Q", "K", "transpose(V)"), .build = build_turned_v, .grid = {3, 1}, .loop = 8}, {.split = 2}},
+  {{.name = "V turned, dv 136, tile 128", .program = HEADS ("3") QKV ("64", "64", "64,1024", "136,1024", "bf16") TURNED_PROGRAM ("Q", "K", "transpose(V)"), .build = build_turned_v, .grid = {3, 1}, .loop = 8}, {.split = 2, .tile_n = 128}},
+  {{.name = "both turned", .program = HEADS ("2") QKV ("128", "72", "1000,72", "56,1000", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "transpose(V)"), .build = build_turned, .grid = {2, 2}, .loop = 8}, {0}},
+  {{.name = "both turned, odd", .program = HEADS ("2") QKV ("70", "20", "333,20", "9,333", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "transpose(V)"), .build = build_turned, .grid = {2, 1}, .loop = 3}, {0}},
+  {{.name = "both turned, maps", .program = HEADS ("2") QKV ("128", "64", "1000,64", "72,1000", "f16") TURNED_PROGRAM ("Q", "relu(transpose(K))", "transpose(silu(V))"), .build = build_turned_maps, .grid = {2, 2}, .loop = 8}, {0}},
 };
 
 static void generated (void **state) {

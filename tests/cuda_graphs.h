@@ -137,12 +137,38 @@ static inline bool attention (const graph_case *c, const mugraph *program, mugra
 static inline bool build_attention (const graph_case *c, const mugraph *program, mugraph *g) { return attention (c, program, g, false); }
 static inline bool build_attention_norm (const graph_case *c, const mugraph *program, mugraph *g) { return attention (c, program, g, true); }
 
+/* The same with K, V stored as [keys, depth], [depth, keys] where `turned` says so, and what may stand around their transposes. */
+enum { TURNED_K = 1, TURNED_V = 2, TURNED_NORMS = 4, TURNED_SCALES = 8, TURNED_MAPS = 16 };
+static inline bool attention_turned (const graph_case *c, const mugraph *program, mugraph *g, int turned) {
+  mugraph_block *b = start (c, program, g);
+  int q = tile_in (b, 0, 0, 1, -1), k = tile_in (b, 1, 0, -1, turned & TURNED_K ? 1 : 2), v = tile_in (b, 2, 0, -1, turned & TURNED_V ? 2 : 1);
+  if (turned & TURNED_NORMS) q = mugraph_block_op (b, MUGRAPH_OP_RMS_NORM, q, -1, 2), v = mugraph_block_op (b, MUGRAPH_OP_RMS_NORM, v, -1, 2);
+  if (turned & TURNED_SCALES) k = tile_op (b, MUGRAPH_OP_MUL, k, mugraph_block_const (b, 0.5)), q = tile_op (b, MUGRAPH_OP_DIV, q, mugraph_block_const (b, 2));
+  if (turned & TURNED_MAPS) v = tile_op (b, MUGRAPH_OP_SILU, v, -1);
+  if (turned & TURNED_K) k = tile_op (b, MUGRAPH_OP_TRANSPOSE, k, -1);
+  if (turned & TURNED_V) v = tile_op (b, MUGRAPH_OP_TRANSPOSE, v, -1);
+  if (turned & TURNED_MAPS) k = tile_op (b, MUGRAPH_OP_RELU, k, -1);
+  if (turned & TURNED_SCALES) k = tile_op (b, MUGRAPH_OP_MUL, mugraph_block_const (b, 0.75), k);
+  int s = tile_op (b, MUGRAPH_OP_MATMUL, q, k);
+  if (turned & TURNED_SCALES) s = tile_op (b, MUGRAPH_OP_MUL, s, mugraph_block_const (b, 1.5));
+  int e = tile_op (b, MUGRAPH_OP_EXP, s, -1);
+  int o = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, e, v), -1), sum = tile_op (b, MUGRAPH_OP_ACCUM_SUM, e, -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_DIV, o, sum), 0, 1);
+  return finish (c, g);
+}
+static inline bool build_turned_k (const graph_case *c, const mugraph *program, mugraph *g) { return attention_turned (c, program, g, TURNED_K); }
+static inline bool build_turned_v (const graph_case *c, const mugraph *program, mugraph *g) { return attention_turned (c, program, g, TURNED_V); }
+static inline bool build_turned (const graph_case *c, const mugraph *program, mugraph *g) { return attention_turned (c, program, g, TURNED_K | TURNED_V); }
+static inline bool build_turned_norms (const graph_case *c, const mugraph *program, mugraph *g) { return attention_turned (c, program, g, TURNED_K | TURNED_NORMS); }
+static inline bool build_turned_scales (const graph_case *c, const mugraph *program, mugraph *g) { return attention_turned (c, program, g, TURNED_K | TURNED_SCALES); }
+static inline bool build_turned_maps (const graph_case *c, const mugraph *program, mugraph *g) { return attention_turned (c, program, g, TURNED_K | TURNED_V | TURNED_MAPS); }
+
 /* Keys split over grid y, partial outputs and sums side by side in the last dimension; a second kernel adds them up: graph-defined,
    or (combine false) pre-defined. */
-static inline bool split_attention (const graph_case *c, const mugraph *program, mugraph *g, bool combine) {
+static inline bool split_attention (const graph_case *c, const mugraph *program, mugraph *g, bool combine, bool turned) {
   mugraph_error e;
   mugraph_block *b = start (c, program, g);
-  int q = tile_in (b, 0, 0, -1, -1), k = tile_in (b, 1, 0, 2, 2), v = tile_in (b, 2, 0, 1, 1);
+  int q = tile_in (b, 0, 0, -1, -1), k = turned ? tile_op (b, MUGRAPH_OP_TRANSPOSE, tile_in (b, 1, 0, 1, 1), -1) : tile_in (b, 1, 0, 2, 2), v = tile_in (b, 2, 0, 1, 1);
   int x = tile_op (b, MUGRAPH_OP_EXP, tile_op (b, MUGRAPH_OP_MATMUL, q, k), -1);
   int o = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, v), -1), s = tile_op (b, MUGRAPH_OP_ACCUM_SUM, x, -1);
   tile_out (b, o, 0, 2);
@@ -170,8 +196,9 @@ static inline bool split_attention (const graph_case *c, const mugraph *program,
   mugraph_add_op (g, MUGRAPH_OP_DIV, 2, (const int[]){to->out[0], ts}, -1, &e);
   return finish (c, g);
 }
-static inline bool build_split_attention (const graph_case *c, const mugraph *program, mugraph *g) { return split_attention (c, program, g, true); }
-static inline bool build_split_attention_plain (const graph_case *c, const mugraph *program, mugraph *g) { return split_attention (c, program, g, false); }
+static inline bool build_split_attention (const graph_case *c, const mugraph *program, mugraph *g) { return split_attention (c, program, g, true, false); }
+static inline bool build_split_turned (const graph_case *c, const mugraph *program, mugraph *g) { return split_attention (c, program, g, true, true); }
+static inline bool build_split_attention_plain (const graph_case *c, const mugraph *program, mugraph *g) { return split_attention (c, program, g, false, false); }
 
 /* Accumulators of every kind over a loop along the rows or the columns of X. */
 static inline bool build_accumulators (const graph_case *c, const mugraph *program, mugraph *g) {
@@ -203,6 +230,10 @@ static inline bool build_accum_to (const graph_case *c, const mugraph *program, 
 #define ATT(h, m, d, n, t)                                                                                             \
   "input Q[" h "," m "," d "]: " t "\ninput K[" h "," d "," n "]: " t "\ninput V[" h "," n "," d "]: " t                \
   "\nE = exp(matmul(Q, K))\noutput matmul(E / sum(E, -1), V)\n"
+/* K and V as [keys, depth] */
+#define ATT_KV(h, m, d, n, t, scale)                                                                                   \
+  "input Q[" h "," m "," d "]: " t "\ninput K[" h "," n "," d "]: " t "\ninput V[" h "," n "," d "]: " t                \
+  "\noutput matmul(softmax(matmul(Q, transpose(K))" scale ", -1), V)\n"
 #define QKN(h, m, d, n, t)                                                                                             \
   "input Q[" h "," m "," d "]: " t "\ninput K[" h "," d "," n "]: " t "\ninput V[" h "," n "," d "]: " t                \
   "\nE = exp(matmul(rms_norm(Q, -1), K))\noutput matmul(E / sum(E, -1), rms_norm(V, -1))\n"
@@ -256,6 +287,10 @@ static const graph_case graph_cases[] = {
   {.name = "gqa split Q x 4", .program = ATT ("2*b", "64", "64", "1024", "f16"), .b = 1, .build = build_split_attention, .grid = {2, 4}, .loop = 4, .scale = {4, 1, 1}},
   {.name = "gqa split ragged 2x70x64x900 /2,7 x3", .program = ATT ("b", "70", "64", "900", "f16"), .b = 2, .build = build_split_attention, .grid = {2, 7}, .loop = 3},
   {.name = "gqa split, pre-defined combine", .program = ATT ("2*b", "64", "64", "1024", "f16"), .b = 1, .build = build_split_attention_plain, .grid = {2, 4}, .loop = 4},
+  {.name = "gqa K as [n, d] 16x128x64x1024 /16,1 x16", .program = ATT_KV ("2*b", "128", "64", "1024", "bf16", ""), .b = 8, .build = build_turned_k, .grid = {16, 1}, .loop = 16},
+  {.name = "gqa K as [n, d], scaled, 4x128x128x1000 /4,2 x16", .program = ATT_KV ("b", "128", "128", "1000", "f16", "* 0.28125"), .b = 4, .build = build_turned_scales, .grid = {4, 2}, .loop = 16},
+  {.name = "gqa K as [n, d] ragged 3x50x33x500 /3,2 x7", .program = ATT_KV ("b", "50", "33", "500", "f16", ""), .b = 3, .build = build_turned_k, .grid = {3, 2}, .loop = 7},
+  {.name = "gqa K as [n, d] split ragged 2x70x64x900 /2,7 x3", .program = ATT_KV ("b", "70", "64", "900", "f16", ""), .b = 2, .build = build_split_turned, .grid = {2, 7}, .loop = 3},
   {.name = "qknorm 2x256x64x4096 /2,4 x64", .program = QKN ("2*b", "256", "64", "4096", "f16"), .b = 1, .build = build_attention_norm, .grid = {2, 4}, .loop = 64},
   {.name = "qknorm ragged 3x50x33x500 /3,2 x7", .program = QKN ("b", "50", "33", "500", "f16"), .b = 3, .build = build_attention_norm, .grid = {3, 2}, .loop = 7},
   {.name = "accumulators ragged /3 x7", .program = ACCUMS, .b = 10, .build = build_accumulators, .grid = {3}, .loop = 7},
