@@ -5,32 +5,33 @@
 #include <string.h>
 
 /* What the device table does not hold. Times in seconds, measured on an H100 unless said otherwise. */
+static const double CORNER = 5;             /* degree of the norm where one block's moving and computing overlap */
 static const double FIRST_BYTES = 0.55e-6;  /* cold reads of 2 to 67 MB take this longer than bytes / bandwidth + launch */
-static const double LOADED_LATENCY = 0.915e-6; /* of device memory near full bandwidth: 24 KB in flight an SM saturate it */
+static const double LOADED_LATENCY = 0.946e-6; /* of device memory near full bandwidth: 24 KB in flight an SM saturate it */
 static const double L2_LATENCY = 0.6e-6;    /* of L2 under load */
-static const double BARRIER = 0.0332e-6;      /* a reduction over the threads of a block, its barrier included */
-static const double COMBINE = 0.194e-6;      /* partial sums of the warps, through shared memory */
-static const double PARTIAL_SUMS = 2.43e-9;    /* a byte of them that each thread leaves there */
-static const double STREAM_STEP = 0.0852e-6;   /* of those that are in flight when the last bytes have arrived, the work on one */
-static const double STREAM_CLUSTER = 0.542e-6; /* through remote shared memory of a cluster */
-static const double STREAM_CHAINED = 0.114e-6; /* a second matmul, of the sums of the first */
-static const double STREAM_UNROLLED = 0.363e-6; /* a loop that is one round of loads: much of it ends up behind the wait for the launch before */
-static const double NARROW = 1.03e-6;        /* loads of less than 16 bytes: a multiple of instructions that runs once each */
-static const double CLUSTER = 0.831e-6;       /* two barriers of a cluster and remote shared memory between them */
-static const double ROWS_BLOCK = 0.0236e-6, ROWS_WARP = 11.5e-9; /* such an exchange with each block more, each warp more */
-static const double ROWS_STEP = 1.07e-9;     /* an operator on one element of a thread */
+static const double BARRIER = 0.0708e-6;      /* a reduction over the threads of a block, its barrier included */
+static const double COMBINE = 0.0838e-6;      /* partial sums of the warps, through shared memory */
+static const double PARTIAL_SUMS = 2.34e-9;    /* a byte of them that each thread leaves there */
+static const double STREAM_STEP = 0.101e-6;   /* of those that are in flight when the last bytes have arrived, the work on one */
+static const double EXCHANGE = 4.57e-11;       /* a byte of the partial sums of a block, to the other blocks of its cluster */
+static const double STREAM_CHAINED = 0.135e-6; /* a second matmul, of the sums of the first */
+static const double STREAM_UNROLLED = 0.346e-6; /* a loop that is one round of loads: much of it ends up behind the wait for the launch before */
+static const double NARROW = 1.04e-6;        /* loads of less than 16 bytes: a multiple of instructions that runs once each */
+static const double CLUSTER = 0.666e-6;       /* two barriers of a cluster and remote shared memory between them */
+static const double ROWS_BLOCK = 0.0317e-6, ROWS_WARP = 10.6e-9; /* such an exchange with each block more, each warp more */
+static const double ROWS_STEP = 0.987e-9;     /* an operator on one element of a thread */
 static const double ROWS_TURN = 0.7e-6, ROWS_TAIL = 0.3e-6; /* the next rows of a block, loaded when the last are done; after its first store */
 static const double UNPIPELINED = 0.55e-6;  /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
 static const double FIXED_SMEM = 1024;      /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;         /* of L2 that one call may count on */
-static const double TENSOR_L2 = 1.52;       /* tensor copies read L2 this much faster than loads do */
-static const double SM_L2_SHARE = 2.62;      /* one SM reads L2 at 64 bytes a clock, this much more than an even share */
-static const double SM_DRAM_SHARE = 2.11;    /* the same of device memory: half of the SMs do not reach its bandwidth */
-static const double EARLY = 0.203;           /* of the time of bytes that are in flight at the start of a launch */
-static const double PDL_TAIL = 0.215e-6;     /* with pdl, from the end of the kernel before until its successor's is seen */
-static const double PDL_WARP = 0.229e-9;      /* starting one beside another kernel's */
-static const double PDL_SHARE = 0.0379;       /* of a block's time that shows even where calls overlap well */
-static const double PDL_PLACE = 0.959;       /* of a block's time it holds its place against the next call */
+static const double TENSOR_L2 = 1.62;       /* tensor copies read L2 this much faster than loads do */
+static const double SM_L2_SHARE = 2.64;      /* one SM reads L2 at 64 bytes a clock, this much more than an even share */
+static const double SM_DRAM_SHARE = 2.21;    /* the same of device memory: half of the SMs do not reach its bandwidth */
+static const double EARLY = 0.274;           /* of the time of bytes that are in flight at the start of a launch */
+static const double PDL_TAIL = 0.206e-6;     /* with pdl, from the end of the kernel before until its successor's is seen */
+static const double PDL_WARP = 0.243e-9;      /* starting one beside another kernel's */
+static const double PDL_SHARE = 0.0361;       /* of a block's time that shows even where calls overlap well */
+static const double PDL_PLACE = 0.967;       /* of a block's time it holds its place against the next call */
 static const double LOAD_BYTES = 64;        /* independent bytes that a thread loads ahead without asynchronous copies */
 
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
@@ -78,11 +79,12 @@ static int clusters_at_once (const mugraph_device *d, int cluster, int occupancy
   return n;
 }
 
-/* The larger of two times that overlap, rounded at the corner where each waits for the other (a norm of degree 6). */
-static double overlap (double a, double b) {
+/* The larger of two times that overlap, rounded at the corner where each waits for the other: a norm. */
+static double norm (double a, double b, double degree) {
   double most = a > b ? a : b, least = a > b ? b : a;
-  return most > 0 ? most * pow (1 + pow (least / most, 6), 1.0 / 6) : 0;
+  return most > 0 ? most * pow (1 + pow (least / most, degree), 1 / degree) : 0;
 }
+static double overlap (double a, double b) { return norm (a, b, 6); }
 
 static double tensor_bytes (const mugraph *g, int t) {
   return (double) mugraph_volume (&g->tensor[t].shape) * mugraph_dtype_bytes (mugraph_plan_storage (g, t));
@@ -149,6 +151,18 @@ static int vector_bytes (const mugraph *g, const mugraph_op *op, const mugraph_b
   return (int) (grain & -grain);
 }
 
+/* Partial sums of a block, f32, rows padded to 8. */
+static double partial_bytes (const mugraph_block *b) {
+  double bytes = 0;
+  for (int i = 0; i < b->n_ops; i++) {
+    const mugraph_op *o = &b->op[i];
+    if (o->kind != MUGRAPH_OP_MATMUL || b->op[o->in[1]].kind != MUGRAPH_OP_INPUT) continue;
+    int rows = o->shape.n_dims > 1 ? o->shape.dim[o->shape.n_dims - 2] : 1;
+    bytes += 4.0 * (double) mugraph_volume (&o->shape) / rows * ((rows + 7) / 8 * 8);
+  }
+  return bytes;
+}
+
 /* Whether a matmul's left operand comes from another one. */
 static bool is_chained (const mugraph_block *b) {
   bool from[MUGRAPH_BLOCK_OPS] = {false}, chained = false;
@@ -189,13 +203,13 @@ static int reductions_of (const mugraph_block *b, bool looped) {
 /* ---- chained matmuls ---- */
 
 /* Of the loop of chained matmuls, all times measured on an H100 with gqa and qknorm, tiles of 64 x 64 and matrices of 64 columns. */
-static const double CHAIN_ALONE = 1.77;        /* a warpgroup alone takes this many times its share of the busy units */
-static const double CHAIN_STEP = 0.162e-6;    /* a tile's barriers and what else its size does not change */
-static const double CHAIN_CORNER = 4.12;       /* degree of the norm that joins the two */
-static const double CHAIN_FIXED = 1.5e-6, CHAIN_GROUP = 0.681e-6, CHAIN_CLUSTER = 0.028e-6; /* before and after the loop; a warpgroup, a block of a cluster */
-static const double CHAIN_SHALLOW = 0.143e-6;  /* a tile that is requested when it is needed next */
+static const double CHAIN_ALONE = 1.59;        /* a warpgroup alone takes this many times its share of the busy units */
+static const double CHAIN_STEP = 0.175e-6;    /* a tile's barriers and what else its size does not change */
+static const double CHAIN_CORNER = 3.72;       /* degree of the norm that joins the two */
+static const double CHAIN_FIXED = 1.67e-6, CHAIN_GROUP = 0.611e-6, CHAIN_CLUSTER = 0.0246e-6; /* before and after the loop; a warpgroup, a block of a cluster */
+static const double CHAIN_SHALLOW = 0.153e-6;  /* a tile that is requested when it is needed next */
 static const double CHAIN_ROW_VALUES = 1.45;  /* rows of the left operand scaled by values that are computed for it, other than by a norm */
-static const double CHAIN_PREPARE = 0.277e-6, CHAIN_PREPARE_WORK = 0.174e-6; /* a tile of 64 rows changed in place: by one warpgroup, of the SM's time */
+static const double CHAIN_PREPARE = 0.289e-6, CHAIN_PREPARE_WORK = 0.163e-6; /* a tile of 64 rows changed in place: by one warpgroup, of the SM's time */
 
 /* A right operand without what costs nothing: transposes, constants that scale the first one's. */
 static int peeled (const mugraph_block *b, int i, bool first) {
@@ -226,6 +240,14 @@ static bool matmul_operands (const mugraph_block *b, int *rows, bool *scaled) {
   return prepared;
 }
 
+/* Of the last matmul. */
+static int result_columns (const mugraph_block *b) {
+  int columns = 0;
+  for (int i = 0; i < b->n_ops; i++)
+    if (b->op[i].kind == MUGRAPH_OP_MATMUL) columns = b->op[i].shape.dim[b->op[i].shape.n_dims - 1];
+  return columns;
+}
+
 /* A block's time when `resident` of its like share an SM; compute: of the whole launch, evenly spread. */
 static double chain_block (const mugraph_block *b, const mugraph_plan *p, const mugraph_device *d, double compute, double resident) {
   int groups = p->threads / 128, rows, cluster = p->cluster > 1 ? p->cluster : 1;
@@ -239,8 +261,8 @@ static double chain_block (const mugraph_block *b, const mugraph_plan *p, const 
   if (depth < (prepared ? 3.5 : 2.5) && depth < iterations) alone += CHAIN_SHALLOW;
   if (prepared) alone += CHAIN_PREPARE * sqrt (tile / along), share += CHAIN_PREPARE_WORK * tile / along;
   alone += CHAIN_STEP;
-  double step = pow (pow (alone, CHAIN_CORNER) + pow (share * groups * resident, CHAIN_CORNER), 1 / CHAIN_CORNER);
-  return CHAIN_FIXED + CHAIN_GROUP * groups + CHAIN_CLUSTER * cluster + iterations * step;
+  double step = norm (alone, share * groups * resident, CHAIN_CORNER), columns = result_columns (b) / 64.0;
+  return CHAIN_FIXED + columns * (CHAIN_GROUP * groups + CHAIN_CLUSTER * cluster) + iterations * step;
 }
 
 /* ---- one kernel ---- */
@@ -293,8 +315,8 @@ typedef struct {
 /* One block's time with `beside` blocks on its SM. */
 static double pace (const launch *l, double beside) {
   double moving = block_time (&l->moved, l->device, beside);
-  if (l->plan->backend == MUGRAPH_BACKEND_CHAIN) return overlap (moving, chain_block (l->block, l->plan, l->device, l->compute, beside));
-  return overlap (moving, beside * l->compute * l->device->sms / l->moved.blocks);
+  if (l->plan->backend == MUGRAPH_BACKEND_CHAIN) return norm (moving, chain_block (l->block, l->plan, l->device, l->compute, beside), CORNER);
+  return norm (moving, beside * l->compute * l->device->sms / l->moved.blocks, CORNER);
 }
 
 /* Blocks in waves; sms, room: blocks that find a place on an SM of their own, and any. */
@@ -302,8 +324,8 @@ static double launched_plainly (const launch *l, const cost_parts *t, double sms
   const traffic *m = &l->moved;
   double full = floor (t->waves), rest = m->blocks - full * room, beside = ceil (rest / sms), time = t->launch + l->latency;
   if (beside > t->occupancy) beside = t->occupancy;
-  time += full * overlap (pace (l, t->occupancy), shared_time (m, l->device, room / m->blocks));
-  if (rest > 0) time += overlap (pace (l, beside), shared_time (m, l->device, rest / m->blocks));
+  time += full * norm (pace (l, t->occupancy), shared_time (m, l->device, room / m->blocks), CORNER);
+  if (rest > 0) time += norm (pace (l, beside), shared_time (m, l->device, rest / m->blocks), CORNER);
   if (t->waves > 1) time += (ceil (t->waves) - 1) * l->latency / t->occupancy;
   /* All start at once: what they ask for ahead stands in the way of what each needs first. */
   double early = m->flight * (m->blocks < room ? m->blocks : room);
@@ -361,8 +383,9 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   l.latency = FIRST_BYTES + exchanges * BARRIER;
   if (p->backend == MUGRAPH_BACKEND_STREAM) {
     double partial = (double) p->smem / p->threads;
-    l.tail = PARTIAL_SUMS * partial + (stages == iterations ? STREAM_UNROLLED : 0);
-    l.latency += COMBINE + STREAM_STEP * stages + PARTIAL_SUMS * partial + (cluster > 1 ? STREAM_CLUSTER : 0) + (is_chained (b) ? STREAM_CHAINED : 0);
+    double exchange = cluster > 1 ? EXCHANGE * partial_bytes (b) : 0;
+    l.tail = exchange + PARTIAL_SUMS * partial + (stages == iterations ? STREAM_UNROLLED : 0);
+    l.latency += COMBINE + STREAM_STEP * stages + PARTIAL_SUMS * partial + exchange + (is_chained (b) ? STREAM_CHAINED : 0);
     l.latency += NARROW * (16 / vector_bytes (g, op, b) - 1);
   } else if (p->backend == MUGRAPH_BACKEND_ROWS) {
     l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? CLUSTER + ROWS_BLOCK * cluster : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);

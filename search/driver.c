@@ -153,8 +153,20 @@ typedef struct {
   uint64_t family;             /* the same with the depths of pipelines left to the planner */
 } identity;
 
-static const double MUCH_DEARER = 1.5; /* times the cheapest: not worth a place for being different */
-enum { FAMILY = 2 }; /* members of a family that are kept: depths matter less than all else */
+/* Times the cheapest: not worth a place for being different; not worth being timed. */
+static const double MUCH_DEARER = 1.5, HOPELESS = 3;
+static const double SAME_COST = 1e-3; /* the model cannot tell them apart */
+enum { FAMILY = 2, TWINS = 2 }; /* how many are kept: of a family, as depths matter less than all else, and of twins */
+
+/* Two structures with the same schedule that the model does not tell apart: to time all of them is to time one kernel again and again. */
+static bool are_twins (const search_candidate *a, const search_candidate *b) {
+  if (a->structure == b->structure || a->graph.n_blocks != b->graph.n_blocks || fabs (a->cost_us - b->cost_us) > SAME_COST * a->cost_us) return false;
+  for (int i = 0; i < a->graph.n_blocks; i++) {
+    const mugraph_block *x = &a->graph.block[i], *y = &b->graph.block[i];
+    if (memcmp (x->grid, y->grid, sizeof x->grid) || memcmp (&x->sched, &y->sched, sizeof x->sched)) return false;
+  }
+  return true;
+}
 
 static void identify (const search *s, const mugraph *g, mugraph *room, identity *id) {
   id->structure = schedule_identity (g, s->device, false);
@@ -164,25 +176,26 @@ static void identify (const search *s, const mugraph *g, mugraph *room, identity
   id->family = schedule_identity (room, s->device, true);
 }
 
-/* Marks what to keep, in the order of the list: no two of the same kernels, at most share of one structure, few of a family,
-   none dearer than that. */
+/* Marks what to keep, in the order of the list: no two of the same kernels, at most share of one structure, few of a family and of
+   twins, none dearer than that. */
 static int choose (const search_result *r, const identity id[], bool plain, int share, double dearest, int most, bool keep[]) {
   int kept = 0;
   for (int i = 0; i < r->n && kept < most && r->candidate[i].cost_us <= dearest; i++) {
-    int same = 0, family = 0;
+    int same = 0, family = 0, twins = 0;
     bool twice = keep[i] || (plain && !r->candidate[i].plain);
     for (int k = 0; k < r->n && !twice; k++) {
       if (!keep[k]) continue;
       same += id[k].structure == id[i].structure;
       family += id[k].family == id[i].family;
+      twins += are_twins (&r->candidate[k], &r->candidate[i]);
       twice |= id[k].kernels == id[i].kernels;
     }
-    if (!twice && (plain || (same < share && family < FAMILY))) keep[i] = true, kept++;
+    if (!twice && twins < TWINS && (plain || (same < share && family < FAMILY))) keep[i] = true, kept++;
   }
   return kept;
 }
 
-/* At most top candidates, no two of them the same kernels, at most half of them of one structure as long as there are
+/* At most top candidates that are worth it, no two of them the same kernels, at most half of them of one structure as long as there are
    others, a quarter of them chosen for their times when launched plainly. */
 static void select_best (search *s) {
   search_result *r = s->r;
@@ -202,10 +215,11 @@ static void select_best (search *s) {
   int top = s->options->top, kept = 0;
   bool *keep = calloc ((size_t) r->n + 1, sizeof *keep);
   if (keep) {
-    int n = choose (r, id, false, top > 3 ? top / 2 : top, r->n ? MUCH_DEARER * r->candidate[0].cost_us : 0, top - top / 4, keep);
-    n += choose (r, id, false, top, INFINITY, top - top / 4 - n, keep);
-    n += choose (r, id, true, top, INFINITY, top - n, keep);
-    choose (r, id, false, top, INFINITY, top - n, keep);
+    double least = r->n ? r->candidate[0].cost_us : 0, most = HOPELESS * least;
+    int n = choose (r, id, false, top > 3 ? top / 2 : top, MUCH_DEARER * least, top - top / 4, keep);
+    n += choose (r, id, false, top, most, top - top / 4 - n, keep);
+    n += choose (r, id, true, top, most, top - n, keep);
+    choose (r, id, false, top, most, top - n, keep);
   }
   for (int i = 0; keep && i < r->n; i++)
     if (keep[i]) r->candidate[kept++] = r->candidate[i];

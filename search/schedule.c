@@ -11,6 +11,7 @@ enum {
   SEEDS = 6,       /* coarse schedules of a kernel that are refined */
   BEAM = 6,        /* choices kept from kernel to kernel */
   KEPT = 64,       /* best schedules of one kernel */
+  FAMILY = 2,      /* of those that differ in their depth only */
   ROUNDS = 8,      /* of refinement */
   AXES = 4,        /* grid x, y, z and the loop */
   LOOP = 3,
@@ -212,17 +213,26 @@ static void cost_choice (const tuner *t, const mugraph_plan *plan, double more, 
   c->cost = judge (t, c->plain, c->pdl);
 }
 
-/* Files a choice among the best. One for each plan. */
+/* The same but for the depth of the pipeline. */
+static bool of_a_family (const choice *a, const choice *b) {
+  mugraph_sched x = a->used, y = b->used;
+  x.stages = y.stages = 0;
+  return !memcmp (a->extent, b->extent, sizeof a->extent) && !memcmp (&x, &y, sizeof x);
+}
+
+/* Files a choice among the best. One for each plan, few of a family. */
 static void keep (tuner *t, const choice *c) {
-  int at = t->n_best;
-  for (int i = 0; i < t->n_best; i++)
+  int at = t->n_best, family = 0, last = KEPT - 1;
+  for (int i = 0; i < t->n_best; i++) {
     if (t->best[i].plan == c->plan) return;
+    if (of_a_family (&t->best[i], c)) family++, last = i;
+  }
   while (at && t->best[at - 1].cost > c->cost) at--;
-  if (at == KEPT) return;
-  int moved = t->n_best < KEPT ? t->n_best - at : KEPT - 1 - at;
-  memmove (t->best + at + 1, t->best + at, (size_t) moved * sizeof *t->best);
+  if (family < FAMILY) last = t->n_best < KEPT ? t->n_best : KEPT - 1; /* else the dearest of its family goes */
+  if (at > last) return;
+  memmove (t->best + at + 1, t->best + at, (size_t) (last - at) * sizeof *t->best);
   t->best[at] = *c;
-  if (t->n_best < KEPT) t->n_best++;
+  if (last == t->n_best) t->n_best++;
 }
 
 /* Costs a choice and files it. False once the budget is spent. */

@@ -1,6 +1,7 @@
 /* Schedules: every one runs and computes what the structure computes, the cheapest first, none cheaper left out. */
 #include "search/schedule.h"
 #include "search/cost.h"
+#include "mugraph/program.h"
 #include "search_structures.h"
 #include "verify/verify.h"
 
@@ -190,6 +191,54 @@ static void test_plain_launches_too (void **state) {
   for (int i = 0; i < n; i++) assert_false (found[i].plain);
 }
 
+static bool same_but_depth (const mugraph *a, const mugraph *b) {
+  for (int i = 0; i < a->n_blocks; i++) {
+    mugraph_sched x = a->block[i].sched, y = b->block[i].sched;
+    x.stages = y.stages = 0;
+    if (memcmp (a->block[i].grid, b->block[i].grid, sizeof a->block[i].grid) || memcmp (&x, &y, sizeof x)) return false;
+  }
+  return true;
+}
+
+/* Places are for schedules that differ: two depths of a pipeline at most, for the score and for plain launches. */
+static void test_few_of_a_family (void **state) {
+  (void) state;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 1, 1, &error));
+  int n = schedules (h100, MOST), plain[MOST] = {0}, score[MOST] = {0};
+  assert_true (n > MOST / 2);
+  for (int i = 0; i < n; i++)
+    for (int k = 0; k < n; k++)
+      if (same_but_depth (&found[i].graph, &found[k].graph)) (found[k].plain ? plain : score)[i]++;
+  for (int i = 0; i < n; i++) assert_true (plain[i] <= 4 && score[i] <= 2);
+}
+
+/* What the search returns: none that is hopeless, of structures that the model cannot tell apart two at most. */
+static void test_what_a_search_keeps (void **state) {
+  (void) state;
+  mugraph_program *p = calloc (1, sizeof *p);
+  mugraph_program_options none = {.batch = 1};
+  search_options o;
+  search_result r;
+  assert_non_null (p);
+  ok (mugraph_program_workload ("ntrans", &none, p, &error));
+  search_options_default (&o);
+  o.top = 64;
+  ok (search_run (&p->graph, &o, h100, NULL, NULL, NULL, &r, &error));
+  assert_true (r.n > 12 && r.n <= 64);
+  for (int i = 0; i < r.n; i++) {
+    int twins = 0;
+    assert_true (r.candidate[i].cost_us <= 3 * r.candidate[0].cost_us && r.candidate[i].rank == i);
+    for (int k = 0; k < r.n; k++) {
+      const mugraph *a = &r.candidate[i].graph, *b = &r.candidate[k].graph;
+      bool near = fabs (r.candidate[k].cost_us / r.candidate[i].cost_us - 1) < 1e-4;
+      twins += near && a->n_blocks == b->n_blocks && r.candidate[k].structure != r.candidate[i].structure && same_launch (a, b);
+    }
+    assert_true (twins < 2);
+  }
+  search_result_free (&r);
+  free (p);
+}
+
 static void test_saved_schedules_are_tried (void **state) {
   (void) state;
   ok (build_attention (&g, 16, 256, 64, 4096, 2, 4, 16, &error));
@@ -281,6 +330,8 @@ int main (void) {
       cmocka_unit_test (test_budget),
       cmocka_unit_test (test_identity),
       cmocka_unit_test (test_plain_launches_too),
+      cmocka_unit_test (test_few_of_a_family),
+      cmocka_unit_test (test_what_a_search_keeps),
   };
   return cmocka_run_group_tests (tests, set_up, NULL);
 }
