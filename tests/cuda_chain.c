@@ -79,6 +79,15 @@ static bool build_columns (const graph_case *c, const mugraph *program, mugraph 
   tile_out (b, tile_op (b, MUGRAPH_OP_DIV, o, tile_op (b, MUGRAPH_OP_ACCUM_SUM, p, -1)), 0, 2);
   return finish (c, g);
 }
+/* K as [n, d], no loop: what a search finds, too. */
+static bool build_turned_whole (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  int q = tile_in (b, 0, 0, 1, -1), k = tile_in (b, 1, 0, -1, -1), v = tile_in (b, 2, 0, -1, -1);
+  int s = tile_op (b, MUGRAPH_OP_MATMUL, q, tile_op (b, MUGRAPH_OP_MUL, mugraph_block_const (b, 0.125), unary (b, MUGRAPH_OP_TRANSPOSE, k)));
+  int p = unary (b, MUGRAPH_OP_EXP, s);
+  tile_out (b, tile_op (b, MUGRAPH_OP_DIV, tile_op (b, MUGRAPH_OP_MATMUL, p, v), mugraph_block_op (b, MUGRAPH_OP_SUM, p, -1, 2)), 0, 1);
+  return finish (c, g);
+}
 /* Without leading dimensions; grid x over the rows. */
 static bool build_flat (const graph_case *c, const mugraph *program, mugraph *g) {
   mugraph_block *b = start (c, program, g);
@@ -133,6 +142,7 @@ static const backend_case cases[] = {
   {{.name = "K turned, bf16, two blocks an SM", .program = HEADS ("32") QKV ("256", "64", "4096,64", "4096,64", "bf16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {32, 2}, .loop = 64}, {.split = 2, .stages = 4}},
   {{.name = "K turned, tile 128, d 128, 4 in turns", .program = HEADS ("3") QKV ("64", "128", "1536,128", "1536,40", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {3, 1}, .loop = 8}, {.split = 2, .tile_n = 128, .warps = 8}},
   {{.name = "K turned, d 40, dv 72, odd length", .program = HEADS ("3") QKV ("100", "40", "333,40", "333,72", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {3, 1}, .loop = 4}, {.split = 3}},
+  {{.name = "K turned, no loop", .program = HEADS ("4") QKV ("128", "64", "1024,64", "1024,64", "bf16") TURNED_PROGRAM ("Q * 0.125", "transpose(K)", "V"), .build = build_turned_whole, .grid = {4, 2}, .loop = 1}, {.split = 2}},
   {{.name = "K turned, d 192", .program = HEADS ("2") QKV ("128", "192", "512,192", "512,64", "bf16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {2, 2}, .loop = 4}, {.split = 2}},
   {{.name = "K turned, d 128, dv 256", .program = HEADS ("2") QKV ("64", "128", "500,128", "500,256", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {2, 1}, .loop = 4}, {0}},
   {{.name = "K turned, d 33, dv 17", .program = HEADS ("3") QKV ("100", "33", "500,33", "500,17", "f16") TURNED_PROGRAM ("Q", "transpose(K)", "V"), .build = build_turned_k, .grid = {3, 1}, .loop = 4}, {0}},
