@@ -18,7 +18,8 @@ static const double SM_L2_SHARE = 2.64;         /* one SM reads L2 this much fas
 static const double SM_DRAM_SHARE = 1.24;       /* and so much device memory: half of the SMs do not reach its bandwidth */
 
 /* Loads without asynchronous copies: the generic generator. */
-static const double LOAD_BYTES = 64;            /* independent bytes that a thread loads ahead */
+static const double LOAD_BYTES = 64;            /* bytes that a thread has in flight while it copies operands of a matmul */
+static const double ELEMENT_BYTES = 6;          /* the same elsewhere: element after element */
 static const double UNPIPELINED = 0.55e-6;      /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
 
 /* The stream generator. */
@@ -387,7 +388,8 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   launch l = {.block = b, .plan = p, .device = d, .moved = {.blocks = blocks, .dram = dram * misaligned, .warm = warm}};
   traffic *moved = &l.moved;
   moved->flight = p->dram_read / (blocks * iterations) * stages;
-  if (generic && moved->flight > p->threads * LOAD_BYTES) moved->flight = p->threads * LOAD_BYTES;
+  double loaded = p->threads * (p->mma_flops > 0 ? LOAD_BYTES : ELEMENT_BYTES);
+  if (generic && moved->flight > loaded) moved->flight = loaded;
   moved->l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
   if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED) moved->l2 /= TENSOR_L2;
   if (p->workspace) moved->l2 += blocks * iterations * 2 * (double) p->workspace;
