@@ -1,8 +1,9 @@
 /* Kernels of the rows generator: mugraph/plan_rows.h says what they compute, rows.cuh has the pieces.
 
-   A thread has `pieces` pieces of `piece` neighbouring elements of one row. All its loads are issued first, in the order of their use; each level
-   of reductions is one pass over its elements and one exchange. What a pass has computed and a later one needs stays in registers. Few
-   instructions matter here: these kernels take hardly longer than a launch, and each runs once through code that no cache holds. */
+   A thread has `pieces` pieces of `piece` neighbouring elements of one row. All its loads are issued first, what the first pass needs last: they
+   arrive together, and a warp that waits for one of them in the midst of the first exchange would hold up all. What only later passes
+   need is widened before that exchange, whose latencies hide it. Each level of reductions is one pass over the elements and one exchange; what
+   a pass has computed and a later one needs stays in registers. */
 #include "emit.h"
 #include "../mugraph/plan_rows.h"
 
@@ -129,10 +130,15 @@ static void print_loads (printer *p, int pass) {
   }
 }
 
+/* Whether the first pass leaves a floating-point copy of an input that only later passes use. */
+static bool is_widened (const printer *p, int i) {
+  return is_input (p, i) && cols_of (&p->b->op[i].shape) > 1 && input_of (p, i)->dtype != MUGRAPH_F32 && p->s.levels && p->computed[i] > 1;
+}
+
 static bool is_materialised (void *user, int i, cuda_text *t) {
   const printer *p = user;
   const mugraph_op *o = &p->b->op[i];
-  if (o->kind == MUGRAPH_OP_INPUT) cuda_print (t, cols_of (&o->shape) > 1 ? "rows_at (d%d[e], j)" : "c%d", i);
+  if (o->kind == MUGRAPH_OP_INPUT) cuda_print (t, cols_of (&o->shape) == 1 ? "c%d" : is_widened (p, i) ? "w%d[e][j]" : "rows_at (d%d[e], j)", i);
   else if (mugraph_rows_reduces (p->b, i) && o->kind != MUGRAPH_OP_RMS_NORM) cuda_print (t, "r%d", i);
   else if (p->kept[i] && p->computed[i] < p->pass) cuda_print (t, "k%d[e][j]", i);
   else return false;
@@ -178,6 +184,14 @@ static void plan_passes (printer *p) {
       if (is_reduced (p, i, pass) || (p->s.needed[i] && p->s.shifted && p->s.shift_level == pass && p->stable[i])) visit (p, p->b->op[i].in[0], pass);
   for (int i = 0; i < p->b->n_ops; i++)
     if (p->b->op[i].kind == MUGRAPH_OP_OUTPUT) visit (p, p->b->op[i].in[0], p->s.levels + 1);
+}
+
+static void print_widened (printer *p) {
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (is_widened (p, i))
+      P ("    float w%d[PIECES][PIECE];\n#pragma unroll\n    for (int e = 0; e < PIECES; e++)\n#pragma unroll\n"
+         "      for (int j = 0; j < PIECE; j++) w%d[e][j] = rows_at (d%d[e], j);\n",
+         i, i, i);
 }
 
 static void print_kept (printer *p, uint64_t done) {
@@ -227,6 +241,7 @@ static void print_level (printer *p, int level) {
   }
   print_kept (p, done);
   P ("        }\n    float x%d[%d];\n    rows_fold<%uu> (x%d, s%d);\n", level, n, maxima, level, level);
+  if (level == 1) print_widened (p);
   P ("    rows_exchange<%d, %d, %d, %uu> (x%d, buffer + (%d + group) * %d, warp, rank);\n", s->row_warps, s->split, n, maxima, level,
      (level - 1) * s->groups, s->widest * s->row_warps * s->split);
   for (int i = 0; i < p->b->n_ops; i++) {
@@ -298,7 +313,7 @@ bool cuda_emit_rows (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_e
   else P ("  {\n");
   print_row_index (p);
   print_dead_blocks (p);
-  for (int pass = 1; pass <= s->levels + 1; pass++) print_loads (p, pass);
+  for (int pass = s->levels + 1; pass >= 1; pass--) print_loads (p, pass);
   if (s->split > 1) P (turns > 1 ? "    if (at == 0) rows_wait ();\n" : "    rows_wait ();\n"); /* the others' shared memory is theirs */
   for (p->pass = 1; p->pass <= s->levels; p->pass++) print_level (p, p->pass);
   if (!late) P ("    ms_wait_inputs ();\n");

@@ -119,7 +119,8 @@ template <int WARPS, int SPLIT, int K, unsigned MAXIMA> MS_DEVICE void rows_exch
 #pragma unroll
       for (int i = 0; i < parts / 4; i++) {
         const float4 v = ((const float4 *) (buffer + k * parts))[i];
-        y = maximum ? fmaxf (fmaxf (y, fmaxf (v.x, v.y)), fmaxf (v.z, v.w)) : y + ((v.x + v.y) + (v.z + v.w));
+        const float four = maximum ? fmaxf (fmaxf (v.x, v.y), fmaxf (v.z, v.w)) : (v.x + v.y) + (v.z + v.w);
+        y = i == 0 ? four : maximum ? fmaxf (y, four) : y + four;
       }
     } else if (parts <= 8) {
 #pragma unroll

@@ -56,6 +56,7 @@ typedef struct {
   int regs;              /* estimated registers a thread */
   double dram_read, dram_write, l2_read; /* bytes of the whole launch */
   double mma_flops, fp32_flops, sfu_ops; /* of the whole launch, padding included */
+  double smem_bytes;     /* through shared memory, where that may be the bottleneck; 0: not counted */
   int iterations;        /* of the loop in one block */
   mugraph_tile_plan tile[MUGRAPH_BLOCK_OPS];
 } mugraph_plan;

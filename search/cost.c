@@ -4,35 +4,47 @@
 #include <math.h>
 #include <string.h>
 
-/* What the device table does not hold. Times in seconds, measured on an H100 unless said otherwise. */
-static const double CORNER = 5;             /* degree of the norm where one block's moving and computing overlap */
-static const double FIRST_BYTES = 0.55e-6;  /* cold reads of 2 to 67 MB take this longer than bytes / bandwidth + launch */
-static const double LOADED_LATENCY = 0.946e-6; /* of device memory near full bandwidth: 24 KB in flight an SM saturate it */
-static const double L2_LATENCY = 0.6e-6;    /* of L2 under load */
-static const double BARRIER = 0.0708e-6;      /* a reduction over the threads of a block, its barrier included */
-static const double COMBINE = 0.0838e-6;      /* partial sums of the warps, through shared memory */
-static const double PARTIAL_SUMS = 2.34e-9;    /* a byte of them that each thread leaves there */
-static const double STREAM_STEP = 0.101e-6;   /* of those that are in flight when the last bytes have arrived, the work on one */
-static const double EXCHANGE = 4.57e-11;       /* a byte of the partial sums of a block, to the other blocks of its cluster */
-static const double STREAM_CHAINED = 0.135e-6; /* a second matmul, of the sums of the first */
+/* What the device table does not hold. Times in seconds, bytes, shares. Most are fitted to the times of about 2000 schedules on an H100
+   (least squares of their logarithms), within what they mean; `make bench-model` says how well they rank. */
+static const double CORNER = 5;                 /* degree of the norm where one block's moving and computing overlap */
+static const double FIRST_BYTES = 0.55e-6;      /* cold reads of 2 to 67 MB take this longer than bytes / bandwidth + launch */
+static const double LOADED_LATENCY = 0.946e-6;  /* of device memory near full bandwidth */
+static const double L2_LATENCY = 0.6e-6;        /* of L2 under load */
+static const double BARRIER = 0.0708e-6;        /* a reduction over the threads of a block, its barrier included */
+static const double FIXED_SMEM = 1024;          /* shared memory that the system takes of each block */
+static const double L2_SHARE = 0.8;             /* of L2 that one call may count on */
+static const double TENSOR_L2 = 1.62;           /* tensor copies read L2 this much faster than loads do */
+static const double SM_L2_SHARE = 2.64;         /* one SM reads L2 this much faster than an even share */
+static const double SM_DRAM_SHARE = 1.24;       /* and so much device memory: half of the SMs do not reach its bandwidth */
+
+/* Loads without asynchronous copies: the generic generator. */
+static const double LOAD_BYTES = 64;            /* bytes that a thread has in flight while it copies operands of a matmul */
+static const double ELEMENT_BYTES = 6;          /* the same elsewhere: element after element */
+static const double UNPIPELINED = 0.55e-6;      /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
+
+/* The stream generator. */
+static const double EARLY = 0.274;              /* of the time of the bytes that are in flight at the start of a launch */
+static const double STREAM_STEP = 0.101e-6;     /* of the steps in flight when the last bytes have arrived, the work on one */
+static const double COMBINE = 0.0838e-6;        /* partial sums of the warps, through shared memory */
+static const double PARTIAL_SUMS = 2.34e-9;     /* a byte of them that each thread leaves there */
+static const double EXCHANGE = 4.57e-11;        /* a byte of the partial sums of a block, to the other blocks of its cluster */
+static const double STREAM_CHAINED = 0.135e-6;  /* a second matmul, of the sums of the first */
 static const double STREAM_UNROLLED = 0.346e-6; /* a loop that is one round of loads: much of it ends up behind the wait for the launch before */
-static const double NARROW = 1.04e-6;        /* loads of less than 16 bytes: a multiple of instructions that runs once each */
-static const double CLUSTER = 0.666e-6;       /* two barriers of a cluster and remote shared memory between them */
-static const double ROWS_BLOCK = 0.0317e-6, ROWS_WARP = 10.6e-9; /* such an exchange with each block more, each warp more */
-static const double ROWS_STEP = 0.987e-9;     /* an operator on one element of a thread */
-static const double ROWS_TURN = 0.7e-6, ROWS_TAIL = 0.3e-6; /* the next rows of a block, loaded when the last are done; after its first store */
-static const double UNPIPELINED = 0.55e-6;  /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
-static const double FIXED_SMEM = 1024;      /* shared memory that the system takes of each block */
-static const double L2_SHARE = 0.8;         /* of L2 that one call may count on */
-static const double TENSOR_L2 = 1.62;       /* tensor copies read L2 this much faster than loads do */
-static const double SM_L2_SHARE = 2.64;      /* one SM reads L2 at 64 bytes a clock, this much more than an even share */
-static const double SM_DRAM_SHARE = 2.21;    /* the same of device memory: half of the SMs do not reach its bandwidth */
-static const double EARLY = 0.274;           /* of the time of bytes that are in flight at the start of a launch */
-static const double PDL_TAIL = 0.206e-6;     /* with pdl, from the end of the kernel before until its successor's is seen */
-static const double PDL_WARP = 0.243e-9;      /* starting one beside another kernel's */
-static const double PDL_SHARE = 0.0361;       /* of a block's time that shows even where calls overlap well */
-static const double PDL_PLACE = 0.967;       /* of a block's time it holds its place against the next call */
-static const double LOAD_BYTES = 64;        /* independent bytes that a thread loads ahead without asynchronous copies */
+static const double NARROW = 1.04e-6;           /* loads of less than 16 bytes: a multiple of instructions that runs once each */
+
+/* The rows generator. */
+static const double ROWS_STEP = 0.987e-9;       /* an operator on one element of a thread */
+static const double ROWS_WARP = 10.6e-9;        /* an exchange, each warp of it */
+static const double ROWS_CLUSTER = 0.666e-6;    /* one through remote shared memory: two barriers of a cluster */
+static const double ROWS_BLOCK = 0.0317e-6;     /* each block of it */
+static const double ROWS_TURN = 0.7e-6;         /* the next rows of a block, loaded when the last are done */
+static const double ROWS_TAIL = 0.3e-6;         /* of that, after its first store */
+
+/* Programmatic dependent launch. */
+static const double PDL_TAIL = 0.206e-6;        /* from the end of the launch before until it is seen */
+static const double PDL_WARP = 0.243e-9;        /* starting a warp beside another kernel's */
+static const double PDL_SHARE = 0.0361;         /* of a block's time that shows even where calls overlap well */
+static const double PDL_PLACE = 0.967;          /* of a block's time it holds its place against the next call */
 
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
 static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
@@ -43,11 +55,27 @@ static const double PREDEFINED_MMA = 0.12; /* pre-defined matmuls go through the
 
 enum { MAX_THREADS_SM = 2048, MAX_BLOCKS_SM = 32, GENERIC_K = 32 };
 
+/* A right operand without what costs nothing: transposes, constants that scale the first one's. */
+static int peeled (const mugraph_block *b, int i, bool first) {
+  for (;;) {
+    const mugraph_op *o = &b->op[i];
+    if (o->kind == MUGRAPH_OP_TRANSPOSE) i = o->in[0];
+    else if (first && (o->kind == MUGRAPH_OP_MUL || o->kind == MUGRAPH_OP_DIV) && b->op[o->in[1]].kind == MUGRAPH_OP_CONST) i = o->in[0];
+    else if (first && o->kind == MUGRAPH_OP_MUL && b->op[o->in[0]].kind == MUGRAPH_OP_CONST) i = o->in[1];
+    else return i;
+  }
+}
+
+/* Whether operator i is a matmul with a right operand from device memory. */
+static bool has_weights (const mugraph_block *b, int i) {
+  return b->op[i].kind == MUGRAPH_OP_MATMUL && b->op[peeled (b, b->op[i].in[1], false)].kind == MUGRAPH_OP_INPUT;
+}
+
 /* Registers of a thread of the stream generator, as compiled: the loop has the operands of a step beside the planner's count, 14 for
    each weight of 64 columns, half as many where the number of steps in flight is odd; without a loop there are none. */
 static int stream_registers (const mugraph_block *b, const mugraph_plan *p) {
   int weights = 0, warps = p->threads / 32, uneven = warps & (warps - 1) ? 4 : 0; /* indices: divisions */
-  for (int i = 0; i < b->n_ops; i++) weights += b->op[i].kind == MUGRAPH_OP_MATMUL && b->op[b->op[i].in[1]].kind == MUGRAPH_OP_INPUT;
+  for (int i = 0; i < b->n_ops; i++) weights += has_weights (b, i);
   return p->iterations > p->sched.stages ? p->regs + weights * p->sched.tile_n * 14 / 64 / (p->sched.stages % 2 + 1) + uneven : p->regs;
 }
 
@@ -156,7 +184,7 @@ static double partial_bytes (const mugraph_block *b) {
   double bytes = 0;
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *o = &b->op[i];
-    if (o->kind != MUGRAPH_OP_MATMUL || b->op[o->in[1]].kind != MUGRAPH_OP_INPUT) continue;
+    if (!has_weights (b, i)) continue;
     int rows = o->shape.n_dims > 1 ? o->shape.dim[o->shape.n_dims - 2] : 1;
     bytes += 4.0 * (double) mugraph_volume (&o->shape) / rows * ((rows + 7) / 8 * 8);
   }
@@ -202,25 +230,17 @@ static int reductions_of (const mugraph_block *b, bool looped) {
 
 /* ---- chained matmuls ---- */
 
-/* Of the loop of chained matmuls, all times measured on an H100 with gqa and qknorm, tiles of 64 x 64 and matrices of 64 columns. */
-static const double CHAIN_ALONE = 1.59;        /* a warpgroup alone takes this many times its share of the busy units */
-static const double CHAIN_STEP = 0.175e-6;    /* a tile's barriers and what else its size does not change */
-static const double CHAIN_CORNER = 3.72;       /* degree of the norm that joins the two */
-static const double CHAIN_FIXED = 1.67e-6, CHAIN_GROUP = 0.611e-6, CHAIN_CLUSTER = 0.0246e-6; /* before and after the loop; a warpgroup, a block of a cluster */
-static const double CHAIN_SHALLOW = 0.153e-6;  /* a tile that is requested when it is needed next */
-static const double CHAIN_ROW_VALUES = 1.45;  /* rows of the left operand scaled by values that are computed for it, other than by a norm */
-static const double CHAIN_PREPARE = 0.289e-6, CHAIN_PREPARE_WORK = 0.163e-6; /* a tile of 64 rows changed in place: by one warpgroup, of the SM's time */
-
-/* A right operand without what costs nothing: transposes, constants that scale the first one's. */
-static int peeled (const mugraph_block *b, int i, bool first) {
-  for (;;) {
-    const mugraph_op *o = &b->op[i];
-    if (o->kind == MUGRAPH_OP_TRANSPOSE) i = o->in[0];
-    else if (first && (o->kind == MUGRAPH_OP_MUL || o->kind == MUGRAPH_OP_DIV) && b->op[o->in[1]].kind == MUGRAPH_OP_CONST) i = o->in[0];
-    else if (first && o->kind == MUGRAPH_OP_MUL && b->op[o->in[0]].kind == MUGRAPH_OP_CONST) i = o->in[1];
-    else return i;
-  }
-}
+/* Fitted to attention of several shapes; a step is a tile of 64 rows and tile_n columns, of one warpgroup. */
+static const double CHAIN_STEP = 0.175e-6;      /* its barriers and what else its size does not change */
+static const double CHAIN_ALONE = 1.59;         /* a warpgroup alone takes this many times its share of the busy units */
+static const double CHAIN_CORNER = 3.72;        /* degree of the norm that joins that with what all warpgroups of an SM take */
+static const double CHAIN_SHALLOW = 0.153e-6;   /* a tile that is requested when it is needed next */
+static const double CHAIN_PREPARE = 0.289e-6;   /* a tile of 64 rows that is changed in place, by one warpgroup */
+static const double CHAIN_PREPARE_WORK = 0.163e-6;/* of the SM's time */
+static const double CHAIN_ROW_VALUES = 1.45;    /* rows of the left operand scaled by values that are computed for it, other than by a norm */
+static const double CHAIN_FIXED = 1.67e-6;      /* before and after the loop */
+static const double CHAIN_GROUP = 0.611e-6;     /* to combine results of 64 columns: a warpgroup */
+static const double CHAIN_CLUSTER = 0.0246e-6;  /* a block of a cluster */
 
 /* Rows of the first matmul's result, whether its left operand is more than an iterator or its norm, and whether a right operand
    of any is changed before it is multiplied. */
@@ -286,8 +306,8 @@ static double shared_time (const traffic *m, const mugraph_device *d, double par
 static double block_time (const traffic *m, const mugraph_device *d, double beside) {
   double bytes = (m->dram + m->warm) / m->blocks, rounds = m->flight > 0 ? bytes / m->flight : 0;
   double wait = (m->dram * LOADED_LATENCY + m->warm * L2_LATENCY) / (m->dram + m->warm + 1);
-  double dram = m->dram / m->blocks * d->sms / (SM_DRAM_SHARE * d->dram_bw), l2 = m->l2 / m->blocks * d->sms / (SM_L2_SHARE * d->l2_bw);
-  return overlap (rounds > 1 ? (rounds - 1) * wait : 0, beside * overlap (dram, l2));
+  double drawn = beside * d->sms / (m->blocks * d->l2_bw) * overlap (m->dram / SM_DRAM_SHARE, m->l2 / SM_L2_SHARE);
+  return overlap (rounds > 1 ? (rounds - 1) * wait : 0, drawn);
 }
 
 /* Whether the kernel after this one, of the next call after the last, waits for its end before it lets its own successor begin:
@@ -368,7 +388,8 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   launch l = {.block = b, .plan = p, .device = d, .moved = {.blocks = blocks, .dram = dram * misaligned, .warm = warm}};
   traffic *moved = &l.moved;
   moved->flight = p->dram_read / (blocks * iterations) * stages;
-  if (generic && moved->flight > p->threads * LOAD_BYTES) moved->flight = p->threads * LOAD_BYTES;
+  double loaded = p->threads * (p->mma_flops > 0 ? LOAD_BYTES : ELEMENT_BYTES);
+  if (generic && moved->flight > loaded) moved->flight = loaded;
   moved->l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
   if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED) moved->l2 /= TENSOR_L2;
   if (p->workspace) moved->l2 += blocks * iterations * 2 * (double) p->workspace;
@@ -388,7 +409,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     l.latency += COMBINE + STREAM_STEP * stages + PARTIAL_SUMS * partial + exchange + (is_chained (b) ? STREAM_CHAINED : 0);
     l.latency += NARROW * (16 / vector_bytes (g, op, b) - 1);
   } else if (p->backend == MUGRAPH_BACKEND_ROWS) {
-    l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? CLUSTER + ROWS_BLOCK * cluster : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);
+    l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? ROWS_CLUSTER + ROWS_BLOCK * cluster : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);
     l.latency += (iterations - 1) * ROWS_TURN, l.tail = (iterations - 1) * ROWS_TAIL;
   } else if (generic) {
     double per_step = 2.0 * GENERIC_K * p->sched.tile_m * p->sched.tile_n * (p->threads / 32.0);

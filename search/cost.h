@@ -6,10 +6,12 @@
    is that of the busiest resource, a block's place on an SM being one of them. A kernel that reads what another kernel of the
    same call has written waits for it either way.
 
-   A kernel's time alone is its launch, the latency until its first bytes arrive, the slowest of its resources, and what does
-   not overlap with them. Device memory is limited by bandwidth and by the bytes in flight (Little's law); matrix units,
-   special functions and f32 by the busiest SM, so that ragged waves cost what they cost. The work itself (bytes, flops
-   with padding, threads, shared memory) comes from mugraph_plan_kernel, the rates from device.def. */
+   Blocks run in waves: as many as find a place (registers, shared memory, clusters within a GPC), then the rest, with the SMs to
+   themselves. A wave takes as long as one of its blocks does, or as what all SMs share. A block's time is set by the bytes that it has
+   in flight (Little's law), by what one SM draws, by the units that the blocks of its SM compete for, and by what does not overlap:
+   first bytes, exchanges, partial sums. With pdl it is the sum of their times over the places that counts, for few blocks that take
+   long leave room for other calls. The work itself (bytes, flops with padding, threads, shared memory) comes from
+   mugraph_plan_kernel, the rates from device.def. */
 #ifndef SEARCH_COST_H
 #define SEARCH_COST_H
 
@@ -18,9 +20,9 @@
 /* Seconds. The totals are not their sum: what overlaps is not added. */
 typedef struct {
   double launch;   /* an empty kernel, launched plainly */
-  double dram, l2; /* moving bytes */
-  double mma, sfu, fp32;
-  double latency;  /* dependent steps that nothing hides: first bytes, barriers, unpipelined iterations, combines */
+  double dram, l2; /* moving bytes, at full bandwidth */
+  double mma, sfu, fp32; /* of units that are all busy */
+  double latency;  /* of a block, what nothing hides: first bytes, barriers, unpipelined iterations, combines */
   double plain, pdl; /* of a call, launched this way; pdl: infinity where the device has none */
   double total;      /* their search_score */
   int occupancy;   /* blocks of one SM at a time */

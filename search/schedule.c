@@ -213,11 +213,11 @@ static void cost_choice (const tuner *t, const mugraph_plan *plan, double more, 
   c->cost = judge (t, c->plain, c->pdl);
 }
 
-/* The same but for the depth of the pipeline. */
+/* The same but for the depth of the pipeline, or for what the model does not see: parameters that a generator only passes on. */
 static bool of_a_family (const choice *a, const choice *b) {
   mugraph_sched x = a->used, y = b->used;
   x.stages = y.stages = 0;
-  return !memcmp (a->extent, b->extent, sizeof a->extent) && !memcmp (&x, &y, sizeof x);
+  return !memcmp (a->extent, b->extent, sizeof a->extent) && (!memcmp (&x, &y, sizeof x) || (a->plain == b->plain && a->pdl == b->pdl));
 }
 
 /* Files a choice among the best. One for each plan, few of a family. */
