@@ -12,7 +12,8 @@
 //   A_MAP, FIXED         whether fixed () changes A; its results
 //   B1_MAP, B1_NORM, b1 (x, b1_factor (mean square of the row)), and the same of B2   elementwise changes of B1 and B2, as stored
 //   B1_TURNED, B2_TURNED what is stored is the transpose: a row is a column of B1 (B2)
-//   B2_SCALE             B2 is changed by b2_factor alone, which goes to the columns of the left operand instead
+//   B1_SCALE             B1 is changed by b1_factor alone, which goes to the columns of the scores instead
+//   B2_SCALE             the same of B2, to the columns of the second matmul's left operand
 //   finish (context, row, column, o, o of the next column, sums)      what follows the loop; writes the outputs
 //
 // A warpgroup owns 64 rows; WM of them stand along the rows, WN take turns at the tiles of the loop; the S blocks of a
@@ -24,7 +25,8 @@
 
 template <class P> struct chain_shape {
   static constexpr int groups = P::WM * P::WN, threads = 128 * groups;
-  static constexpr bool changed = P::B1_MAP || (P::B2_MAP && !P::B2_SCALE), prepared = changed || P::B2_SCALE; // tiles, before they are multiplied
+  static constexpr bool b1_changed = P::B1_MAP && !P::B1_SCALE, b2_changed = P::B2_MAP && !P::B2_SCALE; // tiles, before they are multiplied
+  static constexpr bool changed = b1_changed || b2_changed, scales = P::B1_SCALE || P::B2_SCALE, prepared = changed || scales;
   static constexpr int steps = (P::D + 15) / 16;                       // of the first contraction
   static constexpr int chunks = (P::DV + 7) / 8, blocks = (P::DV + 63) / 64; // 8, 64 columns of the result
   static constexpr int b1_chunk = P::B1_TURNED ? P::NT * 128 : steps * 2048, b2_chunk = P::B2_TURNED ? (P::DV + 15) / 16 * 2048 : P::NT * 128; // bytes, of 64 columns
@@ -43,8 +45,9 @@ template <class P> struct chain_shape {
   static constexpr int at_aux = at_partial + (P::S > 1 ? P::S * share * row_bytes : 0);
   static constexpr int at_scales = (at_aux + (P::S > 1 ? P::S * share * aux * 4 : 0) + 15) / 16 * 16;
   // Column factors of every tile, where that is little: a place that is not used again needs no waiting for its readers.
-  static constexpr int tiles = ((P::LOOP + P::NT - 1) / P::NT + P::S - 1) / P::S, scaled = tiles * P::NT <= 4096 ? tiles : P::ST;
-  static constexpr int at_barriers = (at_scales + (P::B2_SCALE ? scaled * P::NT * 2 : 0) + 7) / 8 * 8;
+  static constexpr int scale_bytes = P::NT * ((P::B1_SCALE ? 4 : 0) + (P::B2_SCALE ? 2 : 0)); // of a tile; B1's first
+  static constexpr int tiles = ((P::LOOP + P::NT - 1) / P::NT + P::S - 1) / P::S, scaled = tiles * scale_bytes <= 8192 ? tiles : P::ST;
+  static constexpr int at_barriers = (at_scales + scaled * scale_bytes + 7) / 8 * 8;
   static constexpr int bytes = at_barriers + 8 * (3 * P::ST + 1);
 };
 
@@ -166,21 +169,30 @@ template <class P> struct chain_rows {
 };
 
 // The operand of the second matmul from the scores of one tile, and what is summed along the rows. first: nothing has been
-// accumulated yet; cut: only columns below `valid` exist; SCALED: column factors. True when what is accumulated has to be multiplied by f.
+// accumulated yet; cut: only columns below `valid` exist; scales: factors of the columns of the scores (B1_SCALE), then those of the operand
+// (SCALED). True when what is accumulated has to be multiplied by f.
 template <class P, bool SCALED>
 MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p)[P::NT / 16][4], float (&m)[2],
                               float (&sum)[2][P::STATS > 0 ? P::STATS : 1], const float (&fix)[2][P::FIXED > 0 ? P::FIXED : 1], bool first, bool cut, int valid,
-                              const uint4 *scales) {
+                              const unsigned char *scales) {
   typedef typename P::type T;
   typedef chain_range<T> range;
   constexpr int NT = P::NT, STATS = P::STATS;
   const int t = threadIdx.x & 3;
+  if constexpr (P::B1_SCALE) {
+#pragma unroll
+    for (int c = 0; c < NT / 8; c += 2) {
+      const float4 x = ((const float4 *) scales)[t * (NT / 16) + c / 2];
+      s[4 * c] *= x.x, s[4 * c + 1] *= x.y, s[4 * c + 2] *= x.x, s[4 * c + 3] *= x.y;
+      s[4 * c + 4] *= x.z, s[4 * c + 5] *= x.w, s[4 * c + 6] *= x.z, s[4 * c + 7] *= x.w;
+    }
+  }
   unsigned scale[SCALED ? NT / 8 : 1];
   auto load_scales = [&] () {
     if constexpr (SCALED) {
 #pragma unroll
       for (int i = 0; i < NT / 32; i++) {
-        const uint4 x = scales[t * (NT / 32) + i];
+        const uint4 x = ((const uint4 *) (scales + (P::B1_SCALE ? NT * 4 : 0)))[t * (NT / 32) + i];
         scale[4 * i] = x.x, scale[4 * i + 1] = x.y, scale[4 * i + 2] = x.z, scale[4 * i + 3] = x.w;
       }
     }
@@ -323,49 +335,60 @@ MS_DEVICE void chain_map (unsigned char *tile, int warp, FACTOR factor, MAP map)
 template <class P, int warps> MS_DEVICE void chain_prepare (unsigned char *stage, int warp, int valid) {
   typedef typename P::type T;
   typedef chain_shape<P> L;
-  if constexpr (P::B1_MAP)
+  if constexpr (L::b1_changed)
     chain_map<T, L::b1_chunk, L::b1_bytes, P::D, P::B1_NORM, warps> (stage, warp, P::b1_factor, [&] (float x, int, int, float f) { return P::b1 (x, f); });
-  if constexpr (P::B2_MAP)
+  if constexpr (L::b2_changed)
     chain_map<T, L::b2_chunk, L::b2_bytes, P::DV, P::B2_NORM, warps> (stage + L::b1_bytes, warp, P::b2_factor, [&] (float x, int r, int column, float f) {
       return !P::RAGGED || (P::B2_TURNED ? column : r) < valid ? P::b2 (x, f) : 0.0f;
     });
 }
 
-// The norms of the rows of B2 of one stage, by four warps: factors that go to the columns of the left operand. Sums of squares
-// are the diagonal of B2 times its transpose. A factor far from 1 would cost digits or overflow there: its power of 2 stays in B2.
-template <class P> MS_DEVICE void chain_scales (unsigned char *stage, unsigned address, typename P::type *scales, int warp, int valid) {
-  typedef typename P::type T;
-  typedef chain_shape<P> L;
+// Sums of squares of the rows of a tile, by `warps` warps: the diagonal of the tile times its transpose. done (row, place of the column
+// that the row becomes among those of a thread, sum) by one thread each.
+template <class T, int NT, int CHUNK, int COLUMNS, int warps, class DONE> MS_DEVICE void chain_row_squares (unsigned tile, int warp, DONE done) {
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-  for (int r = warp * 16; r < P::NT; r += 64) {
+  for (int r = warp * 16; r < NT; r += 16 * warps) {
     float low[4] = {}, high[4] = {}; // products of rows 0 to 7, and of 8 to 15
 #pragma unroll
-    for (int k = 0; k < (P::DV + 15) / 16; k++) {
+    for (int k = 0; k < (COLUMNS + 15) / 16; k++) {
       const int row = r + (lane & 15), u = 2 * k + (lane >> 4);
       unsigned a[4];
-      ms_ldmatrix (a, address + L::b1_bytes + u / 8 * P::NT * 128 + row * 128 + ((u & 7 ^ row & 7) << 4));
+      ms_ldmatrix (a, tile + u / 8 * CHUNK + row * 128 + ((u & 7 ^ row & 7) << 4));
       ms_mma<T> (low, a, {a[0], a[2]});
       ms_mma<T> (high, a, {a[1], a[3]});
     }
     if (g >> 1 == t) {
 #pragma unroll
-      for (int h = 0; h < 2; h++) {
-        const int row = r + g + 8 * h;
-        const bool present = !P::RAGGED || row < valid;
-        float x = P::b2_factor ((h ? g & 1 ? high[3] : high[2] : g & 1 ? low[1] : low[0]) / P::DV);
-        if (present && x < MS_INF && (x < 0.125f || x > 8.0f)) {
-          const float power = __int_as_float (__float_as_int (x) & 0x7f800000);
-          for (int u = 0; u < 8 * L::blocks; u++) {
-            unsigned *w = (unsigned *) (stage + L::b1_bytes + u / 8 * P::NT * 128 + row * 128 + ((u & 7 ^ row & 7) << 4));
-            for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (chain_low<T> (w[j]) * power, chain_high<T> (w[j]) * power);
-          }
-          ms_fence_async ();
-          x /= power;
-        }
-        scales[((g >> 1) * (P::NT / 8) + row / 8) * 2 + (g & 1)] = ms_round<T> (present ? x : 0.0f);
-      }
+      for (int h = 0; h < 2; h++)
+        done (r + g + 8 * h, ((g >> 1) * (NT / 8) + r / 8 + h) * 2 + (g & 1), h ? g & 1 ? high[3] : high[2] : g & 1 ? low[1] : low[0]);
     }
   }
+}
+
+// The norms of the rows of B1 and B2 of one stage, as factors: see chain_operand. One of B2 that is far from 1 would cost digits or
+// overflow there: its power of 2 stays in B2.
+template <class P, int warps> MS_DEVICE void chain_scales (unsigned char *stage, unsigned address, unsigned char *scales, int warp, int valid) {
+  typedef typename P::type T;
+  typedef chain_shape<P> L;
+  if constexpr (P::B1_SCALE)
+    chain_row_squares<T, P::NT, L::b1_chunk, P::D, warps> (address, warp, [&] (int row, int at, float sum) {
+      ((float *) scales)[at] = !P::RAGGED || row < valid ? P::b1_factor (sum / P::D) : 0.0f;
+    });
+  if constexpr (P::B2_SCALE)
+    chain_row_squares<T, P::NT, L::b2_chunk, P::DV, warps> (address + L::b1_bytes, warp, [&] (int row, int at, float sum) {
+      const bool present = !P::RAGGED || row < valid;
+      float x = P::b2_factor (sum / P::DV);
+      if (present && x < MS_INF && (x < 0.125f || x > 8.0f)) {
+        const float power = __int_as_float (__float_as_int (x) & 0x7f800000);
+        for (int u = 0; u < 8 * L::blocks; u++) {
+          unsigned *w = (unsigned *) (stage + L::b1_bytes + u / 8 * P::NT * 128 + row * 128 + ((u & 7 ^ row & 7) << 4));
+          for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (chain_low<T> (w[j]) * power, chain_high<T> (w[j]) * power);
+        }
+        ms_fence_async ();
+        x /= power;
+      }
+      ((T *) (scales + (P::B1_SCALE ? P::NT * 4 : 0)))[at] = ms_round<T> (present ? x : 0.0f);
+    });
 }
 
 // sm_90a, and nvcc's pass over the host side. Under NVRTC, sm_90 always means sm_90a here.
@@ -513,7 +536,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   const unsigned base = __shfl_sync (0xffffffffu, ms_shared_address (smem), 0);
   const unsigned full = base + L::at_barriers, empty = full + 8 * ST, ready = empty + 8 * ST, gathered = ready + 8 * ST;
   const int all = (length + NT - 1) / NT, first = (int) ((long long) all * rank / S), tiles = (int) ((long long) all * (rank + 1) / S) - first;
-  constexpr bool alone = WM == 1 && P::B2_SCALE && !L::changed; // nobody else uses the tiles of a warpgroup: its own barrier does
+  constexpr bool alone = WM == 1 && L::scales && !L::changed; // nobody else uses the tiles of a warpgroup: its own barrier does
   const bool leader = (tid & 127) == 0;
 
   auto copy = [&] (int i) {
@@ -580,7 +603,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     if constexpr (L::prepared) {
       const int slot = i % ST, valid = length - (first + i) * NT;
       ms_barrier_wait (full + 8 * slot, i / ST & 1);
-      if constexpr (P::B2_SCALE) chain_scales<P> (smem + slot * L::stage, base + slot * L::stage, (T *) (smem + L::at_scales) + i % L::scaled * NT, warp & 3, valid);
+      if constexpr (L::scales) chain_scales<P, 4> (smem + slot * L::stage, base + slot * L::stage, smem + L::at_scales + i % L::scaled * L::scale_bytes, warp & 3, valid);
       if constexpr (L::changed) {
         chain_prepare<P, 4> (smem + slot * L::stage, warp & 3, valid);
         ms_fence_async ();
@@ -611,8 +634,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   auto operand = [&] (int i, float (&f)[2], bool begin) {
     const int valid = length - (first + i) * NT; // columns of B1 in this tile
     if (alone) ms_barrier_warpgroup (1 + group);
-    else if (P::B2_SCALE) ms_barrier_wait (ready + 8 * slot, parity);
-    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, begin, P::RAGGED && valid < NT, valid, (const uint4 *) (smem + L::at_scales) + i % L::scaled * (NT / 8));
+    else if (L::scales) ms_barrier_wait (ready + 8 * slot, parity);
+    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, begin, P::RAGGED && valid < NT, valid, smem + L::at_scales + i % L::scaled * L::scale_bytes);
   };
   if (wn < tiles) {
     float f[2];
@@ -742,8 +765,9 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
     if (i + ST - 1 < tiles) copy (i + ST - 1);
     ms_copy_commit ();
     const int valid = length - i * NT;
-    if (P::B1_MAP || P::B2_MAP) {
-      chain_prepare<P, 4 * P::WM> (smem + i % ST * L::stage, tid >> 5, valid);
+    if constexpr (L::prepared) {
+      if constexpr (L::scales) chain_scales<P, 4 * P::WM> (smem + i % ST * L::stage, base + i % ST * L::stage, smem + ST * L::stage, tid >> 5, valid);
+      if constexpr (L::changed) chain_prepare<P, 4 * P::WM> (smem + i % ST * L::stage, tid >> 5, valid);
       __syncthreads ();
     }
     const unsigned tile1 = base + i % ST * L::stage, tile2 = tile1 + L::b1_bytes;
@@ -761,7 +785,7 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
       }
     unsigned p[NT / 16][4];
     float f[2];
-    if (chain_operand<P, false> (s, f, p, m, sum, fix, i == 0, P::RAGGED && valid < NT, valid, nullptr)) chain_rescale<P> (o, f);
+    if (chain_operand<P, false> (s, f, p, m, sum, fix, i == 0, P::RAGGED && valid < NT, valid, smem + ST * L::stage)) chain_rescale<P> (o, f);
 #pragma unroll
     for (int k = 0; k < NT / 16; k++)
 #pragma unroll

@@ -284,7 +284,7 @@ static void print_parts (printer *p) {
   P ("  static constexpr int STATS = %d, FIXED = %d, DEGREE = %d;\n", c->n_sums, fixed_values (p), c->exponential >= 0 ? c->degree : 0);
   P ("  static constexpr bool RAGGED = %d, STABLE = %d, PLAIN = %d, A_MAP = %d, B1_MAP = %d, B2_MAP = %d, B2_NORM = %d, B2_SCALE = %d;\n", ragged,
      c->exponential >= 0, c->plain, c->a_map != c->a, c->b1_top != c->b1_leaf, c->b2_top != c->b2_leaf, c->b2_norm >= 0, c->b2_scale);
-  P ("  static constexpr bool B1_TURNED = %d, B2_TURNED = %d, B1_NORM = %d;\n", c->b1_turned, c->b2_turned, c->b1_norm >= 0);
+  P ("  static constexpr bool B1_TURNED = %d, B2_TURNED = %d, B1_NORM = %d, B1_SCALE = %d;\n", c->b1_turned, c->b2_turned, c->b1_norm >= 0, c->b1_scale);
   if (!c->wgmma) {
     const mugraph_shape *b1 = &data_of (p, c->b1)->shape, *b2 = &data_of (p, c->b2)->shape;
     P ("  static constexpr bool ALIGNED = %d;\n  static constexpr long long B1_PITCH = %d, B2_PITCH = %d;\n", c->aligned, cols_of (b1), cols_of (b2));

@@ -363,15 +363,16 @@ static int64_t b2_bytes (const mugraph_chain *c) { return c->b2_turned ? ceil_di
 static int64_t stage_bytes (const mugraph_chain *c) { return b1_bytes (c) + b2_bytes (c); }
 static int64_t smem_of (const mugraph_chain *c) {
   int64_t tiles = c->stages * stage_bytes (c);
-  if (!c->wgmma) return tiles;
+  int64_t scale_bytes = c->nt * ((c->b1_scale ? 4 : 0) + (c->b2_scale ? 2 : 0));
+  if (!c->wgmma) return tiles + scale_bytes;
   int64_t chunks = ceil_div (c->dv, 8), quads = ceil_div (ceil_div (chunks, c->wn), 4), share = ceil_div (c->wm * WARPGROUP_ROWS, c->split);
   int64_t cells = c->wn > 1 ? c->wm * c->wn * (4 * chunks + 2 + 2 * c->n_sums) * 512 : 0;
   tiles += c->wm * ceil_div (c->d, 64) * 8192;
   int64_t received = c->split > 1 ? c->split * share : 0; /* rows of partial results */
   int64_t aux = (tiles > cells ? tiles : cells) + received * (c->wn * quads * 64 + 64);
   int64_t scaled = ceil_div (ceil_div (c->n, c->nt), c->split);
-  if (scaled * c->nt > 4096) scaled = c->stages;
-  return ceil_div (aux + received * (c->wn + 1 + c->n_sums) * 4, 16) * 16 + (c->b2_scale ? scaled * c->nt * 2 : 0) + 8 * (3 * c->stages + 1);
+  if (scaled * scale_bytes > 8192) scaled = c->stages;
+  return ceil_div (aux + received * (c->wn + 1 + c->n_sums) * 4, 16) * 16 + scaled * scale_bytes + 8 * (3 * c->stages + 1);
 }
 
 /* Most stages, a multiple of the warpgroups in turns, that leave room for so many blocks an SM. */
@@ -402,7 +403,8 @@ static bool choose (const mugraph_sched *s, const mugraph_device *d, mugraph_cha
   if (c->wn < 1 || c->wn > most || (s->warps && s->warps != 4 * c->wm * c->wn))
     return FAIL ("%d warps; multiples of %d up to %d are possible", s->warps, 4 * c->wm, 4 * c->wm * most);
   if (!c->wgmma) {
-    int64_t fits = d->smem_block / stage_bytes (c);
+    c->stages = 0;
+    int64_t fits = (d->smem_block - smem_of (c)) / stage_bytes (c);
     c->stages = s->stages ? s->stages : fits < 3 ? (int) fits : 3;
     if (c->stages < 2 || c->stages > fits) return FAIL ("%d stages; 2 to %lld fit", c->stages, (long long) fits);
   } else {
@@ -454,6 +456,7 @@ bool mugraph_chain_match (const mugraph *g, int k, const mugraph_device *d, mugr
   c->aligned = starts_aligned (g, kernel, b, c->b1) && starts_aligned (g, kernel, b, c->b2);
   c->wgmma = d->arch >= 90 && c->aligned; /* what a tensor map asks for; the copies trap on columns that start elsewhere */
   if (c->b2_norm >= 0 && c->dv != cols_of (t2)) return FAIL ("the norm of split rows");
+  c->b1_scale = c->b1_norm >= 0 && c->b1_top == c->b1_norm;
   c->b2_scale = c->wgmma && c->b2_norm >= 0 && c->b2_top == c->b2_norm;
   return choose (&b->sched, d, c, e);
 }

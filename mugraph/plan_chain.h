@@ -26,7 +26,7 @@ typedef struct {
   int b1_leaf, b2_leaf;        /* what they are elementwise functions of: the iterators, or transposes of them */
   bool b1_turned, b2_turned;   /* transposes of what is stored */
   int b1_norm, b2_norm;        /* an rms_norm along the rows of what is stored, below b1_top, b2_top */
-  bool b2_scale;               /* it is all that happens to B2: its factors go to the columns of P (wgmma) */
+  bool b1_scale, b2_scale;     /* it is all that happens to the operand: its factors go to the columns of S, of P (wgmma) */
   int operand;                 /* P */
   int result;                  /* O: the accumulator, or the second matmul where there is no loop */
   int exponential;             /* stabilised; the first of those with the same argument */
