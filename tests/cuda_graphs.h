@@ -138,19 +138,19 @@ static inline bool build_attention (const graph_case *c, const mugraph *program,
 static inline bool build_attention_norm (const graph_case *c, const mugraph *program, mugraph *g) { return attention (c, program, g, true); }
 
 /* The same with K, V stored as [keys, depth], [depth, keys] where `turned` says so, and what may stand around their transposes. */
-enum { TURNED_K = 1, TURNED_V = 2, TURNED_NORMS = 4, TURNED_SCALES = 8, TURNED_MAPS = 16, TURNED_NORM_K = 32, TURNED_NORM_KT = 64 };
+enum { TURNED_K = 1, TURNED_V = 2, TURNED_NORMS = 4, TURNED_SCALES = 8, TURNED_MAP_K = 16, TURNED_MAP_V = 128, TURNED_MAPS = TURNED_MAP_K | TURNED_MAP_V, TURNED_NORM_K = 32, TURNED_NORM_KT = 64 };
 static inline bool attention_turned (const graph_case *c, const mugraph *program, mugraph *g, int turned) {
   mugraph_block *b = start (c, program, g);
   int q = tile_in (b, 0, 0, 1, -1), k = tile_in (b, 1, 0, -1, turned & TURNED_K ? 1 : 2), v = tile_in (b, 2, 0, -1, turned & TURNED_V ? 2 : 1);
   if (turned & TURNED_NORMS) q = mugraph_block_op (b, MUGRAPH_OP_RMS_NORM, q, -1, 2), v = mugraph_block_op (b, MUGRAPH_OP_RMS_NORM, v, -1, 2);
   if (turned & TURNED_SCALES) q = tile_op (b, MUGRAPH_OP_DIV, q, mugraph_block_const (b, 2));
   if (turned & TURNED_SCALES && !(turned & TURNED_NORM_KT)) k = tile_op (b, MUGRAPH_OP_MUL, k, mugraph_block_const (b, 0.5));
-  if (turned & TURNED_MAPS) v = tile_op (b, MUGRAPH_OP_SILU, v, -1);
+  if (turned & TURNED_MAP_V) v = tile_op (b, MUGRAPH_OP_SILU, v, -1);
   if (turned & TURNED_NORM_K) k = mugraph_block_op (b, MUGRAPH_OP_RMS_NORM, k, -1, 2);
   if (turned & TURNED_K) k = tile_op (b, MUGRAPH_OP_TRANSPOSE, k, -1);
   if (turned & TURNED_NORM_KT) k = mugraph_block_op (b, MUGRAPH_OP_RMS_NORM, k, -1, 1);
   if (turned & TURNED_V) v = tile_op (b, MUGRAPH_OP_TRANSPOSE, v, -1);
-  if (turned & TURNED_MAPS) k = tile_op (b, MUGRAPH_OP_RELU, k, -1);
+  if (turned & TURNED_MAP_K) k = tile_op (b, MUGRAPH_OP_RELU, k, -1);
   if (turned & TURNED_SCALES) k = tile_op (b, MUGRAPH_OP_MUL, mugraph_block_const (b, 0.75), k);
   int s = tile_op (b, MUGRAPH_OP_MATMUL, q, k);
   if (turned & TURNED_SCALES) s = tile_op (b, MUGRAPH_OP_MUL, s, mugraph_block_const (b, 1.5));
@@ -165,6 +165,9 @@ static inline bool build_turned (const graph_case *c, const mugraph *program, mu
 static inline bool build_turned_norms (const graph_case *c, const mugraph *program, mugraph *g) { return attention_turned (c, program, g, TURNED_K | TURNED_NORMS); }
 static inline bool build_turned_norm_k (const graph_case *c, const mugraph *program, mugraph *g) {
   return attention_turned (c, program, g, TURNED_K | TURNED_NORMS | TURNED_NORM_K);
+}
+static inline bool build_turned_norm_map (const graph_case *c, const mugraph *program, mugraph *g) {
+  return attention_turned (c, program, g, TURNED_K | TURNED_NORMS | TURNED_MAP_K);
 }
 static inline bool build_turned_norm_kt (const graph_case *c, const mugraph *program, mugraph *g) {
   return attention_turned (c, program, g, TURNED_K | TURNED_V | TURNED_NORM_KT | TURNED_SCALES);
