@@ -24,6 +24,7 @@ static const struct {
     {QKV ("f16") "E = exp(matmul(Q, transpose(K)) / 8)\noutput matmul(E, V) / sum(E, -1)\n", 300},
     {QKV ("f16") "output matmul(softmax(transpose(matmul(K, transpose(Q))), -1), V)\n", 100},
     {QKV ("f16") "output matmul(softmax(matmul(rms_norm(Q, -1), transpose(K)), -1), rms_norm(V, -1))\n", 1000},
+    {QKV ("f16") "output matmul(softmax(matmul(rms_norm(Q, -1), transpose(rms_norm(K, -1))), -1), V)\n", 2500},
     {QKV ("bf16") "output matmul(silu(matmul(Q, transpose(K))), V)\n", 100},
     {"input Q[16, 128, 64]: f16\ninput K[16, 1024, 64]: f16\ninput V[16, 64, 1024]: f16\noutput matmul(softmax(matmul(Q, transpose(K)), -1), transpose(V))\n", 100},
 };
