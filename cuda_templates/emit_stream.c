@@ -374,7 +374,7 @@ static void print_loop (printer *p) {
   bool early = false, late = false, other = false;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (is_streamed (p, i)) *(is_late (p, i) ? &late : &early) = true;
-    else if (is_input (p, i) && p->s.role[i]) other |= is_late (p, i);
+    else if (is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT | MUGRAPH_STREAM_CHAIN)) other |= is_late (p, i);
   }
   const char *names[2] = {early ? "load" : NULL, late ? "load_late" : NULL};
   int chained = s->inner ? 2 * s->pieces * s->piece * s->pieces_inner * s->piece_inner / 2 : 0;
@@ -400,7 +400,6 @@ static void print_loop (printer *p) {
     P ("      }\n    }\n    advance ();\n  }\n");
   }
   if (chained > 32) print_chained_weights (p);
-  if (!wait) P ("  ms_wait_inputs ();\n"); /* nothing before this reads or writes what earlier launches do */
 }
 
 /* Linear tiles over partial sums: another name where nothing is computed. */
@@ -530,6 +529,7 @@ static void print_finish (printer *p) {
   const mugraph_stream *s = &p->s;
   int rows = p->groups * 8;
   cuda_walk w = {.block = p->b, .prefix = "e", .materialised = post_value, .value = post_quotient, .user = p};
+  P ("  ms_wait_inputs (); // nothing before this writes, or reads what earlier launches write, unless it has waited by itself\n");
   P ("  for (unsigned i = threadIdx.x; i < SHARE; i += blockDim.x) {\n");
   P (s->split > 1 ? "    const unsigned slot = rank * SHARE + i;\n    if (slot >= SLOTS) break;\n" : "    const unsigned slot = i;\n");
   P ("    const int v = slot %% (N / 2), group = slot / (N / 2) %% 8, below = slot / (4 * N) %% 4, m = slot / (16 * N) %% M, q = slot / (16 * N * M) %% Q;\n");
@@ -713,7 +713,7 @@ static void print_ring (printer *p) {
     }
     P ("      }\n      __syncwarp ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n      if (++s == STAGES) s = 0, turn ^= 1;\n    }\n  }");
   }
-  P ("\n  ms_wait_inputs ();\n");
+  P ("\n");
 }
 
 bool cuda_emit_stream (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_error *error) {
