@@ -30,6 +30,7 @@ static const double PARTIAL_SUMS = 2.34e-9;     /* a byte of them that each thre
 static const double EXCHANGE = 4.57e-11;        /* a byte of the partial sums of a block, to the other blocks of its cluster */
 static const double STREAM_CHAINED = 0.135e-6;  /* a second matmul, of the sums of the first */
 static const double STREAM_UNROLLED = 0.346e-6; /* a loop that is one round of loads: much of it ends up behind the wait for the launch before */
+static const double RING_HIDDEN = 1.3e-6;       /* through a ring of shared memory: start and end of a call that its neighbours hide, launched dependently */
 static const double NARROW = 1.04e-6;           /* loads of less than 16 bytes: a multiple of instructions that runs once each */
 
 /* The rows generator. */
@@ -147,10 +148,13 @@ static double misalignment (const mugraph *g, const mugraph_op *op, const mugrap
   return bytes > 0 ? moved / bytes : 1;
 }
 
+/* Stream generator, operands through shared memory by tensor copies. */
+static bool through_ring (const mugraph_plan *p) { return p->backend == MUGRAPH_BACKEND_STREAM && p->sched.copy == 2; }
+
 /* The same where the generator has warps read a tile of their own of the columns: rows of it that are no whole lines of 128
    bytes leave the rest to others, later. */
 static double short_rows (const mugraph *g, const mugraph_op *op, const mugraph_block *b, const mugraph_plan *p) {
-  if (p->backend != MUGRAPH_BACKEND_STREAM || p->sched.tile_n < 1) return 1;
+  if (p->backend != MUGRAPH_BACKEND_STREAM || p->sched.tile_n < 1 || through_ring (p)) return 1; /* of a ring, blocks keep in step */
   double worst = 1;
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *o = &b->op[i];
@@ -391,7 +395,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   double loaded = p->threads * (p->mma_flops > 0 ? LOAD_BYTES : ELEMENT_BYTES);
   if (generic && moved->flight > loaded) moved->flight = loaded;
   moved->l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
-  if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED) moved->l2 /= TENSOR_L2;
+  if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED || through_ring (p)) moved->l2 /= TENSOR_L2;
   if (p->workspace) moved->l2 += blocks * iterations * 2 * (double) p->workspace;
   t.dram = moved->dram / d->dram_bw, t.l2 = moved->l2 / d->l2_bw;
 
@@ -403,10 +407,11 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   int exchanges = reductions_of (b, false);
   l.latency = FIRST_BYTES + exchanges * BARRIER;
   if (p->backend == MUGRAPH_BACKEND_STREAM) {
-    double partial = (double) p->smem / p->threads;
+    bool ring = through_ring (p);
+    double partial = ring ? 0 : (double) p->smem / p->threads;
     double exchange = cluster > 1 ? EXCHANGE * partial_bytes (b) : 0;
     l.tail = exchange + PARTIAL_SUMS * partial + (stages == iterations ? STREAM_UNROLLED : 0);
-    l.latency += COMBINE + STREAM_STEP * stages + PARTIAL_SUMS * partial + exchange + (is_chained (b) ? STREAM_CHAINED : 0);
+    l.latency += COMBINE + STREAM_STEP * (ring ? 1 : stages) + PARTIAL_SUMS * partial + exchange + (is_chained (b) ? STREAM_CHAINED : 0);
     l.latency += NARROW * (16 / vector_bytes (g, op, b) - 1);
   } else if (p->backend == MUGRAPH_BACKEND_ROWS) {
     l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? ROWS_CLUSTER + ROWS_BLOCK * cluster : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);
@@ -423,7 +428,8 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     /* It waits for the end of the kernel before: one of the same call that it reads from, or because its generator has it so. */
     bool waits = generic || before_waiting (g, op);
     for (int i = 0; i < op->n_in; i++) waits |= op->in[i] >= g->n_inputs;
-    t.pdl = waits ? d->launch_pdl + t.plain - t.launch : launched_overlapping (&l, &t);
+    if (waits) t.pdl = d->launch_pdl + t.plain - t.launch;
+    else t.pdl = through_ring (p) ? d->launch_pdl + t.plain - t.launch - RING_HIDDEN : launched_overlapping (&l, &t);
   }
   t.total = search_score (t.plain, t.pdl);
   *parts = t;
