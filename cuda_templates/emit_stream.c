@@ -638,12 +638,13 @@ static void print_copies (printer *p, bool late) {
   const mugraph_stream *s = &p->s;
   P ("  const auto copy%s = [&] (int i, int s) {\n    const unsigned to = ring + s * STAGE, done = full + 8 * s;\n    const int k = rank * %d + i * 64;\n", late ? "_late" : "", s->part);
   if (!late) P ("    ms_barrier_expect (done, STAGE);\n");
-  for (int i = 0; i < p->b->n_ops; i++) {
-    if (!is_copied (p, i) || is_late (p, i) != late) continue;
+  for (int turn = 0; turn < 2 * p->b->n_ops; turn++) { /* weights first: they come from farther */
+    int i = turn % p->b->n_ops;
+    bool left = turn >= p->b->n_ops;
+    if (!is_copied (p, i) || is_late (p, i) != late || has (p, i, MUGRAPH_STREAM_LEFT) != left) continue;
     const mugraph_op *o = op_of (p, i);
     const mugraph_shape *data = &data_of (p, i)->shape;
     int n = data->n_dims;
-    bool left = has (p, i, MUGRAPH_STREAM_LEFT);
     if (!left) P ("#pragma unroll\n    for (int q = 0; q < GROUPS; q++)\n  ");
     P ("    ms_copy_box (to + %lld%s, &map%d, %s", (long long) place_of (p, i), left ? "" : " + q * 8192", i, left ? "k" : s->stacked ? "q * 32" : "q * 64");
     print_coordinate (p, o, data, n - 1, n, 1);
@@ -673,7 +674,10 @@ static void print_ring (printer *p) {
   print_savers (p);
   print_copies (p, false);
   if (late) print_copies (p, true);
-  P ("  if (threadIdx.x == 128) {\n    for (int i = 0; i < STAGES; i++) ms_barrier_init (full + 8 * i, 1), ms_barrier_init (empty + 8 * i, %d);\n    ms_barrier_init_fence ();\n", s->n_rows ? 8 : 4);
+  P ("  if (threadIdx.x == 0) {\n");
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (is_copied (p, i)) P ("    stream_prefetch (&map%d);\n", i);
+  P ("  }\n  if (threadIdx.x == 128) {\n    for (int i = 0; i < STAGES; i++) ms_barrier_init (full + 8 * i, 1), ms_barrier_init (empty + 8 * i, %d);\n    ms_barrier_init_fence ();\n", s->n_rows ? 8 : 4);
   P ("    for (int i = 0; i < STAGES && i < steps; i++) copy (i, i);\n");
   if (late) P ("    ms_wait_inputs ();\n    for (int i = 0; i < STAGES && i < steps; i++) copy_late (i, i);\n");
   P ("  }\n");

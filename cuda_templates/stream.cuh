@@ -256,6 +256,8 @@ template <int Q, int N> MS_DEVICE void stream_keep (float (&r)[Q][N]) { // regis
   for (int i = 0; i < Q * N; i++) asm volatile ("" : "+f"(r[i / N][i % N])::"memory");
 }
 
+MS_DEVICE void stream_prefetch (const ms_tensor_map *map) { asm volatile ("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
+
 // Eight k of a row of X.
 template <class T> MS_DEVICE void stream_read_tile (stream_piece<T, 8> &p, const unsigned char *tile, int row, int unit) {
   const uint4 x = *(const uint4 *) (tile + row * 128 + ((unit ^ row % 8) << 4));
