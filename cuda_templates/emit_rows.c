@@ -55,19 +55,20 @@ static void print_geometry (printer *p) {
   const int32_t *grid = p->b->grid;
   P ("  // %d rows of %d: %d at a time, %d warps x %d blocks each, %d x %d elements a thread\n", s->rows, s->n, s->groups, s->row_warps, s->split, s->pieces,
      s->piece);
-  P ("  constexpr int PIECES = %d, PIECE = %d, STRIDE = %d;\n", s->pieces, s->piece, s->piece * 32 * s->row_warps * s->split);
-  P ("  const int lane = threadIdx.x %% 32, rank = blockIdx.x %% %d;\n", s->split);
-  if (s->groups > 1) P ("  const int warp = threadIdx.x / 32 %% %d, group = threadIdx.x / %d;\n", s->row_warps, 32 * s->row_warps);
+  P ("  constexpr int PIECES = %d, PIECE = %d, STRIDE = %d;\n", s->pieces, s->piece, s->piece * s->lanes * s->row_warps * s->split);
+  P ("  const int lane = threadIdx.x %% %d, rank = blockIdx.x %% %d;\n", s->lanes, s->split);
+  if (s->lanes < 32) P ("  constexpr int warp = 0;\n  const int group = threadIdx.x / %d;\n", s->lanes);
+  else if (s->groups > 1) P ("  const int warp = threadIdx.x / 32 %% %d, group = threadIdx.x / %d;\n", s->row_warps, 32 * s->row_warps);
   else P ("  const int warp = threadIdx.x / 32;\n  constexpr int group = 0;\n");
   P ("  const unsigned block = blockIdx.x / %d;\n  (void) block;\n", s->split);
   const bool y = grid[1] > 1, z = grid[2] > 1; /* the last dimension needs no remainder */
   if (grid[0] > 1) P (y || z ? "  const unsigned bx = block %% %d;\n" : "  const unsigned bx = block;\n", grid[0]);
   if (y) P (z ? "  const unsigned by = block / %d %% %d;\n" : "  const unsigned by = block / %d;\n", grid[0], grid[1]);
   if (z) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
-  P ("  const int first = ((rank * %d + warp) * 32 + lane) * PIECE;\n", s->row_warps);
+  P ("  const int first = ((rank * %d + warp) * %d + lane) * PIECE;\n", s->row_warps, s->lanes);
   if (s->axis >= 0 && s->full % s->n) P ("  const int columns = min (%d, %d - (int) b%c * %d);\n", s->n, s->full, "xyz"[s->axis], s->n);
   else P ("  constexpr int columns = %d;\n", s->n);
-  if (s->levels)
+  if (s->levels && s->row_warps * s->split > 1)
     P ("  __shared__ __align__ (16) float buffer[%d * %d * %d];\n", s->levels, s->groups, s->widest * s->row_warps * s->split);
   for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
     const mugraph_op *o = &p->b->op[i];
@@ -242,8 +243,9 @@ static void print_level (printer *p, int level) {
   print_kept (p, done);
   P ("        }\n    float x%d[%d];\n    rows_fold<%uu> (x%d, s%d);\n", level, n, maxima, level, level);
   if (level == 1) print_widened (p);
-  P ("    rows_exchange<%d, %d, %d, %uu> (x%d, buffer + (%d + group) * %d, warp, rank);\n", s->row_warps, s->split, n, maxima, level,
-     (level - 1) * s->groups, s->widest * s->row_warps * s->split);
+  P ("    rows_exchange<%d, %d, %d, %d, %uu> (x%d, ", s->lanes, s->row_warps, s->split, n, maxima, level);
+  if (s->row_warps * s->split > 1) P ("buffer + (%d + group) * %d, warp, rank);\n", (level - 1) * s->groups, s->widest * s->row_warps * s->split);
+  else P ("(float *) 0, warp, rank);\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_reduced (p, i, level)) continue;
     const mugraph_op *o = &p->b->op[i];

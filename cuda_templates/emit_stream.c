@@ -5,7 +5,8 @@
      for each step of 16 k: left and right expressions on the registers, matrix units, row statistics; next stage
      chained matmuls on the partial sums
      partial sums of the warps, then of the blocks of the cluster, meet in shared memory
-     each block finishes its share of the elements and stores them                                                       */
+     each block finishes its share of the elements and stores them
+   With a ring, warps have different work in place of the first two lines: the copy engine's, the matrix units', row statistics.  */
 #include "emit.h"
 #include "../mugraph/plan_stream.h"
 
@@ -80,12 +81,13 @@ static void print_limit (printer *p, const char *name, const mugraph_stream_exte
 
 static void print_geometry (printer *p) {
   const mugraph_stream *s = &p->s;
-  P ("  // %d x %d of the result, k %d: %d x %d warps x %d blocks, %d steps of 16 k, %d of them in flight\n", s->m.chunk, s->n.chunk, s->k.chunk,
-     s->n_warps, s->k_warps, s->split, s->steps, s->stages);
+  if (s->ring) P ("  // %d x %d of the result, k %d: %d blocks, %d steps of 64 k, %d of them in flight\n", s->m.chunk, s->n.chunk, s->k.chunk, s->split, s->steps, s->stages);
+  else P ("  // %d x %d of the result, k %d: %d x %d warps x %d blocks, %d steps of 16 k, %d of them in flight\n", s->m.chunk, s->n.chunk, s->k.chunk,
+          s->n_warps, s->k_warps, s->split, s->steps, s->stages);
   P ("  typedef %s T;\n", cuda_type (s->type));
   P ("  constexpr int M = %d, Q = %d, N = %d, STEPS = %d, STAGES = %d, U = %d;\n", p->groups, s->pieces, s->piece, s->steps, s->stages, s->quads);
   P ("  const int lane = threadIdx.x %% 32, warp = threadIdx.x / 32, g = lane / 4, t = lane %% 4;\n");
-  P ("  const int wn = warp %% %d, wk = warp / %d, rank = blockIdx.x %% %d;\n", s->n_warps, s->n_warps, s->split);
+  P ("  const int rank = blockIdx.x %% %d;\n", s->split);
   P ("  unsigned block = blockIdx.x / %d;\n", s->split);
   const int32_t *grid = p->b->grid;
   const bool y = grid[1] > 1, z = grid[2] > 1; /* the last dimension needs no remainder */
@@ -96,9 +98,22 @@ static void print_geometry (printer *p) {
   print_limit (p, "rows", &s->m);
   print_limit (p, "columns", &s->n);
   print_limit (p, "depth", &s->k);
+  P ("  (void) g, (void) t, (void) depth, (void) rows;\n");
+  if (s->ring) return;
+  P ("  const int wn = warp %% %d, wk = warp / %d;\n", s->n_warps, s->n_warps);
   P ("  const int n0 = wn * %d + g * N, n1 = min (columns, wn * %d + %d); // columns n0 .. n1 of this lane\n", s->columns, s->columns, s->columns);
   P ("  const int k0 = rank * %d + (wk * 4 + t) * (4 * U);                  // its first k\n", s->part);
-  P ("  (void) n0, (void) n1, (void) k0, (void) depth, (void) rows;\n");
+  P ("  (void) n0, (void) n1, (void) k0;\n");
+}
+
+static void print_savers (printer *p) {
+  for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
+    if (op_of (p, i)->kind != MUGRAPH_OP_OUTPUT) continue;
+    const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
+    P ("  %s *const o%d = out%d", cuda_type (out->dtype), i, saver++);
+    print_begin (p, op_of (p, i), &out->shape);
+    P (";\n");
+  }
 }
 
 static void print_pointers (printer *p) {
@@ -117,15 +132,9 @@ static void print_pointers (printer *p) {
         P (";\n");
       } else if (is_streamed (p, i))
         P ("  const %s *x%d = p%d + (long long) g * %lld + k0;\n", type, i, i, row_stride (p, i));
-    } else if (o->kind == MUGRAPH_OP_OUTPUT) {
-      int saver = 0;
-      for (int j = 0; j < i; j++) saver += op_of (p, j)->kind == MUGRAPH_OP_OUTPUT;
-      const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
-      P ("  %s *const o%d = out%d", cuda_type (out->dtype), i, saver);
-      print_begin (p, o, &out->shape);
-      P (";\n");
     }
   }
+  print_savers (p);
 }
 
 static const char *how (bool whole, bool even) { return !whole ? "STREAM_GATHER" : even ? "STREAM_ALWAYS" : "STREAM_GUARDED"; }
@@ -295,14 +304,38 @@ static void print_chained_weights (printer *p) {
   }
 }
 
+/* Index of a product among them; the one before it. */
+static int pair_of (const printer *p, int i) {
+  int n = 0;
+  for (int j = 0; j < i; j++) n += has (p, j, MUGRAPH_STREAM_PRODUCT);
+  return n;
+}
+static int partner_of (const printer *p, int i) {
+  do i--;
+  while (!has (p, i, MUGRAPH_STREAM_PRODUCT));
+  return i;
+}
+
+/* Index of the product that accumulator i holds. */
+static int product_of (const printer *p, int i) {
+  while (!has (p, i, MUGRAPH_STREAM_PRODUCT)) i = op_of (p, i)->in[0];
+  return pair_of (p, i);
+}
+
+static void print_sums (printer *p, int i) {
+  if (p->s.ring) P ("  float f%d[GROUPS][4 * M] = {};\n", i);
+  else P ("  float f%d[Q][N / 2][M][4] = {};\n", i);
+}
+
 static void print_accumulators (printer *p) {
   const mugraph_stream *s = &p->s;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (has (p, i, MUGRAPH_STREAM_PRODUCT)) {
       if (has (p, i, MUGRAPH_STREAM_SOURCE)) P ("  float f%d[(M + 1) / 2][%d][%d][2][4] = {};\n", i, s->pieces_inner, s->piece_inner / 2);
-      else P ("  float f%d[Q][N / 2][M][4] = {};\n", i);
+      else if (!s->stacked || pair_of (p, i) % 2 == 0) print_sums (p, i);
+      else P ("  auto &f%d = f%d; // rows 32 to 63\n", i, partner_of (p, i));
     }
-    if (has (p, i, MUGRAPH_STREAM_ROW)) P ("  float y%d[M] = {};\n", i);
+    if (has (p, i, MUGRAPH_STREAM_ROW)) P ("  float y%d[%s] = {};\n", i, s->ring ? "PART" : "M");
   }
 }
 
@@ -341,7 +374,7 @@ static void print_loop (printer *p) {
   bool early = false, late = false, other = false;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (is_streamed (p, i)) *(is_late (p, i) ? &late : &early) = true;
-    else if (is_input (p, i) && p->s.role[i]) other |= is_late (p, i);
+    else if (is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT | MUGRAPH_STREAM_CHAIN)) other |= is_late (p, i);
   }
   const char *names[2] = {early ? "load" : NULL, late ? "load_late" : NULL};
   int chained = s->inner ? 2 * s->pieces * s->piece * s->pieces_inner * s->piece_inner / 2 : 0;
@@ -367,7 +400,6 @@ static void print_loop (printer *p) {
     P ("      }\n    }\n    advance ();\n  }\n");
   }
   if (chained > 32) print_chained_weights (p);
-  if (!wait) P ("  ms_wait_inputs ();\n"); /* nothing before this reads or writes what earlier launches do */
 }
 
 /* Linear tiles over partial sums: another name where nothing is computed. */
@@ -383,7 +415,7 @@ static void print_linear (printer *p) {
       continue;
     }
     if (source) P ("  float f%d[(M + 1) / 2][%d][%d][2][4] = {};\n", i, s->pieces_inner, s->piece_inner / 2);
-    else P ("  float f%d[Q][N / 2][M][4] = {};\n", i);
+    else print_sums (p, i);
     if (o->kind == MUGRAPH_OP_MATMUL) {
       P ("  stream_chain<T, Q, N, M, %d, %d> (f%d, f%d, b%d);\n", s->pieces_inner, s->piece_inner, i, a, o->in[1]);
       continue;
@@ -401,16 +433,10 @@ static int rank_of (const printer *p, int i, int role) {
   return n;
 }
 
-static void print_combine (printer *p) {
+/* Sums of the warps of a block, and their row statistics, in shared memory. */
+static void print_warp_sums (printer *p) {
   const mugraph_stream *s = &p->s;
-  int share = ceil_div (s->slots, s->split), rows = p->groups * 8;
-  P ("  constexpr int SLOTS = %d, SHARE = %d, ROOTS = %d; // groups of four sums: of a block, of one that finishes them\n", s->slots, share, s->n_roots);
-  P ("  float4 *const sums = stream_sums; // [k warps][ROOTS][SLOTS]\n");
-  if (s->split > 1) P ("  float4 *const parts = sums + %d * ROOTS * SLOTS; // [ROOTS][rank][SHARE]\n", s->reduced);
-  if (s->n_rows) {
-    P ("  float *const stats = (float *) (sums + (%d * SLOTS + %d * SHARE) * ROOTS); // [row tile][row][k warp]\n", s->reduced, s->split > 1 ? s->split : 0);
-    if (s->split > 1) P ("  float *const stat_parts = stats + %d; // [row tile][row][rank]\n", s->n_rows * s->k_warps * rows);
-  }
+  int rows = p->groups * 8;
   P ("  float4 *const mine = sums + wk * ROOTS * SLOTS + wn * (SLOTS / %d);\n", s->n_warps);
   for (int half = s->k_warps / 2; half >= s->reduced; half /= 2) { /* too many for shared memory: the upper half gives its sums to the lower */
     P ("  if (wk >= %d && wk < %d) {\n", half, 2 * half);
@@ -429,6 +455,37 @@ static void print_combine (printer *p) {
     if (has (p, i, MUGRAPH_STREAM_ROW))
       P ("#pragma unroll\n  for (int m = 0; m < M; m++) {\n    const float v = stream_row_sum (y%d[m]);\n    if (t == 0 && wn == 0) stats[(%d + m * 8 + g) * %d + wk] = v;\n  }\n", i,
          rank_of (p, i, MUGRAPH_STREAM_ROW) * rows, s->k_warps);
+}
+
+/* The same of a warpgroup; of the warps that take row statistics, eight lanes share a row. */
+static void print_group_sums (printer *p) {
+  const mugraph_stream *s = &p->s;
+  P ("  if (warp < 4) {\n");
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!has (p, i, MUGRAPH_STREAM_ROOT)) continue;
+    if (s->stacked) P ("    if (warp / 2 == %d)\n", product_of (p, i) % 2);
+    P ("#pragma unroll\n    for (int q = 0; q < GROUPS; q++) stream_put_group<M> (sums + %d * SLOTS + q * %d * M, f%d[q], %s);\n", rank_of (p, i, MUGRAPH_STREAM_ROOT), 2 * s->columns, i,
+       s->stacked ? "warp % 2" : "warp");
+  }
+  P ("  }\n");
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (has (p, i, MUGRAPH_STREAM_ROW))
+      P ("  if (warp > 4) {\n#pragma unroll\n    for (int m = 0; m < PART; m++) {\n      const float v = stream_row_sum (y%d[m]), all = v + __shfl_xor_sync (0xffffffffu, v, 4);\n"
+         "      if (unit == 0 && row0 + m * 16 < 8 * M) stats[%d + row0 + m * 16] = all;\n    }\n  }\n", i, rank_of (p, i, MUGRAPH_STREAM_ROW) * p->groups * 8);
+}
+
+static void print_combine (printer *p) {
+  const mugraph_stream *s = &p->s;
+  int share = ceil_div (s->slots, s->split), rows = p->groups * 8;
+  P ("  constexpr int SLOTS = %d, SHARE = %d, ROOTS = %d; // groups of four sums: of a block, of one that finishes them\n", s->slots, share, s->n_roots);
+  P ("  float4 *const sums = stream_sums; // [k warps][ROOTS][SLOTS]\n");
+  if (s->split > 1) P ("  float4 *const parts = sums + %d * ROOTS * SLOTS; // [ROOTS][rank][SHARE]\n", s->reduced);
+  if (s->n_rows) {
+    P ("  float *const stats = (float *) (sums + (%d * SLOTS + %d * SHARE) * ROOTS); // [row tile][row][k warp]\n", s->reduced, s->split > 1 ? s->split : 0);
+    if (s->split > 1) P ("  float *const stat_parts = stats + %d; // [row tile][row][rank]\n", s->n_rows * s->k_warps * rows);
+  }
+  if (s->ring) print_group_sums (p);
+  else print_warp_sums (p);
   P ("  __syncthreads ();\n");
   if (s->split == 1) return;
   P ("  stream_meet ();\n");
@@ -472,6 +529,7 @@ static void print_finish (printer *p) {
   const mugraph_stream *s = &p->s;
   int rows = p->groups * 8;
   cuda_walk w = {.block = p->b, .prefix = "e", .materialised = post_value, .value = post_quotient, .user = p};
+  P ("  ms_wait_inputs (); // nothing before this writes, or reads what earlier launches write, unless it has waited by itself\n");
   P ("  for (unsigned i = threadIdx.x; i < SHARE; i += blockDim.x) {\n");
   P (s->split > 1 ? "    const unsigned slot = rank * SHARE + i;\n    if (slot >= SLOTS) break;\n" : "    const unsigned slot = i;\n");
   P ("    const int v = slot %% (N / 2), group = slot / (N / 2) %% 8, below = slot / (4 * N) %% 4, m = slot / (16 * N) %% M, q = slot / (16 * N * M) %% Q;\n");
@@ -522,11 +580,153 @@ static void print_finish (printer *p) {
   P ("    }\n  }\n}\n");
 }
 
+/* Who finishes is told how much will come. */
+static void print_expect (printer *p) {
+  const mugraph_stream *s = &p->s;
+  int share = ceil_div (s->slots, s->split);
+  P ("  stream_expect (&arrived, %d * (%d * max (0, min (%d, %d - rank * %d)) + %d));\n", s->split, 16 * s->n_roots, share, s->slots, share, 4 * s->n_rows * p->groups * 8);
+}
+
+/* ---- a ring of shared memory ---- */
+
+/* What the copy engine brings: weights, then rows of X. Where tile i begins in a stage. */
+static bool is_copied (const printer *p, int i) { return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT); }
+static int64_t place_of (const printer *p, int i) {
+  const mugraph_stream *s = &p->s;
+  int64_t weight = (int64_t) s->n_warps * s->columns * 128;
+  int weights = 0, lefts = 0;
+  for (int j = 0; j < i; j++)
+    if (is_copied (p, j)) has (p, j, MUGRAPH_STREAM_RIGHT) ? weights++ : lefts++;
+  if (has (p, i, MUGRAPH_STREAM_LEFT)) return s->n_weights * weight + (int64_t) lefts * p->groups * 1024;
+  return s->stacked ? weights / 2 * 2 * weight + weights % 2 * 4096 : weights * weight; /* groups of columns of two weights take turns */
+}
+
+/* d += W^T X^T for 64 rows of W^T, 16 k and 8 M rows of X, both in shared memory, columns of W and k of X contiguous. */
+static void print_group_product (printer *p) {
+  const char *type = cuda_type (p->s.type);
+  int rows = 8 * p->groups, r = rows / 2;
+  P ("\n#ifndef STREAM_PRODUCT_%s_%d\n#define STREAM_PRODUCT_%s_%d\n", type, rows, type, rows);
+  P ("MS_DEVICE void stream_group_product (%s, float (&d)[%d], unsigned long long w, unsigned long long x) {\n", type, r);
+  P ("  asm volatile (\"wgmma.mma_async.sync.aligned.m64n%dk16.f32.%s.%s {", rows, type + 3, type + 3);
+  for (int i = 0; i < r; i++) P ("%s%%%d", i ? ", " : "", i);
+  P ("}, %%%d, %%%d, 1, 1, 1, 1, 0;\"\n                : ", r, r + 1);
+  for (int i = 0; i < r; i++) P ("%s\"+f\" (d[%d])", i ? ", " : "", i);
+  P ("\n                : \"l\" (w), \"l\" (x));\n}\n#endif\n");
+}
+
+static void add_map (printer *p, int launch, int i) {
+  const cuda_tensor *t = data_of (p, i);
+  uint64_t cols = (uint64_t) cols_of (&t->shape), rows = (uint64_t) rows_of (&t->shape);
+  bool left = has (p, i, MUGRAPH_STREAM_LEFT), narrow = !left && p->s.stacked;
+  cuda_arg map = {.kind = CUDA_ARG_TENSOR_MAP, .buffer = t->buffer, .dtype = t->dtype, .rank = 3, .dim = {cols, rows, (uint64_t) mugraph_volume (&t->shape) / cols / rows},
+                  .stride = {0, cols * 2, cols * rows * 2}, .box = {narrow ? 32 : 64, left ? (uint32_t) p->groups * 8 : 64, 1}, .swizzle = narrow ? 64 : 128};
+  char name[24];
+  snprintf (name, sizeof name, "map%d", i);
+  cuda_add_tensor_map (p->e, launch, &map, name);
+}
+
+/* Where dimensions d0 to d1 begin in this block, " + bx * chunk" terms counted in units. */
+static void print_coordinate (printer *p, const mugraph_op *o, const mugraph_shape *data, int d0, int d1, int64_t unit) {
+  for (int g = 0; g < 3; g++) {
+    int d = o->map[g];
+    if (d < 0 || d < d0 || d >= d1 || p->b->grid[g] == 1) continue;
+    P (" + (int) b%c * %lld", "xyz"[g], (long long) (ceil_div (data->dim[d], p->b->grid[g]) * stride_of (data, d) / unit));
+  }
+}
+
+static void print_copies (printer *p, bool late) {
+  const mugraph_stream *s = &p->s;
+  P ("  const auto copy%s = [&] (int i, int s) {\n    const unsigned to = ring + s * STAGE, done = full + 8 * s;\n    const int k = rank * %d + i * 64;\n", late ? "_late" : "", s->part);
+  if (!late) P ("    ms_barrier_expect (done, STAGE);\n");
+  for (int turn = 0; turn < 2 * p->b->n_ops; turn++) { /* weights first: they come from farther */
+    int i = turn % p->b->n_ops;
+    bool left = turn >= p->b->n_ops;
+    if (!is_copied (p, i) || is_late (p, i) != late || has (p, i, MUGRAPH_STREAM_LEFT) != left) continue;
+    const mugraph_op *o = op_of (p, i);
+    const mugraph_shape *data = &data_of (p, i)->shape;
+    int n = data->n_dims;
+    if (!left) P ("#pragma unroll\n    for (int q = 0; q < GROUPS; q++)\n  ");
+    P ("    ms_copy_box (to + %lld%s, &map%d, %s", (long long) place_of (p, i), left ? "" : " + q * 8192", i, left ? "k" : s->stacked ? "q * 32" : "q * 64");
+    print_coordinate (p, o, data, n - 1, n, 1);
+    P (left ? ", 0" : ", k");
+    print_coordinate (p, o, data, n - 2, n - 1, n < 2 ? 1 : stride_of (data, n - 2));
+    P (", 0");
+    print_coordinate (p, o, data, 0, n - 2, (int64_t) rows_of (data) * cols_of (data));
+    P (", done);\n");
+  }
+  P ("    (void) to, (void) done, (void) k;\n  };\n");
+}
+
+static void print_ring (printer *p) {
+  const mugraph_stream *s = &p->s;
+  bool late = false;
+  for (int i = 0; i < p->b->n_ops; i++) late |= is_copied (p, i) && is_late (p, i);
+  P ("  constexpr int GROUPS = %d, STAGE = %lld, PART = (M + 1) / 2; // of columns; bytes; rows of X of a thread\n", s->n_warps, (long long) s->stage_bytes);
+  P ("  float4 *const stream_sums = (float4 *) (stream_ring + STAGES * STAGE);\n");
+  P ("  const unsigned ring = ms_shared_address (stream_ring), full = ring + %lld, empty = full + 8 * STAGES;\n", (long long) s->barriers);
+  P ("  const int steps = max (0, min (STEPS, (depth - rank * %d + 63) / 64)), unit = threadIdx.x %% 8, row0 = threadIdx.x / 8 %% 16;\n  (void) unit, (void) row0;\n", s->part);
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!is_input (p, i) || !p->s.role[i] || is_copied (p, i)) continue;
+    P ("  const %s *const p%d = in%d", type_of (p, i), i, op_of (p, i)->in[0]);
+    print_begin (p, op_of (p, i), &data_of (p, i)->shape);
+    P (";\n");
+  }
+  print_savers (p);
+  print_copies (p, false);
+  if (late) print_copies (p, true);
+  P ("  if (threadIdx.x == 0) {\n");
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (is_copied (p, i)) P ("    stream_prefetch (&map%d);\n", i);
+  P ("  }\n  if (threadIdx.x == 128) {\n    for (int i = 0; i < STAGES; i++) ms_barrier_init (full + 8 * i, 1), ms_barrier_init (empty + 8 * i, %d);\n    ms_barrier_init_fence ();\n", s->n_rows ? 8 : 4);
+  P ("    for (int i = 0; i < STAGES && i < steps; i++) copy (i, i);\n");
+  if (late) P ("    ms_wait_inputs ();\n    for (int i = 0; i < STAGES && i < steps; i++) copy_late (i, i);\n");
+  P ("  }\n");
+  if (s->split > 1) {
+    P ("  unsigned long long &arrived = *(unsigned long long *) (stream_ring + %lld);\n", (long long) s->barriers + 16 * s->stages);
+    print_expect (p);
+  } else
+    P ("  __syncthreads ();\n");
+  print_accumulators (p);
+  P ("  if (warp < 4) {\n#pragma unroll 1\n    for (int i = 0, s = 0, turn = 0; i < steps; i++) {\n      const unsigned at = ring + s * STAGE;\n      ms_barrier_wait (full + 8 * s, turn);\n      ms_wgmma_fence ();\n");
+  P ("#pragma unroll\n      for (int k = 0; k < 4; k++)\n#pragma unroll\n        for (int q = 0; q < GROUPS; q++) {\n");
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!has (p, i, MUGRAPH_STREAM_PRODUCT) || (s->stacked && pair_of (p, i) % 2)) continue;
+    P ("          stream_group_product (T (), f%d[q], stream_operand%s (at + %lld + q * 8192 + k * %d), stream_operand (at + %lld + k * 32));\n", i, s->stacked ? "_pair" : "",
+       (long long) place_of (p, op_of (p, i)->in[1]), s->stacked ? 1024 : 2048, (long long) place_of (p, op_of (p, i)->in[0]));
+  }
+  P ("        }\n      ms_wgmma_commit ();\n      ms_wgmma_wait ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n      if (++s == STAGES) s = 0, turn ^= 1;\n    }\n");
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (has (p, i, MUGRAPH_STREAM_PRODUCT)) P ("    stream_keep (f%d);\n", i);
+  P ("  } else if (warp == 4) {\n    if (lane == 0) {\n      for (int i = STAGES, s = 0, turn = 0; i < steps; i++) {\n        if (i == steps - STAGES / 2) ms_launch_dependents (); // not before: calls that stream side by side disturb each other\n        ms_barrier_wait (empty + 8 * s, turn);\n        copy (i, s);\n%s", late ? "        copy_late (i, s);\n" : "");
+  P ("        if (++s == STAGES) s = 0, turn ^= 1;\n      }\n      ms_launch_dependents ();\n    }\n  }");
+  if (s->n_rows) {
+    P (" else {\n#pragma unroll 1\n    for (int i = 0, s = 0, turn = 0; i < steps; i++) {\n      const int k = rank * %d + i * 64 + unit * 8;\n      constexpr int u = 0;\n      (void) k, (void) u;\n      ms_barrier_wait (full + 8 * s, turn);\n", s->part);
+    P ("      struct {\n");
+    for (int i = 0; i < p->b->n_ops; i++)
+      if (is_copied (p, i) && has (p, i, MUGRAPH_STREAM_LEFT)) P ("        stream_piece<T, 8> x%d[PART];\n", i);
+    P ("      } x;\n#pragma unroll\n      for (int m = 0; m < PART; m++) {\n        if (row0 + m * 16 >= 8 * M) break;\n");
+    for (int i = 0; i < p->b->n_ops; i++)
+      if (is_copied (p, i) && has (p, i, MUGRAPH_STREAM_LEFT))
+        P ("        stream_read_tile (x.x%d[m], stream_ring + s * STAGE + %lld, row0 + m * 16, unit);\n", i, (long long) place_of (p, i));
+    for (int i = 0; i < p->b->n_ops; i++) {
+      if (!has (p, i, MUGRAPH_STREAM_ROW)) continue;
+      P ("#pragma unroll\n        for (int j = 0; j < 8; j++) {\n");
+      print_side (p, row_source (p, i), "m", "j", "const float v = ");
+      if (!s->even_k) P ("if (k + j < depth) ");
+      P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "y%d[m] += v * v;\n        }\n" : "y%d[m] += v;\n        }\n", i);
+    }
+    P ("      }\n      __syncwarp ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n      if (++s == STAGES) s = 0, turn ^= 1;\n    }\n  }");
+  }
+  P ("\n");
+}
+
 bool cuda_emit_stream (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_error *error) {
   printer state = {.e = e, .b = &e->g->block[e->g->op[k].block], .kernel = &e->g->op[k]}, *p = &state;
   if (!mugraph_stream_match (e->g, k, e->device, &p->s, error)) return false;
   p->groups = ceil_div (p->s.m.chunk, 8);
+  if (p->s.ring) cuda_use_template (e, "wgmma.cuh");
   cuda_use_template (e, "stream.cuh");
+  if (p->s.ring) print_group_product (p);
   int l = cuda_add_launch (e, plan->blocks, plan->threads, plan->smem, "k%d_stream", k);
   e->program->launch[l].cluster[0] = plan->cluster;
   for (int i = 0; i < p->kernel->n_in; i++) {
@@ -535,18 +735,19 @@ bool cuda_emit_stream (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph
     else cuda_add_pointer (e, l, e->tensor[tensor].buffer, "const %s *in%d", cuda_type (e->tensor[tensor].dtype), i); /* no read before the wait */
   }
   for (int i = 0; i < p->kernel->n_out; i++) cuda_add_tensor (e, l, p->kernel->out[i], true, "out%d", i);
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (p->s.ring && is_copied (p, i)) add_map (p, l, i);
   cuda_open_kernel (e, l);
-  P ("  ms_launch_dependents ();\n");
-  P ("  extern __shared__ float4 stream_sums[];\n");
+  if (!p->s.ring) P ("  ms_launch_dependents ();\n");
+  P (p->s.ring ? "  extern __shared__ __align__ (1024) unsigned char stream_ring[];\n" : "  extern __shared__ float4 stream_sums[];\n");
   print_geometry (p);
-  if (p->s.split > 1) {
-    int share = ceil_div (p->s.slots, p->s.split);
-    P ("  __shared__ unsigned long long arrived;\n  stream_expect (&arrived, %d * (%d * max (0, min (%d, %d - rank * %d)) + %d));\n", p->s.split, 16 * p->s.n_roots, share, p->s.slots,
-       share, 4 * p->s.n_rows * p->groups * 8);
+  if (p->s.ring) print_ring (p);
+  else {
+    if (p->s.split > 1) P ("  __shared__ unsigned long long arrived;\n"), print_expect (p);
+    print_pointers (p);
+    print_stage (p);
+    print_loop (p);
   }
-  print_pointers (p);
-  print_stage (p);
-  print_loop (p);
   print_linear (p);
   print_combine (p);
   print_finish (p);

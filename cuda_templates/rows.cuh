@@ -83,13 +83,14 @@ MS_DEVICE void rows_arrive () { asm volatile ("barrier.cluster.arrive.release.al
 MS_DEVICE void rows_wait () { asm volatile ("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 #endif
 
-// Reduces K values of a row over its WARPS warps in each of SPLIT blocks: sums, maxima where bit k of MAXIMA is set. buffer: K * WARPS * SPLIT
-// floats of this row, 16-byte aligned, that no earlier exchange still reads. Every thread of the block calls this.
-template <int WARPS, int SPLIT, int K, unsigned MAXIMA> MS_DEVICE void rows_exchange (float (&x)[K], float *buffer, int warp, int rank) {
+// Reduces K values of a row over LANES lanes of its WARPS warps in each of SPLIT blocks: sums, maxima where bit k of MAXIMA is set. buffer:
+// K * WARPS * SPLIT floats of this row, 16-byte aligned, that no earlier exchange still reads, where that is more than one warp. Every thread
+// of the block calls this.
+template <int LANES, int WARPS, int SPLIT, int K, unsigned MAXIMA> MS_DEVICE void rows_exchange (float (&x)[K], float *buffer, int warp, int rank) {
   constexpr int parts = WARPS * SPLIT;
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int step = 16; step; step >>= 1)
+  for (int step = LANES / 2; step; step >>= 1)
 #pragma unroll
     for (int k = 0; k < K; k++) {
       const float y = __shfl_xor_sync (0xffffffffu, x[k], step);

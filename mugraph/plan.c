@@ -40,6 +40,7 @@ static bool plan_with (mugraph_backend b, const mugraph *g, int k, const mugraph
   if (!backends[b].plan (g, k, d, p, e)) return false;
   p->backend = b;
   p->sched.backend = b;
+  if (b != MUGRAPH_BACKEND_STREAM) p->sched.copy = 0; /* not of their plans: who asks for it gets what others get */
   return true;
 }
 

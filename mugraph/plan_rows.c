@@ -3,7 +3,8 @@
    Parameters that it honours
    - grid: axes may split any dimension; pays: one row a block while rows are fewer than the SMs, then 4 to 16 short rows a block.
    - warps (power of two): of a block; tile_n: columns that one warp owns, so that columns / tile_n warps share a row (power of two; default: the
-     smallest with at most 16 elements a lane) and the other warps take other rows at the same time; no more than there are rows.
+     smallest with at most 16 elements a lane) and the other warps take other rows at the same time; no more than there are rows. Of rows shorter
+     than 512 a warp takes several, each with as many lanes as leave them at most 16 elements.
    - split 1, 2, 4, 8, 16: blocks of a cluster that share a row; an exchange over the cluster costs about 0.7 us more than one within a block: only for
      rows that one block cannot hold.
    - loop 1 only. stages, swap, tile_m: nothing to choose. */
@@ -139,15 +140,16 @@ static bool schedule (const mugraph *g, const mugraph_op *kernel, const mugraph_
     if (!is_power_of_two (s->row_warps)) return FAIL ("tile_n %d: %d warps would share a row, no power of two", w->tile_n, s->row_warps);
   } else
     while (s->row_warps < (w->warps ? w->warps : 32) && s->row_warps * 32 * 16 < part) s->row_warps *= 2;
-  int warps = w->warps;
+  s->lanes = 32;
+  while (s->row_warps * s->split == 1 && s->lanes > 1 && s->lanes / 2 * 16 >= s->n && s->rows >= 64 / s->lanes) s->lanes /= 2;
+  int warps = w->warps, rows = 32 / s->lanes; /* of a warp */
   if (!warps)
-    for (warps = s->row_warps; warps < 8 && warps / s->row_warps < s->rows;) warps *= 2;
-  s->groups = warps / s->row_warps;
-  if (warps > 32 || s->groups * s->row_warps != warps) return FAIL ("%d warps, %d share a row", warps, s->row_warps);
-  while (s->groups > 1 && s->groups / 2 >= s->rows) s->groups /= 2; /* no warps without a row */
-  warps = s->groups * s->row_warps;
-  s->pieces = ceil_div (s->n, s->piece * 32 * s->row_warps * s->split);
-  s->even = s->pieces * s->piece * 32 * s->row_warps * s->split == s->n && s->full % s->n == 0;
+    for (warps = s->row_warps; warps < 8 && warps / s->row_warps * rows < s->rows;) warps *= 2;
+  if (warps > 32 || warps % s->row_warps) return FAIL ("%d warps, %d share a row", warps, s->row_warps);
+  while (warps > s->row_warps && warps / s->row_warps * rows / 2 >= s->rows) warps /= 2; /* none without a row */
+  s->groups = warps / s->row_warps * rows;
+  s->pieces = ceil_div (s->n, s->piece * s->lanes * s->row_warps * s->split);
+  s->even = s->pieces * s->piece * s->lanes * s->row_warps * s->split == s->n && s->full % s->n == 0;
   int room = d->regs_sm / (32 * warps);
   if (room > 255) room = 255;
   if (registers (g, kernel, b, s) > room) return FAIL ("about %d registers a thread, %d warps leave %d", registers (g, kernel, b, s), warps, room);
@@ -183,8 +185,8 @@ bool mugraph_plan_rows (const mugraph *g, int k, const mugraph_device *d, mugrap
   const mugraph_op *kernel = &g->op[k];
   const mugraph_block *b = &g->block[kernel->block];
   p->sched = b->sched;
-  p->sched.warps = (int16_t) (s.row_warps * s.groups);
-  p->sched.tile_n = (int16_t) (s.pieces * s.piece * 32 > INT16_MAX ? 0 : s.pieces * s.piece * 32);
+  p->sched.warps = (int16_t) (s.row_warps * s.groups * s.lanes / 32);
+  p->sched.tile_n = (int16_t) (s.pieces * s.piece * s.lanes > INT16_MAX ? 0 : s.pieces * s.piece * s.lanes);
   p->threads = 32 * p->sched.warps;
   p->cluster = s.split;
   double grid = (double) b->grid[0] * b->grid[1] * b->grid[2];

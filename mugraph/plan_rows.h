@@ -19,6 +19,7 @@ typedef struct {
   uint8_t shift_level;              /* the exchange that finds it */
   /* the schedule */
   int split, row_warps, groups;     /* blocks of a cluster that share a row; warps of a block that do; rows at the same time */
+  int lanes;                        /* of a warp that share a row: 32, or fewer where one warp has several short rows */
   int piece, pieces;                /* elements of one load; loads of a thread and tensor */
   bool even, even_rows;             /* no piece, no row beyond the end */
 } mugraph_rows;

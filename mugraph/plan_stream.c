@@ -12,6 +12,9 @@
    - stages 1 to 8: steps of weights in flight; default 2. Bytes in flight in an SM: warps * stages * 32 * tile_n * weights; 48 to 96
      KB are best, more slows device memory down. Even numbers (of an even number of steps) read X 64 bytes a request instead of 32: 5 % of
      the time at 16 rows, 12 % at 32.
+   - copy: 1 weights into registers as above; 2 through a ring of shared memory (sm_90; X and weights as they are stored, rows of multiples
+     of 16 bytes). Then tile_n is 64, or 32 where pairs of products have the same left operand: good where that makes as many blocks as there are SMs without a
+     cluster. stages 2 to 16 of 64 k; best are 6 MB in flight over all SMs, which is what device memory delivers in 2 us.
    - swap: 0 or 2. tile_m: 0. */
 #include "plan_stream.h"
 
@@ -286,6 +289,11 @@ static bool is_power_of_two (int x) { return x > 0 && !(x & (x - 1)); }
 /* Registers a thread: accumulators, pieces in flight, X in flight, and what addressing takes. */
 static int registers (const mugraph_stream *s) {
   int groups = ceil_div (s->m.chunk, 8), roots = 0, sources = 0;
+  if (s->ring) {
+    int products = 0;
+    for (int i = 0; i < MUGRAPH_BLOCK_OPS; i++) products += !!(s->role[i] & MUGRAPH_STREAM_PRODUCT);
+    return 32 + (s->stacked ? products / 2 : products) * s->n_warps * groups * 4;
+  }
   for (int i = 0; i < MUGRAPH_BLOCK_OPS; i++)
     if (s->role[i] & MUGRAPH_STREAM_PRODUCT) (s->role[i] & MUGRAPH_STREAM_SOURCE ? sources++ : roots++);
   int held = roots * s->pieces * s->piece * groups * 2 + sources * s->pieces_inner * s->piece_inner * 4 * ceil_div (groups, 2);
@@ -295,15 +303,77 @@ static int registers (const mugraph_stream *s) {
   return held + s->stages * stage + (chained > 32 ? 0 : chained) + s->n_rows * groups + 10 + 2 * s->n_weights;
 }
 
+/* Products with the same left operand side by side, in pairs; nothing but accumulators between them and what follows. */
+static bool are_pairs (const matcher *c, int products) {
+  int left = -1;
+  for (int i = 0; i < c->b->n_ops; i++) {
+    const mugraph_op *o = &c->b->op[i];
+    if (c->s->role[i] & MUGRAPH_STREAM_LINEAR && o->kind != MUGRAPH_OP_ACCUM) return false;
+    if (!(c->s->role[i] & MUGRAPH_STREAM_PRODUCT)) continue;
+    if (left >= 0 && o->in[0] != left) return false;
+    left = o->in[0];
+  }
+  return products % 2 == 0 && c->s->n_weights == products;
+}
+
+static bool is_plain (const matcher *c, int i, int32_t rows) {
+  const mugraph_op *o = &c->b->op[i];
+  return o->kind == MUGRAPH_OP_INPUT && rows_of (&o->shape) == rows && cols_of (&o->shape) > 1 &&
+         mugraph_plan_storage (c->g, c->kernel->in[o->in[0]]) == c->s->type;
+}
+
+static bool schedule_ring (matcher *c, const mugraph_device *d) {
+  mugraph_stream *s = c->s;
+  const mugraph_sched *w = &c->b->sched;
+  int products = 0, groups = ceil_div (s->m.chunk, 8);
+  int64_t blocks = (int64_t) c->b->grid[0] * c->b->grid[1] * c->b->grid[2] * s->split;
+  if (d->arch < 90) return FAIL ("tensor copies need sm_90");
+  if (s->inner) return FAIL ("chained matmuls take their weights into registers");
+  for (int i = 0; i < c->b->n_ops; i++) {
+    const mugraph_op *o = &c->b->op[i];
+    if (s->role[i] & MUGRAPH_STREAM_LEFT && o->kind == MUGRAPH_OP_INPUT && !is_plain (c, i, s->m.chunk))
+      return FAIL ("iterator %d is no tile that tensor copies could bring", i);
+    if (!(s->role[i] & MUGRAPH_STREAM_PRODUCT)) continue;
+    products++;
+    if (c->b->op[o->in[0]].kind != MUGRAPH_OP_INPUT || c->b->op[o->in[1]].kind != MUGRAPH_OP_INPUT || rows_of (&c->b->op[o->in[1]].shape) < 2)
+      return FAIL ("operands that are computed, of operator %d, go through registers", i);
+  }
+  if (s->n.full % 8 || s->k.full % 8) return FAIL ("rows of %d or %d bytes, tensor copies take multiples of 16", 2 * s->n.full, 2 * s->k.full);
+  if (s->n.axis >= 0 && s->n.chunk % 8) return FAIL ("tiles of %d columns, tensor copies begin at multiples of 16 bytes", s->n.chunk);
+  if (s->n.full < 64 || s->k.full < 64 || (s->k.axis >= 0 && s->k.chunk % 64)) return FAIL ("tiles that boxes of 64 x 64 do not fit");
+  bool pairs = are_pairs (c, products);
+  if (w->tile_n != 0 && w->tile_n != 64 && !(w->tile_n == 32 && pairs)) return FAIL ("tile_n %d: 64, or 32 for pairs of products, where weights go through shared memory", w->tile_n);
+  s->stacked = w->tile_n ? w->tile_n == 32 : pairs && s->n.chunk <= 32;
+  s->warps = s->n_rows ? 9 : 5;
+  if (w->warps && w->warps != s->warps) return FAIL ("warps %d: %d where weights go through shared memory", w->warps, s->warps);
+  s->columns = s->stacked ? 32 : 64;
+  s->k_warps = s->reduced = 1, s->piece = 2, s->pieces = s->columns / 16, s->quads = 1;
+  s->n_warps = ceil_div (s->n.chunk, s->columns);
+  if ((s->stacked ? products / 2 : products) * s->n_warps * groups * 4 > 128) return FAIL ("%d columns of %d products are too many for a warpgroup", s->n.chunk, products);
+  s->steps = ceil_div (ceil_div (s->k.chunk, 64), s->split);
+  s->part = s->steps * 64;
+  s->even_k = s->part * s->split == s->k.chunk && s->k.even;
+  s->even_n = s->n_warps * s->columns == s->n.chunk && s->n.even;
+  s->slots = s->n_warps * s->pieces * groups * 32;
+  int64_t weights = (int64_t) s->n_weights * s->n_warps * s->columns * 128, resident = blocks < 2 * d->sms ? blocks : 2 * d->sms;
+  s->stage_bytes = weights + (int64_t) s->n_streams * groups * 1024;
+  s->stages = w->stages ? w->stages : (int) (2e-6 * d->dram_bw / (double) (resident * weights) + 0.5);
+  if (s->stages > 16) s->stages = 16;
+  if (s->stages < 2) s->stages = 2;
+  return true;
+}
+
 static bool schedule (matcher *c, const mugraph_device *d) {
   mugraph_stream *s = c->s;
   const mugraph_sched *w = &c->b->sched;
   s->split = w->split;
+  s->ring = w->copy == 2;
   if (w->swap == 1) return FAIL ("rows of the tile along m are not supported: swap 0 or 2");
   if (w->tile_m) return FAIL ("tile_m %d is not supported: 0", w->tile_m);
   if (!is_power_of_two (s->split)) return FAIL ("split %d is no power of two", s->split);
   if (s->split > 1 && d->arch < 90) return FAIL ("split %d needs clusters (sm_90)", s->split);
   if (s->m.chunk > 64) return FAIL ("%d rows of a block, 64 are supported", s->m.chunk);
+  if (s->ring) return schedule_ring (c, d);
   int32_t nt = s->n.chunk, alignment = (int32_t) (s->n.axis < 0 ? s->n.full : (s->n.full | nt));
   if (s->inner) choose_piece (s->inner, s->inner, &s->piece_inner, &s->pieces_inner, &s->whole_inner);
   s->n_warps = ceil_div (nt, w->tile_n ? w->tile_n : 64);
@@ -338,10 +408,13 @@ static bool schedule (matcher *c, const mugraph_device *d) {
   return true;
 }
 
-static int64_t shared_bytes (const mugraph_stream *s) {
+static int64_t shared_bytes (mugraph_stream *s) {
   int64_t groups = ceil_div (s->m.chunk, 8);
   int64_t sums = 16ll * s->n_roots * s->slots, share = 16ll * s->n_roots * ceil_div (s->slots, s->split);
-  return s->reduced * sums + (s->split > 1 ? s->split * share + 16 : 0) + 4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
+  int64_t bytes = s->reduced * sums + (s->split > 1 ? s->split * share + 16 : 0) + 4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
+  if (!s->ring) return bytes;
+  s->barriers = (s->stages * s->stage_bytes + bytes + 7) / 8 * 8;
+  return s->barriers + 16 * s->stages + 8;
 }
 
 static bool classify (matcher *c, int k) {
@@ -368,6 +441,7 @@ bool mugraph_stream_match (const mugraph *g, int k, const mugraph_device *d, mug
   matcher match = {g, &g->op[k], &g->block[g->op[k].block], s, "stream", e}, *c = &match;
   if (!classify (c, k) || !schedule (c, d)) return false;
   for (s->reduced = s->k_warps; shared_bytes (s) > d->smem_block && s->reduced > 1;) s->reduced /= 2;
+  while (s->ring && !c->b->sched.stages && s->stages > 2 && shared_bytes (s) > d->smem_block) s->stages--;
   if (shared_bytes (s) > d->smem_block)
     return FAIL ("%lld bytes of shared memory, a block has %d", (long long) shared_bytes (s), d->smem_block);
   return true;
@@ -384,6 +458,7 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
   p->sched.split = (int16_t) s.split;
   p->sched.swap = 2;
   p->sched.tile_n = (int16_t) s.columns;
+  p->sched.copy = s.ring ? 2 : 1;
   p->threads = 32 * s.warps;
   p->cluster = s.split;
   int64_t grid = (int64_t) b->grid[0] * b->grid[1] * b->grid[2];
@@ -392,7 +467,7 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
   p->regs = registers (&s);
   p->iterations = s.steps;
   double rows = 8.0 * ceil_div (s.m.chunk, 8), columns = (double) s.n_warps * s.pieces * 8 * s.piece;
-  double depth = 16.0 * s.steps * s.split * s.k_warps;
+  double depth = (s.ring ? 64.0 : 16.0) * s.steps * s.split * s.k_warps;
   bool seen[MUGRAPH_FANIN] = {false};
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *o = &b->op[i];
@@ -405,6 +480,7 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
     }
     t->fused = !(s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) && o->kind != MUGRAPH_OP_INPUT;
     if (s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) t->home = MUGRAPH_HOME_SHARED; /* partial sums meet there */
+    if (s.ring && o->kind == MUGRAPH_OP_INPUT && s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT)) t->home = MUGRAPH_HOME_SHARED;
     if (s.role[i] & MUGRAPH_STREAM_PRODUCT) {
       bool source = s.role[i] & MUGRAPH_STREAM_SOURCE;
       double wide = source ? 8.0 * s.piece_inner * s.pieces_inner * s.n_warps : columns;
@@ -416,10 +492,10 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
       double element = mugraph_dtype_bytes (mugraph_plan_storage (g, kernel->in[o->in[0]]));
       double tiles = (double) mugraph_volume (&o->shape) * element * (double) grid;
       double again = s.role[i] & MUGRAPH_STREAM_CHAIN                             ? (double) s.k_warps * s.split
-                     : s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_SOURCE) ? s.n_warps
+                     : s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_SOURCE) ? (s.ring ? 1 : s.n_warps)
                                                                                  : 1;
       /* requests for single sectors of 32 bytes take as long as those for two */
-      if (s.role[i] & MUGRAPH_STREAM_LEFT && cols_of (&o->shape) > 1 && s.quads == 1) again *= 2;
+      if (s.role[i] & MUGRAPH_STREAM_LEFT && cols_of (&o->shape) > 1 && s.quads == 1 && !s.ring) again *= 2;
       if (s.role[i] & MUGRAPH_STREAM_RIGHT && s.role[i] & MUGRAPH_STREAM_SOURCE && s.inner * element < 64) again *= 2;
       p->l2_read += tiles * (o->fmap >= 0 ? b->loop : 1) * again;
       if (!seen[o->in[0]]) p->dram_read += (double) mugraph_volume (data) * element;

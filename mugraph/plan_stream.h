@@ -6,6 +6,11 @@
    passes through shared memory before the loop has ended, so warps never wait for each other in it. The loop over k is
    shared by `k_warps` warps of a block and `split` blocks of a cluster; their partial sums meet once, at the end.
 
+   Or, where nothing is computed on either side, through a `ring` of stages in shared memory: the copy engine brings 64 k of W and X a
+   stage, a warpgroup multiplies them (wgmma, the same roles), four more warps take row statistics from them. No partial sums of warps meet,
+   so that the tail is short, and blocks stay in step. A stage has 64 columns of each weight, or 32 (`stacked`): then two weights with the same left
+   operand are the 64 rows of one product.
+
    Every tile has one of these roles:
      left     elementwise over tiles [m or 1, k or 1]: computed on X's operand registers
      right    elementwise over tiles [k or 1, n or 1]: computed on W's operand registers
@@ -59,6 +64,8 @@ typedef struct {
   int steps;                       /* of 16 k, of one warp */
   int part;                        /* k of a block */
   bool even_k, even_n;             /* no warp meets the end of a dimension */
+  bool ring, stacked;
+  int64_t stage_bytes, barriers;   /* of the ring: of a stage; where the barriers are in shared memory */
   int reduced;                     /* k warps that leave partial sums in shared memory at the same time */
   int slots;                       /* 16-byte groups of partial sums of one root */
 } mugraph_stream;

@@ -8,14 +8,14 @@
    (least squares of their logarithms), within what they mean; `make bench-model` says how well they rank. */
 static const double CORNER = 5;                 /* degree of the norm where one block's moving and computing overlap */
 static const double FIRST_BYTES = 0.55e-6;      /* cold reads of 2 to 67 MB take this longer than bytes / bandwidth + launch */
-static const double LOADED_LATENCY = 0.946e-6;  /* of device memory near full bandwidth */
+static const double LOADED_LATENCY = 0.881e-6;  /* of device memory near full bandwidth */
 static const double L2_LATENCY = 0.6e-6;        /* of L2 under load */
-static const double BARRIER = 0.0708e-6;        /* a reduction over the threads of a block, its barrier included */
+static const double BARRIER = 0.0414e-6;        /* a reduction over the threads of a block, its barrier included */
 static const double FIXED_SMEM = 1024;          /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;             /* of L2 that one call may count on */
-static const double TENSOR_L2 = 1.62;           /* tensor copies read L2 this much faster than loads do */
-static const double SM_L2_SHARE = 2.64;         /* one SM reads L2 this much faster than an even share */
-static const double SM_DRAM_SHARE = 1.24;       /* and so much device memory: half of the SMs do not reach its bandwidth */
+static const double TENSOR_L2 = 1.54;           /* tensor copies read L2 this much faster than loads do */
+static const double SM_L2_SHARE = 2.6;         /* one SM reads L2 this much faster than an even share */
+static const double SM_DRAM_SHARE = 1.27;       /* and so much device memory: half of the SMs do not reach its bandwidth */
 
 /* Loads without asynchronous copies: the generic generator. */
 static const double LOAD_BYTES = 64;            /* bytes that a thread has in flight while it copies operands of a matmul */
@@ -23,28 +23,28 @@ static const double ELEMENT_BYTES = 6;          /* the same elsewhere: element a
 static const double UNPIPELINED = 0.55e-6;      /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
 
 /* The stream generator. */
-static const double EARLY = 0.274;              /* of the time of the bytes that are in flight at the start of a launch */
-static const double STREAM_STEP = 0.101e-6;     /* of the steps in flight when the last bytes have arrived, the work on one */
-static const double COMBINE = 0.0838e-6;        /* partial sums of the warps, through shared memory */
-static const double PARTIAL_SUMS = 2.34e-9;     /* a byte of them that each thread leaves there */
-static const double EXCHANGE = 4.57e-11;        /* a byte of the partial sums of a block, to the other blocks of its cluster */
-static const double STREAM_CHAINED = 0.135e-6;  /* a second matmul, of the sums of the first */
-static const double STREAM_UNROLLED = 0.346e-6; /* a loop that is one round of loads: much of it ends up behind the wait for the launch before */
+static const double EARLY = 0.171;              /* of the time of the bytes that are in flight at the start of a launch */
+static const double STREAM_STEP = 0.116e-6;     /* of the steps in flight when the last bytes have arrived, the work on one */
+static const double COMBINE = 0.0488e-6;        /* partial sums of the warps, through shared memory */
+static const double PARTIAL_SUMS = 4.36e-9;     /* a byte of them that each thread leaves there */
+static const double EXCHANGE = 4.08e-11;        /* a byte of the partial sums of a block, to the other blocks of its cluster */
+static const double STREAM_CHAINED = 0.0632e-6;  /* a second matmul, of the sums of the first */
+static const double RING_HIDDEN = 1.3e-6;       /* through a ring of shared memory: start and end of a call that its neighbours hide, launched dependently */
 static const double NARROW = 1.04e-6;           /* loads of less than 16 bytes: a multiple of instructions that runs once each */
 
 /* The rows generator. */
-static const double ROWS_STEP = 0.987e-9;       /* an operator on one element of a thread */
-static const double ROWS_WARP = 10.6e-9;        /* an exchange, each warp of it */
-static const double ROWS_CLUSTER = 0.666e-6;    /* one through remote shared memory: two barriers of a cluster */
-static const double ROWS_BLOCK = 0.0317e-6;     /* each block of it */
+static const double ROWS_STEP = 1.1e-9;       /* an operator on one element of a thread */
+static const double ROWS_WARP = 11.9e-9;        /* an exchange, each warp of it */
+static const double ROWS_CLUSTER = 0.828e-6;    /* one through remote shared memory: two barriers of a cluster */
+static const double ROWS_BLOCK = 0.0238e-6;     /* each block of it */
 static const double ROWS_TURN = 0.7e-6;         /* the next rows of a block, loaded when the last are done */
 static const double ROWS_TAIL = 0.3e-6;         /* of that, after its first store */
 
 /* Programmatic dependent launch. */
-static const double PDL_TAIL = 0.206e-6;        /* from the end of the launch before until it is seen */
-static const double PDL_WARP = 0.243e-9;        /* starting a warp beside another kernel's */
-static const double PDL_SHARE = 0.0361;         /* of a block's time that shows even where calls overlap well */
-static const double PDL_PLACE = 0.967;          /* of a block's time it holds its place against the next call */
+static const double PDL_TAIL = 0.239e-6;        /* from the end of the launch before until it is seen */
+static const double PDL_WARP = 0.177e-9;        /* starting a warp beside another kernel's */
+static const double PDL_SHARE = 0.0371;         /* of a block's time that shows even where calls overlap well */
+static const double PDL_PLACE = 0.96;          /* of a block's time it holds its place against the next call */
 
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
 static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
@@ -147,10 +147,13 @@ static double misalignment (const mugraph *g, const mugraph_op *op, const mugrap
   return bytes > 0 ? moved / bytes : 1;
 }
 
+/* Stream generator, operands through shared memory by tensor copies. */
+static bool through_ring (const mugraph_plan *p) { return p->backend == MUGRAPH_BACKEND_STREAM && p->sched.copy == 2; }
+
 /* The same where the generator has warps read a tile of their own of the columns: rows of it that are no whole lines of 128
    bytes leave the rest to others, later. */
 static double short_rows (const mugraph *g, const mugraph_op *op, const mugraph_block *b, const mugraph_plan *p) {
-  if (p->backend != MUGRAPH_BACKEND_STREAM || p->sched.tile_n < 1) return 1;
+  if (p->backend != MUGRAPH_BACKEND_STREAM || p->sched.tile_n < 1 || through_ring (p)) return 1; /* of a ring, blocks keep in step */
   double worst = 1;
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *o = &b->op[i];
@@ -231,16 +234,16 @@ static int reductions_of (const mugraph_block *b, bool looped) {
 /* ---- chained matmuls ---- */
 
 /* Fitted to attention of several shapes; a step is a tile of 64 rows and tile_n columns, of one warpgroup. */
-static const double CHAIN_STEP = 0.175e-6;      /* its barriers and what else its size does not change */
-static const double CHAIN_ALONE = 1.59;         /* a warpgroup alone takes this many times its share of the busy units */
-static const double CHAIN_CORNER = 3.72;        /* degree of the norm that joins that with what all warpgroups of an SM take */
-static const double CHAIN_SHALLOW = 0.153e-6;   /* a tile that is requested when it is needed next */
-static const double CHAIN_PREPARE = 0.289e-6;   /* a tile of 64 rows that is changed in place, by one warpgroup */
-static const double CHAIN_PREPARE_WORK = 0.163e-6;/* of the SM's time */
-static const double CHAIN_ROW_VALUES = 1.45;    /* rows of the left operand scaled by values that are computed for it, other than by a norm */
-static const double CHAIN_FIXED = 1.67e-6;      /* before and after the loop */
-static const double CHAIN_GROUP = 0.611e-6;     /* to combine results of 64 columns: a warpgroup */
-static const double CHAIN_CLUSTER = 0.0246e-6;  /* a block of a cluster */
+static const double CHAIN_STEP = 0.169e-6;      /* its barriers and what else its size does not change */
+static const double CHAIN_ALONE = 1.73;         /* a warpgroup alone takes this many times its share of the busy units */
+static const double CHAIN_CORNER = 4.17;        /* degree of the norm that joins that with what all warpgroups of an SM take */
+static const double CHAIN_SHALLOW = 0.139e-6;   /* a tile that is requested when it is needed next */
+static const double CHAIN_PREPARE = 0.281e-6;   /* a tile of 64 rows that is changed in place, by one warpgroup */
+static const double CHAIN_PREPARE_WORK = 0.172e-6;/* of the SM's time */
+static const double CHAIN_ROW_VALUES = 1.46;    /* rows of the left operand scaled by values that are computed for it, other than by a norm */
+static const double CHAIN_FIXED = 1.65e-6;      /* before and after the loop */
+static const double CHAIN_GROUP = 0.639e-6;     /* to combine results of 64 columns: a warpgroup */
+static const double CHAIN_CLUSTER = 0.0231e-6;  /* a block of a cluster */
 
 /* Rows of the first matmul's result, whether its left operand is more than an iterator or its norm, and whether a right operand
    of any is changed before it is multiplied. */
@@ -391,7 +394,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   double loaded = p->threads * (p->mma_flops > 0 ? LOAD_BYTES : ELEMENT_BYTES);
   if (generic && moved->flight > loaded) moved->flight = loaded;
   moved->l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
-  if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED) moved->l2 /= TENSOR_L2;
+  if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED || through_ring (p)) moved->l2 /= TENSOR_L2;
   if (p->workspace) moved->l2 += blocks * iterations * 2 * (double) p->workspace;
   t.dram = moved->dram / d->dram_bw, t.l2 = moved->l2 / d->l2_bw;
 
@@ -403,10 +406,11 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   int exchanges = reductions_of (b, false);
   l.latency = FIRST_BYTES + exchanges * BARRIER;
   if (p->backend == MUGRAPH_BACKEND_STREAM) {
-    double partial = (double) p->smem / p->threads;
+    bool ring = through_ring (p);
+    double partial = ring ? 0 : (double) p->smem / p->threads;
     double exchange = cluster > 1 ? EXCHANGE * partial_bytes (b) : 0;
-    l.tail = exchange + PARTIAL_SUMS * partial + (stages == iterations ? STREAM_UNROLLED : 0);
-    l.latency += COMBINE + STREAM_STEP * stages + PARTIAL_SUMS * partial + exchange + (is_chained (b) ? STREAM_CHAINED : 0);
+    l.tail = exchange;
+    l.latency += COMBINE + STREAM_STEP * (ring ? 1 : stages) + PARTIAL_SUMS * partial + exchange + (is_chained (b) ? STREAM_CHAINED : 0);
     l.latency += NARROW * (16 / vector_bytes (g, op, b) - 1);
   } else if (p->backend == MUGRAPH_BACKEND_ROWS) {
     l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? ROWS_CLUSTER + ROWS_BLOCK * cluster : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);
@@ -423,7 +427,8 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     /* It waits for the end of the kernel before: one of the same call that it reads from, or because its generator has it so. */
     bool waits = generic || before_waiting (g, op);
     for (int i = 0; i < op->n_in; i++) waits |= op->in[i] >= g->n_inputs;
-    t.pdl = waits ? d->launch_pdl + t.plain - t.launch : launched_overlapping (&l, &t);
+    if (waits) t.pdl = d->launch_pdl + t.plain - t.launch;
+    else t.pdl = through_ring (p) ? d->launch_pdl + t.plain - t.launch - RING_HIDDEN : launched_overlapping (&l, &t);
   }
   t.total = search_score (t.plain, t.pdl);
   *parts = t;

@@ -54,7 +54,7 @@ int schedule_extents (int32_t size, int64_t others, const mugraph_device *d, int
 
 static const int16_t splits[] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16}, warps[] = {0, 1, 2, 4, 8, 16, 32}, stages[] = {0, 1, 2, 3, 4, 6, 8};
 static const int16_t swaps[] = {0, 1, 2}, tile_ms[] = {0, 16, 32, 64}, tile_ns[] = {0, 8, 16, 32, 64, 128};
-static const int16_t multicasts[] = {0, 1, 2, 4};
+static const int16_t multicasts[] = {0, 1, 2, 4}, copies[] = {0, 1, 2};
 static const int16_t backends[] = {MUGRAPH_BACKEND_AUTO, MUGRAPH_BACKEND_GENERIC, MUGRAPH_BACKEND_STREAM,
                                    MUGRAPH_BACKEND_CHAIN, MUGRAPH_BACKEND_ROWS, MUGRAPH_BACKEND_TILED};
 
@@ -67,6 +67,7 @@ static const struct {
 #define PARAMETER(name, values) {offsetof (mugraph_sched, name), values, sizeof values / sizeof *values}
     PARAMETER (backend, backends), PARAMETER (split, splits), PARAMETER (warps, warps),   PARAMETER (stages, stages),
     PARAMETER (tile_n, tile_ns),   PARAMETER (swap, swaps),   PARAMETER (tile_m, tile_ms), PARAMETER (multicast, multicasts),
+    PARAMETER (copy, copies),
 #undef PARAMETER
 };
 enum { PARAMETERS = sizeof parameters / sizeof *parameters };
@@ -350,6 +351,7 @@ static bool try_neighbours (tuner *t, const choice *from) {
     for (int v = 0; v < parameters[p].n; v++) {
       c = *from;
       memcpy ((char *) &c.sched + parameters[p].offset, &parameters[p].value[v], sizeof (int16_t));
+      if (parameters[p].offset == offsetof (mugraph_sched, copy)) c.sched.warps = c.sched.stages = c.sched.tile_n = 0; /* another way has others */
       if (!try_choice (t, c)) return false;
     }
   for (int a = 0; a < 3; a++) {

@@ -64,7 +64,7 @@ static inline void check_backend_cases (const backend_case *cases, size_t n, int
   for (size_t i = 0; i < n; i++) {
     check_backend_case (&cases[i], backend, "h100", false, &facts);
     if (facts.gpu) check_backend_case (&cases[i], backend, "h100", true, &facts);
-    if (cases[i].sched.split < 2) check_backend_case (&cases[i], backend, "a100", false, &facts);
+    if (cases[i].sched.split < 2 && cases[i].sched.copy < 2) check_backend_case (&cases[i], backend, "a100", false, &facts);
   }
 }
 

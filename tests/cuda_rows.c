@@ -51,6 +51,10 @@ static const backend_case cases[] = {
   {{.name = "four dimensions", .program = "dim n = 96\n" DEEP, .build = build_split, .grid = {2}, .loop = 1, .maps = "2-22"}, {0}},
   {{.name = "four dimensions, outermost", .program = "dim n = 40\n" DEEP, .build = build_split, .grid = {2}, .loop = 1, .maps = "0-00"}, {0}},
   {{.name = "f32 beside f16", .program = "dim n = 516\n" WIDE, .b = 9, .build = build_split, .grid = {9}, .loop = 1, .maps = "0000"}, {0}},
+  {{.name = "short rows", .program = "dim n = 64\n" LEVELS, .b = 100, .build = build_split, .grid = {3}, .loop = 1, .maps = "0-0000"}, {0}},
+  {{.name = "short odd rows", .program = "dim n = 37\n" LEVELS, .b = 71, .build = build_split, .grid = {2}, .loop = 1, .maps = "0-0000"}, {.warps = 4}},
+  {{.name = "rows of 8", .program = "dim n = 8\n" SOFT, .b = 1000, .build = build_split, .grid = {7}, .loop = 1, .maps = "00"}, {0}},
+  {{.name = "rows of 200, 2 warps", .program = "dim n = 200\n" WIDE, .b = 33, .build = build_split, .grid = {2}, .loop = 1, .maps = "0000"}, {.warps = 2}},
   {{.name = "columns over the grid", .program = UNARY, .build = build_split, .grid = {5}, .loop = 1, .maps = "1111"}, {0}},
   {{.name = "unary", .program = UNARY, .build = build_split, .grid = {2}, .loop = 1, .maps = "0000"}, {0}},
   {{.name = "two kernels", .program = TWO, .b = 7, .build = build_two, .grid = {7}, .loop = 1}, {0}},
@@ -78,7 +82,25 @@ static void idle_warps (void **state) {
   assert_memory_equal (&plan[0].sched, &plan[1].sched, sizeof plan[0].sched);
 }
 
+/* Rows of 128 take eight lanes each, and the schedule that is reported asks for the same again. */
+static void short_rows (void **state) {
+  (void) state;
+  const backend_case c = {{.name = "short rows", .program = NTR ("b", "128", "f16"), .b = 640, .build = build_split, .grid = {10}, .loop = 1, .maps = "0000"}, {0}};
+  mugraph program, candidate;
+  mugraph_error e;
+  mugraph_plan plan, again;
+  assert_true (build_backend_case (&c, MUGRAPH_BACKEND_ROWS, &program, &candidate));
+  assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &plan, &e));
+  assert_int_equal (plan.threads, 256);
+  assert_int_equal (plan.iterations, 2); /* 64 rows, 32 at a time */
+  candidate.block[0].sched = plan.sched;
+  candidate.block[0].sched.backend = MUGRAPH_BACKEND_ROWS;
+  assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &again, &e));
+  assert_int_equal (again.threads, plan.threads);
+  assert_int_equal (again.iterations, plan.iterations);
+}
+
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (generated), cmocka_unit_test (idle_warps)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test (generated), cmocka_unit_test (idle_warps), cmocka_unit_test (short_rows)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -68,6 +68,11 @@ static bool build_sum (const graph_case *c, const mugraph *program, mugraph *g) 
 }
 #define SUM2 "input X[b,260]: bf16\ninput Y[b,260]: bf16\ninput V[260,96]: bf16\ninput W[260,96]: bf16\noutput matmul(X, V) - (matmul(Y, W) + matmul(X, W))\n"
 
+/* Dimensions that tensor copies can take. */
+#define BATCHED8 "input X[3,11,200]: f16\ninput W[3,200,96]: f16\nY = matmul(X, W)\noutput A = Y - mean(X, -1)\noutput B = relu(Y)\n"
+#define SPLIT_K64 "input X[1,7,1016]: f16\ninput W[1,1016,64]: f16\noutput matmul(X, W)\n"
+#define SUM8 "input X[b,264]: bf16\ninput Y[b,264]: bf16\ninput V[264,96]: bf16\ninput W[264,96]: bf16\noutput matmul(X, V) - (matmul(Y, W) + matmul(X, W))\n"
+
 static const backend_case cases[] = {
   {{.name = "rmsnorm 2 rows", .program = RMS ("b", "4096", "6144", "f16"), .b = 2, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {0}},
   {{.name = "rmsnorm 32 rows", .program = RMS ("b", "4096", "6144", "f16"), .b = 32, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {.stages = 2}},
@@ -88,6 +93,22 @@ static const backend_case cases[] = {
   {{.name = "rmsnorm pairs of steps, ragged", .program = RMS ("b", "1000", "200", "f16"), .b = 5, .build = build_rmsnorm, .grid = {3}, .loop = 5}, {.warps = 4, .stages = 4}},
   {{.name = "rmsnorm pairs of steps, ragged, cluster of 2", .program = RMS ("b", "648", "130", "bf16"), .b = 31, .build = build_rmsnorm, .grid = {2}, .loop = 2}, {.split = 2, .warps = 4, .stages = 2}},
   {{.name = "rmsnorm narrow pieces", .program = RMS ("b", "512", "100", "f16"), .b = 20, .build = build_rmsnorm, .grid = {5}, .loop = 2}, {.warps = 2, .stages = 2}},
+  {{.name = "ring", .program = RMS ("b", "4096", "6144", "f16"), .b = 2, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {.copy = 2}},
+  {{.name = "ring, 32 rows", .program = RMS ("b", "4096", "6144", "f16"), .b = 32, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {.copy = 2, .stages = 8}},
+  {{.name = "ring, cluster of 2", .program = RMS ("b", "4096", "6144", "f16"), .b = 31, .build = build_rmsnorm, .grid = {48}, .loop = 64}, {.copy = 2, .split = 2, .stages = 4}},
+  {{.name = "ring, cluster of 4, ragged", .program = RMS ("b", "1000", "200", "f16"), .b = 5, .build = build_rmsnorm, .grid = {5}, .loop = 5}, {.copy = 2, .split = 4}},
+  {{.name = "ring, ragged, one row", .program = RMS ("b", "328", "136", "bf16"), .b = 1, .build = build_rmsnorm, .grid = {1}, .loop = 2}, {.copy = 2, .stages = 3}},
+  {{.name = "ring, empty ranks", .program = RMS ("b", "72", "80", "f16"), .b = 9, .build = build_rmsnorm, .grid = {2}, .loop = 2}, {.copy = 2, .split = 4}},
+  {{.name = "ring, 64 rows", .program = RMS ("b", "512", "256", "bf16"), .b = 64, .build = build_rmsnorm, .grid = {4}, .loop = 4}, {.copy = 2, .stages = 12}},
+  {{.name = "ring, by means", .program = RMS ("b", "344", "80", "f16"), .b = 20, .build = build_rmsnorm_mean, .grid = {2}, .loop = 4}, {.copy = 2}},
+  {{.name = "ring, pairs", .program = MLP ("b", "4096", "4096", "f16"), .b = 8, .build = build_gatedmlp, .grid = {128}, .loop = 64}, {.copy = 2}},
+  {{.name = "ring, pairs, ragged", .program = MLP ("b", "304", "168", "f16"), .b = 31, .build = build_gatedmlp, .grid = {3}, .loop = 5}, {.copy = 2, .tile_n = 32}},
+  {{.name = "ring, pairs, cluster of 2", .program = MLP ("b", "520", "264", "bf16"), .b = 3, .build = build_gatedmlp, .grid = {3}, .loop = 5}, {.copy = 2, .tile_n = 32, .split = 2}},
+  {{.name = "ring, two weights, cluster of 2", .program = MLP ("b", "4096", "4096", "f16"), .b = 16, .build = build_gatedmlp, .grid = {64}, .loop = 64}, {.copy = 2, .split = 2}},
+  {{.name = "ring, batched", .program = BATCHED8, .build = build_batched, .grid = {3, 2, 4}, .loop = 5}, {.copy = 2}},
+  {{.name = "ring, k over the grid in boxes", .program = SPLIT_K64, .build = build_split_k, .grid = {16}, .loop = 2}, {.copy = 2, .split = 2}},
+  {{.name = "ring, two kernels", .program = TWO, .b = 6, .build = build_two, .grid = {6}, .loop = 4}, {.copy = 2}},
+  {{.name = "ring, sums of products", .program = SUM8, .b = 10, .build = build_sum, .grid = {3}, .loop = 5}, {.copy = 2}},
   {{.name = "gatedmlp", .program = MLP ("b", "4096", "4096", "f16"), .b = 8, .build = build_gatedmlp, .grid = {128}, .loop = 64}, {0}},
   {{.name = "gatedmlp cluster of 2", .program = MLP ("b", "4096", "4096", "f16"), .b = 16, .build = build_gatedmlp, .grid = {64}, .loop = 64}, {.split = 2}},
   {{.name = "gatedmlp ragged", .program = MLP ("b", "300", "150", "f16"), .b = 31, .build = build_gatedmlp, .grid = {4}, .loop = 5}, {0}},

@@ -67,7 +67,7 @@ static void test_rooflines (void **state) {
   mugraph_plan small = p; /* launch-bound */
   small.dram_read = small.l2_read = 2.24e6, small.mma_flops /= 24, small.iterations = 2;
   t = of_plan (&small, h100, &parts);
-  assert_true (t > 1.9 && t < 3.2); /* 2.25 by measurement */
+  assert_true (t > 1.9 && t < 3.6); /* 2.9 by measurement, with a tenth of these partial sums */
 }
 
 /* Attention at 8 sequences with the scores in registers: about 12 us are within reach, 5.5 of them for reading. */
@@ -188,8 +188,7 @@ static void test_clusters_and_rests (void **state) {
   assert_true (pairs.waves < 1 && shared < 0.8 * two && shared > one);
 }
 
-/* Registers run out by steps: what a loop takes beyond the plan halves the blocks of an SM, and a second wave comes of it. Narrow
-   loads, and loops that are one round of loads, cost what they cost. */
+/* Registers run out by steps: what a loop takes beyond the plan halves the blocks of an SM, and a second wave comes of it. */
 static void test_streams (void **state) {
   (void) state;
   cost_parts parts;
@@ -199,15 +198,17 @@ static void test_streams (void **state) {
   assert_true (of_plan (&p, h100, &parts) > 22 && parts.occupancy == 1); /* 26 by measurement; 19 where two fit */
   p.regs = 50;
   assert_true (of_plan (&p, h100, &parts) < 21 && parts.occupancy == 2);
+  /* what a block sends through its cluster stands between the launches; what its warps leave for each other is its own matter */
   p = streaming (64, 2, 4), p.dram_read = p.l2_read = 2e6, p.mma_flops /= 24, p.smem = 8192, p.threads = 128;
+  double little = of_plan (&p, h100, &parts), little_pdl = parts.pdl;
+  p.smem = 32768;
+  assert_true (of_plan (&p, h100, &parts) > little + 0.2 && parts.pdl < little_pdl + 0.1e-6);
+  p.smem = 8192, p.cluster = 2;
   of_plan (&p, h100, &parts);
-  double looped = parts.pdl;
-  p.sched.stages = 4;
+  double near = parts.pdl;
+  ok (build_rms_norm (&g, 32, 4096, 6144, 12, 64, &error)); /* 64 KB */
   of_plan (&p, h100, &parts);
-  assert_true (parts.pdl > looped + 0.2e-6);
-  p.sched.stages = 2, p.smem = 32768; /* partial sums: 256 bytes a thread, not 64 */
-  of_plan (&p, h100, &parts);
-  assert_true (parts.pdl > looped + 0.2e-6);
+  assert_true (parts.pdl > near + 1e-6);
 }
 
 static void test_bytes_in_flight (void **state) {
