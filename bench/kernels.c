@@ -85,14 +85,15 @@ static double time_probe (const cuda_program *p, int arch, int sets) {
   return median;
 }
 
-/* Reading bytes once from cold memory, the best of several grids. */
+/* Reading bytes once from cold memory, the best of several grids: as many sets as the kernels have, more than 4x L2 together. */
 static double ceiling_read (const mugraph_device *dev, int64_t bytes, bool pdl) {
   char source[sizeof read_source + 64];
+  double sets = fmin (CALLS * REPLAYS, fmax (CALLS, 4.0 * dev->l2_bytes / (double) bytes + 1));
   snprintf (source, sizeof source, "#define N %lldl\n%s", (long long) (bytes / 16), read_source);
   double best = INFINITY;
   for (int per_sm = 1; per_sm <= 8; per_sm *= 2) {
     cuda_program p = probe (source, dev->sms * per_sm, 256, 0, pdl, bytes);
-    best = fmin (best, time_probe (&p, dev->arch, CALLS));
+    best = fmin (best, time_probe (&p, dev->arch, (int) sets));
   }
   return best;
 }

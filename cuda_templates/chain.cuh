@@ -4,6 +4,7 @@
 //   D, DV                the contracted extent of the first matmul, columns of the second
 //   LOOP, RAGGED         the loop's extent in one block, and whether a tile of NT may be cut by its end
 //   WM, WN, NT, S, ST    warpgroups along rows and along the loop, columns of B1 a tile, blocks that share the loop, stages
+//   HELPER               1: one more warpgroup copies and prepares tiles; 0: the others do so while the matrix units work
 //   STABLE, PLAIN        exponentials are taken of exponent () minus a running maximum of the row; nothing else is multiplied or summed
 //   STATS, DEGREE, degree (k, f)   sums along the row; the power of the row's scale that O and sum k carry, as a factor
 //   fixed ()             values a row that do not change over the loop, and changes of A
@@ -24,7 +25,7 @@
 // columns is several of those one after the other. It is what the copy engine writes, wgmma and ldmatrix read.
 
 template <class P> struct chain_shape {
-  static constexpr int groups = P::WM * P::WN, threads = 128 * groups;
+  static constexpr int groups = P::WM * P::WN, threads = 128 * groups; // helper aside
   static constexpr bool b1_changed = P::B1_MAP && !P::B1_SCALE, b2_changed = P::B2_MAP && !P::B2_SCALE; // tiles, before they are multiplied
   static constexpr bool changed = b1_changed || b2_changed, scales = P::B1_SCALE || P::B2_SCALE, prepared = changed || scales;
   static constexpr int steps = (P::D + 15) / 16;                       // of the first contraction
@@ -33,17 +34,13 @@ template <class P> struct chain_shape {
   static constexpr int b1_bytes = (P::B1_TURNED ? (P::D + 63) / 64 : P::NT / 64) * b1_chunk, b2_bytes = (P::B2_TURNED ? P::NT / 64 : blocks) * b2_chunk;
   static constexpr int stage = b1_bytes + b2_bytes;
   static constexpr int a_bytes = (P::D + 63) / 64 * 8192;              // of 64 rows
-  static constexpr int mine = (chunks + P::WN - 1) / P::WN;            // chunks that a warpgroup goes on with after the loop
-  static constexpr int quads = (mine + 3) / 4;                         // of them, 16 bytes a thread each
-  static constexpr int units = P::WN * quads * 4;                      // 16-byte units of a partial row
-  static constexpr int row_bytes = units * 16 + 64;                    // rows g and g + 1 in other banks
-  static constexpr int aux = P::WN + 1 + P::STATS;                     // beside it: scales, maximum, sums
+  // A partial result of a row: units of 16 bytes, 4 for every 4 chunks, then its scale, its maximum and the sums.
+  static constexpr int parts = P::WN * P::S, units = (chunks + 3) / 4 * 4, beside = (2 + P::STATS + 3) / 4, row_bytes = (units + beside) * 16;
   static constexpr int share = (P::WM * 64 + P::S - 1) / P::S;         // rows that a block of the cluster finishes
-  static constexpr int cells = P::WN > 1 ? 4 * chunks + 2 + 2 * P::STATS : 0; // where the tiles were, when those are used up
-  static constexpr int at_a = P::ST * stage, at_a_end = at_a + P::WM * a_bytes, cell_bytes = groups * cells * 512;
-  static constexpr int at_partial = at_a_end > cell_bytes ? at_a_end : cell_bytes;
-  static constexpr int at_aux = at_partial + (P::S > 1 ? P::S * share * row_bytes : 0);
-  static constexpr int at_scales = (at_aux + (P::S > 1 ? P::S * share * aux * 4 : 0) + 15) / 16 * 16;
+  static constexpr int at_a = P::ST * stage, at_a_end = at_a + P::WM * a_bytes;
+  static constexpr int at_partial = P::S > 1 ? at_a_end : 0;           // alone: where the tiles were, when those are used up
+  static constexpr int at_partial_end = at_partial + (parts > 1 ? parts * share * row_bytes : 0);
+  static constexpr int at_scales = at_partial_end > at_a_end ? at_partial_end : at_a_end;
   // Column factors of every tile, where that is little: a place that is not used again needs no waiting for its readers.
   static constexpr int scale_bytes = P::NT * ((P::B1_SCALE ? 4 : 0) + (P::B2_SCALE ? 2 : 0)); // of a tile; B1's first
   static constexpr int tiles = ((P::LOOP + P::NT - 1) / P::NT + P::S - 1) / P::S, scaled = tiles * scale_bytes <= 8192 ? tiles : P::ST;
@@ -72,17 +69,18 @@ template <> MS_DEVICE unsigned chain_max2<ms_bf16> (unsigned a, unsigned b) {
   asm ("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
   return y;
 }
-template <class T> MS_DEVICE unsigned chain_multiply2 (unsigned a, unsigned b);
-template <> MS_DEVICE unsigned chain_multiply2<ms_f16> (unsigned a, unsigned b) {
+template <class T> MS_DEVICE unsigned chain_fma2 (unsigned a, unsigned b, unsigned c);
+template <> MS_DEVICE unsigned chain_fma2<ms_f16> (unsigned a, unsigned b, unsigned c) {
   unsigned y;
-  asm ("mul.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  asm ("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
   return y;
 }
-template <> MS_DEVICE unsigned chain_multiply2<ms_bf16> (unsigned a, unsigned b) {
+template <> MS_DEVICE unsigned chain_fma2<ms_bf16> (unsigned a, unsigned b, unsigned c) {
   unsigned y;
-  asm ("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(0x80008000u));
+  asm ("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
   return y;
 }
+template <class T> MS_DEVICE unsigned chain_multiply2 (unsigned a, unsigned b) { return chain_fma2<T> (a, b, 0x80008000u); }
 // How large an exponential may become before the maximum is raised, which is dear, and how far below 1 (in powers of 2) the
 // largest one then starts: far from overflow, and small enough ones lose nothing that counts.
 template <class T> struct chain_range;
@@ -136,50 +134,48 @@ template <class P> MS_DEVICE void chain_load_a (unsigned (&a)[chain_shape<P>::st
     }
 }
 
-// The same rows for wgmma: read by all threads, and put into shared memory as tiles of 64 rows.
-template <class P> struct chain_rows {
+// The same rows for wgmma: read by all warps but the one that starts the copies, and put into shared memory as tiles of 64 rows.
+template <class P> MS_DEVICE void chain_rows (unsigned char *to, const typename P::type *from, int rows) {
   typedef chain_shape<P> L;
-  static constexpr int units = L::steps * 2, total = P::WM * 64 * units, each = (total + L::threads - 1) / L::threads;
+  constexpr int skipped = P::HELPER ? 0 : 32, threads = L::threads - skipped, units = L::steps * 2, total = P::WM * 64 * units, each = (total + threads - 1) / threads;
   uint4 v[each];
-  MS_DEVICE void load (const typename P::type *from, int rows) {
 #pragma unroll
-    for (int i = 0; i < each; i++) {
-      const int e = i * L::threads + threadIdx.x, r = e / units, u = e % units;
-      const typename P::type *p = from + (long long) r * P::D + u * 8;
-      const bool there = e < total && r < rows && u * 8 < P::D;
-      if constexpr (P::D % 8 == 0)
-        asm volatile ("{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\nmov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n"
-                      "@p ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];\n}"
-                      : "=&r"(v[i].x), "=&r"(v[i].y), "=&r"(v[i].z), "=&r"(v[i].w) : "l"(p), "r"((int) there));
-      else {
-        unsigned w[8];
+  for (int i = 0; i < each; i++) {
+    const int e = i * threads + (int) threadIdx.x - skipped, r = e / units, u = e % units;
+    const typename P::type *p = from + (long long) r * P::D + u * 8;
+    const bool there = e < total && r < rows && u * 8 < P::D;
+    if constexpr (P::D % 8 == 0)
+      asm volatile ("{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\nmov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n"
+                    "@p ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];\n}"
+                    : "=&r"(v[i].x), "=&r"(v[i].y), "=&r"(v[i].z), "=&r"(v[i].w) : "l"(p), "r"((int) there));
+    else {
+      unsigned w[8];
 #pragma unroll
-        for (int j = 0; j < 8; j++) w[j] = there && u * 8 + j < P::D ? p[j].bits : 0;
-        v[i] = make_uint4 (w[0] | w[1] << 16, w[2] | w[3] << 16, w[4] | w[5] << 16, w[6] | w[7] << 16);
-      }
+      for (int j = 0; j < 8; j++) w[j] = there && u * 8 + j < P::D ? p[j].bits : 0;
+      v[i] = make_uint4 (w[0] | w[1] << 16, w[2] | w[3] << 16, w[4] | w[5] << 16, w[6] | w[7] << 16);
     }
   }
-  MS_DEVICE void store (unsigned char *to) const {
 #pragma unroll
-    for (int i = 0; i < each; i++) {
-      const int e = i * L::threads + threadIdx.x, r = e / units, u = e % units;
-      if (e < total) *(uint4 *) (to + r / 64 * L::a_bytes + u / 8 * 8192 + r % 64 * 128 + ((u & 7 ^ r & 7) << 4)) = v[i];
-    }
+  for (int i = 0; i < each; i++) {
+    const int e = i * threads + (int) threadIdx.x - skipped, r = e / units, u = e % units;
+    if (e < total) *(uint4 *) (to + r / 64 * L::a_bytes + u / 8 * 8192 + r % 64 * 128 + ((u & 7 ^ r & 7) << 4)) = v[i];
   }
-};
+}
 
 // The operand of the second matmul from the scores of one tile, and what is summed along the rows. first: nothing has been
-// accumulated yet; cut: only columns below `valid` exist; scales: factors of the columns of the scores (B1_SCALE), then those of the operand
-// (SCALED). True when what is accumulated has to be multiplied by f.
-template <class P, bool SCALED>
+// accumulated yet; cut: only columns below `valid` exist; scales: column factors of the scores (B1_SCALE), then of the operand (SCALED),
+// there after wait (). True when what is accumulated has to be multiplied by f.
+template <class P, bool SCALED, class WAIT>
 MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p)[P::NT / 16][4], float (&m)[2],
                               float (&sum)[2][P::STATS > 0 ? P::STATS : 1], const float (&fix)[2][P::FIXED > 0 ? P::FIXED : 1], bool first, bool cut, int valid,
-                              const unsigned char *scales) {
+                              const unsigned char *scales, WAIT wait) {
   typedef typename P::type T;
   typedef chain_range<T> range;
   constexpr int NT = P::NT, STATS = P::STATS;
   const int t = threadIdx.x & 3;
+  bool raised = false;
   if constexpr (P::B1_SCALE) {
+    wait ();
 #pragma unroll
     for (int c = 0; c < NT / 8; c += 2) {
       const float4 x = ((const float4 *) scales)[t * (NT / 16) + c / 2];
@@ -187,23 +183,10 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
       s[4 * c + 4] *= x.z, s[4 * c + 5] *= x.w, s[4 * c + 6] *= x.z, s[4 * c + 7] *= x.w;
     }
   }
-  unsigned scale[SCALED ? NT / 8 : 1];
-  auto load_scales = [&] () {
-    if constexpr (SCALED) {
-#pragma unroll
-      for (int i = 0; i < NT / 32; i++) {
-        const uint4 x = ((const uint4 *) (scales + (P::B1_SCALE ? NT * 4 : 0)))[t * (NT / 32) + i];
-        scale[4 * i] = x.x, scale[4 * i + 1] = x.y, scale[4 * i + 2] = x.z, scale[4 * i + 3] = x.w;
-      }
-    }
-  };
   // Columns 8 c + 2 t and the next one, of rows g and g + 8.
   auto put = [&] (int c, const float (&v)[4]) {
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-      const unsigned x = ms_pack<T> (v[2 * h], v[2 * h + 1]);
-      p[c / 2][c % 2 * 2 + h] = SCALED ? chain_multiply2<T> (x, scale[SCALED ? c : 0]) : x;
-    }
+    for (int h = 0; h < 2; h++) p[c / 2][c % 2 * 2 + h] = ms_pack<T> (v[2 * h], v[2 * h + 1]);
   };
   if constexpr (P::STABLE) {
     if (P::PLAIN && cut) {
@@ -218,10 +201,13 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
 #pragma unroll
         for (int c = 0; c < NT / 8; c++)
 #pragma unroll
-          for (int e = 0; e < 2; e++)
-            if (P::PLAIN || !cut || c * 8 + 2 * t + e < valid) top = fmaxf (top, P::exponent (s[4 * c + 2 * h + e], fix[h]));
-        top = chain_quad_max (top) + (P::PLAIN ? range::margin : 0.0f);
-        if (top < m[h]) top = m[h]; // not lowered
+          for (int e = 0; e < 2; e++) {
+            const float x = s[4 * c + 2 * h + e];
+            if (P::PLAIN) top = c + e ? fmaxf (top, x) : x; // the argument grows with the score
+            else if (!cut || c * 8 + 2 * t + e < valid) top = fmaxf (top, P::exponent (x, fix[h]));
+          }
+        top = P::PLAIN ? P::exponent (chain_quad_max (top), fix[h]) + range::margin : chain_quad_max (top);
+        if (!(top > m[h])) top = m[h]; // not lowered
         const float x = ms_exp2 (m[h] - top);
         m[h] = top;
 #pragma unroll
@@ -229,13 +215,13 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
         f[h] = chain_power<P::DEGREE> (x);
       }
       ms_keep (s); // or the products above would be kept for what follows, in registers that do not exist
+      raised = true;
     };
     float x[2][STATS > 0 ? STATS : 1];
     // Whether an exponential came out large: then the maximum is raised. One that is a little too small does no harm.
     auto exponentials = [&] () {
       unsigned top2 = 0;
       float top = 0.0f;
-      load_scales ();
 #pragma unroll
       for (int k = 0; k < STATS; k++) x[0][k] = x[1][k] = 0.0f;
 #pragma unroll
@@ -266,9 +252,7 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
     for (int h = 0; h < 2; h++)
 #pragma unroll
       for (int k = 0; k < STATS; k++) sum[h][k] += x[h][k];
-    return first || high;
   } else {
-    load_scales ();
 #pragma unroll
     for (int c = 0; c < NT / 8; c++) {
       float v[4];
@@ -279,8 +263,18 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
       }
       put (c, v);
     }
-    return false;
   }
+  if constexpr (SCALED) {
+    if (!P::B1_SCALE) wait ();
+#pragma unroll
+    for (int i = 0; i < NT / 32; i++) {
+      const uint4 y = ((const uint4 *) (scales + (P::B1_SCALE ? NT * 4 : 0)))[t * (NT / 32) + i];
+      const unsigned scale[4] = {y.x, y.y, y.z, y.w};
+#pragma unroll
+      for (int e = 0; e < 8; e++) p[2 * i + e / 4][e % 4] = chain_multiply2<T> (p[2 * i + e / 4][e % 4], scale[e / 2]);
+    }
+  }
+  return raised;
 }
 template <class P> MS_DEVICE void chain_rescale (float (&o)[chain_shape<P>::chunks * 4], const float (&f)[2]) {
 #pragma unroll
@@ -343,170 +337,154 @@ template <class P, int warps> MS_DEVICE void chain_prepare (unsigned char *stage
     });
 }
 
-// Sums of squares of the rows of a tile, by `warps` warps: the diagonal of the tile times its transpose. done (row, place of the column
-// that the row becomes among those of a thread, sum) by one thread each.
-template <class T, int NT, int CHUNK, int COLUMNS, int warps, class DONE> MS_DEVICE void chain_row_squares (unsigned tile, int warp, DONE done) {
+// The norms of the rows of B1 of one stage, by `warps` warps: factors of the columns of the scores, as the threads of a row read them. They
+// change exponents, so nothing is rounded: sums of squares are the diagonal of the tile times its transpose.
+template <class P, int warps> MS_DEVICE void chain_b1_scales (unsigned tile, float *scales, int warp, int valid) {
+  typedef typename P::type T;
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-  for (int r = warp * 16; r < NT; r += 16 * warps) {
+#pragma unroll 1
+  for (int r = warp * 16; r < P::NT; r += 16 * warps) {
     float low[4] = {}, high[4] = {}; // products of rows 0 to 7, and of 8 to 15
-#pragma unroll
-    for (int k = 0; k < (COLUMNS + 15) / 16; k++) {
+#pragma unroll 4
+    for (int k = 0; k < (P::D + 15) / 16; k++) {
       const int row = r + (lane & 15), u = 2 * k + (lane >> 4);
       unsigned a[4];
-      ms_ldmatrix (a, tile + u / 8 * CHUNK + row * 128 + ((u & 7 ^ row & 7) << 4));
+      ms_ldmatrix (a, tile + u / 8 * chain_shape<P>::b1_chunk + row * 128 + ((u & 7 ^ row & 7) << 4));
       ms_mma<T> (low, a, {a[0], a[2]});
       ms_mma<T> (high, a, {a[1], a[3]});
     }
     if (g >> 1 == t) {
 #pragma unroll
-      for (int h = 0; h < 2; h++)
-        done (r + g + 8 * h, ((g >> 1) * (NT / 8) + r / 8 + h) * 2 + (g & 1), h ? g & 1 ? high[3] : high[2] : g & 1 ? low[1] : low[0]);
+      for (int h = 0; h < 2; h++) {
+        const float sum = h ? g & 1 ? high[3] : high[2] : g & 1 ? low[1] : low[0];
+        scales[((g >> 1) * (P::NT / 8) + r / 8 + h) * 2 + (g & 1)] = !P::RAGGED || r + g + 8 * h < valid ? P::b1_factor (sum / P::D) : 0.0f;
+      }
     }
   }
 }
 
-// The norms of the rows of B1 and B2 of one stage, as factors: see chain_operand. One of B2 that is far from 1 would cost digits or
-// overflow there: its power of 2 stays in B2.
-template <class P, int warps> MS_DEVICE void chain_scales (unsigned char *stage, unsigned address, unsigned char *scales, int warp, int valid) {
+// The norms of the rows of B2 of one stage, by `warps` warps: factors that go to the columns of the left operand. Squares are
+// summed as 16-bit numbers, a few at a time. Where a mean is far from 1 those would overflow or lose digits, as would the factor:
+// there the sum is taken anew and the factor's power of 2 stays in B2.
+template <class P, int warps> MS_DEVICE void chain_scales (unsigned char *stage, typename P::type *scales, int warp, int valid) {
   typedef typename P::type T;
   typedef chain_shape<P> L;
-  if constexpr (P::B1_SCALE)
-    chain_row_squares<T, P::NT, L::b1_chunk, P::D, warps> (address, warp, [&] (int row, int at, float sum) {
-      ((float *) scales)[at] = !P::RAGGED || row < valid ? P::b1_factor (sum / P::D) : 0.0f;
-    });
-  if constexpr (P::B2_SCALE)
-    chain_row_squares<T, P::NT, L::b2_chunk, P::DV, warps> (address + L::b1_bytes, warp, [&] (int row, int at, float sum) {
-      const bool present = !P::RAGGED || row < valid;
-      float x = P::b2_factor (sum / P::DV);
-      if (present && x < MS_INF && (x < 0.125f || x > 8.0f)) {
-        const float power = __int_as_float (__float_as_int (x) & 0x7f800000);
-        for (int u = 0; u < 8 * L::blocks; u++) {
-          unsigned *w = (unsigned *) (stage + L::b1_bytes + u / 8 * P::NT * 128 + row * 128 + ((u & 7 ^ row & 7) << 4));
-          for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (chain_low<T> (w[j]) * power, chain_high<T> (w[j]) * power);
+  constexpr int parts = 32 * warps < 2 * P::NT ? 1 : 2, units = 8 * L::blocks / parts; // threads a row, 16 bytes each
+  const int thread = warp * 32 + (threadIdx.x & 31), part = thread % parts;
+  for (int r = thread / parts; r < P::NT; r += 32 * warps / parts) {
+    const bool present = !P::RAGGED || r < valid;
+    auto unit = [&] (int u) { u += part * units; return (uint4 *) (stage + L::b1_bytes + u / 8 * L::b2_chunk + r * 128 + ((u & 7 ^ r & 7) << 4)); };
+    auto mean_of = [&] (float sum) { return (parts == 1 ? sum : sum + __shfl_xor_sync (0xffffffffu, sum, 1)) * (1.0f / P::DV); };
+    float sum = 0.0f;
+#pragma unroll 4
+    for (int u = 0; u < units; u++) {
+      const uint4 w = *unit (u);
+      const unsigned x = chain_fma2<T> (w.w, w.w, chain_fma2<T> (w.z, w.z, chain_fma2<T> (w.y, w.y, chain_multiply2<T> (w.x, w.x))));
+      sum += chain_low<T> (x) + chain_high<T> (x);
+    }
+    float mean = mean_of (sum), power = 1.0f;
+    const bool far = present && !(mean > 0.015625f && mean < 64.0f);
+    if (__any_sync (0xffffffffu, far)) {
+      sum = 0.0f;
+#pragma unroll 1
+      for (int u = 0; u < units; u++) {
+        const unsigned *w = (const unsigned *) unit (u);
+        for (int j = 0; j < 4; j++) sum += chain_low<T> (w[j]) * chain_low<T> (w[j]) + chain_high<T> (w[j]) * chain_high<T> (w[j]);
+      }
+      mean = mean_of (sum);
+      const float x = P::b2_factor (mean);
+      if (far && x < MS_INF) {
+        const int exponent = __float_as_int (x) & 0x7f800000;
+#pragma unroll 1
+        for (int u = 0; u < units; u++) {
+          unsigned *w = (unsigned *) unit (u);
+          for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (chain_low<T> (w[j]) * __int_as_float (exponent), chain_high<T> (w[j]) * __int_as_float (exponent));
         }
         ms_fence_async ();
-        x /= power;
+        power = __int_as_float (0x7f000000 - exponent); // its inverse
       }
-      ((T *) (scales + (P::B1_SCALE ? P::NT * 4 : 0)))[at] = ms_round<T> (present ? x : 0.0f);
-    });
+    }
+    // As the threads of a row read them: columns 2 t, 2 t + 1 of every 8.
+    if (part == 0) scales[((r % 8 >> 1) * (P::NT / 8) + r / 8) * 2 + (r & 1)] = ms_round<T> (present ? P::b2_factor (mean) * power : 0.0f);
+  }
 }
 
 // sm_90a, and nvcc's pass over the host side. Under NVRTC, sm_90 always means sm_90a here.
 #if !defined (__CUDA_ARCH__) || defined (__CUDA_ARCH_FEAT_SM90_ALL) || (defined (__CUDACC_RTC__) && __CUDA_ARCH__ >= 900)
+// The block's threads but those of the helper.
+template <class P> MS_DEVICE void chain_sync () { ms_barrier_named (1, chain_shape<P>::threads); }
+
 // Brings together what the warpgroups of a block and the blocks of a cluster accumulated for the same rows, and finishes
 // the rows. Partial results travel as halves beside a scale a row: every element keeps 11 bits.
 template <class P>
-MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gathered, float (&o)[chain_shape<P>::chunks * 4], float (&m)[2],
-                             float (&sum)[2][P::STATS > 0 ? P::STATS : 1], int rows, int rank, const typename P::context &context) {
+MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gathered, const float (&o)[chain_shape<P>::chunks * 4], const float (&m)[2],
+                             const float (&sum)[2][P::STATS > 0 ? P::STATS : 1], int rows, int rank, const typename P::context &context) {
   typedef chain_shape<P> L;
-  constexpr int WM = P::WM, WN = P::WN, S = P::S, STATS = P::STATS, mine = L::mine;
-  const int tid = threadIdx.x, lane = tid & 31, g = lane >> 2, t = lane & 3;
-  const int group = __shfl_sync (0xffffffffu, tid >> 7, 0), wm = group % WM, wn = group / WM;
-  float f[mine * 4];
-#pragma unroll
-  for (int v = 0; v < mine * 4; v++) f[v] = v < L::chunks * 4 ? o[v] : 0.0f;
-  if constexpr (WN > 1) { // warpgroup wn goes on with its share of the columns
-    float *cells = (float *) smem + (tid & 127);
-    __syncthreads (); // the tiles are used up
-    auto cell = [&] (int w, int v) -> float & { return cells[((wm + WM * w) * L::cells + v) * 128]; };
-#pragma unroll
-    for (int v = 0; v < L::chunks * 4; v++) if (v / (mine * 4) != wn) cell (wn, v) = o[v];
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-      cell (wn, L::chunks * 4 + h) = m[h];
-#pragma unroll
-      for (int k = 0; k < STATS; k++) cell (wn, L::chunks * 4 + 2 + 2 * k + h) = sum[h][k];
-    }
-    __syncthreads ();
-    float top[2] = {m[0], m[1]}, factor[2] = {1.0f, 1.0f};
-    if (P::STABLE) {
-#pragma unroll
-      for (int h = 0; h < 2; h++) {
-#pragma unroll
-        for (int w = 0; w < WN; w++) top[h] = fmaxf (top[h], cell (w, L::chunks * 4 + h));
-        factor[h] = ms_exp2 (m[h] - top[h]);
-      }
-    }
-#pragma unroll
-    for (int v = 0; v < mine * 4; v++) {
-      f[v] = 0.0f;
-#pragma unroll
-      for (int w = 0; w < WN; w++) if (w == wn && w * mine * 4 + v < L::chunks * 4) f[v] = o[w * mine * 4 + v];
-      f[v] *= chain_power<P::DEGREE> (factor[v >> 1 & 1]);
-    }
-#pragma unroll
-    for (int h = 0; h < 2; h++)
-#pragma unroll
-      for (int k = 0; k < STATS; k++) sum[h][k] *= P::degree (k, factor[h]);
-#pragma unroll
-    for (int w = 0; w < WN; w++) if (w != wn) {
-#pragma unroll
-      for (int h = 0; h < 2; h++) {
-        factor[h] = P::STABLE ? ms_exp2 (cell (w, L::chunks * 4 + h) - top[h]) : 1.0f;
-#pragma unroll
-        for (int k = 0; k < STATS; k++) sum[h][k] += P::degree (k, factor[h]) * cell (w, L::chunks * 4 + 2 + 2 * k + h);
-      }
-#pragma unroll
-      for (int v = 0; v < mine * 4; v++)
-        if (wn * mine * 4 + v < L::chunks * 4) f[v] += chain_power<P::DEGREE> (factor[v >> 1 & 1]) * cell (w, wn * mine * 4 + v);
-    }
-    m[0] = top[0], m[1] = top[1];
-  }
-  if constexpr (S == 1) {
+  constexpr int WM = P::WM, WN = P::WN, S = P::S, STATS = P::STATS, chunks = L::chunks;
+  const int tid = threadIdx.x, t = tid & 3, group = __shfl_sync (0xffffffffu, tid >> 7, 0);
+  const int row = group % WM * 64 + (tid >> 5 & 3) * 16 + (tid >> 2 & 7), part = rank * WN + group / WM;
+  if constexpr (L::parts == 1) {
     ms_wait_inputs (); // before anything is written to device memory
 #pragma unroll
-    for (int v = 0; v < mine * 2; v++) {
-      const int h = v & 1, r = wm * 64 + (tid >> 5 & 3) * 16 + g + 8 * h, column = (wn * mine + v / 2) * 8 + 2 * t;
-      if (r < rows && column < P::DV) P::finish (context, r, column, f[v / 2 * 4 + 2 * h], f[v / 2 * 4 + 2 * h + 1], sum[h]);
-    }
+    for (int c = 0; c < chunks; c++)
+#pragma unroll
+      for (int h = 0; h < 2; h++)
+        if (row + 8 * h < rows && c * 8 + 2 * t < P::DV) P::finish (context, row + 8 * h, c * 8 + 2 * t, o[4 * c + 2 * h], o[4 * c + 2 * h + 1], sum[h]);
     return;
   }
-  ms_cluster_wait (); // the others have initialised their barriers
+  if (S > 1) ms_cluster_wait (); // the others have initialised their barriers
+  else chain_sync<P> ();         // the tiles are used up
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     float scale = 0.0f;
 #pragma unroll
-    for (int c = 0; c < mine; c++) scale = fmaxf (scale, fmaxf (fabsf (f[4 * c + 2 * h]), fabsf (f[4 * c + 2 * h + 1])));
+    for (int c = 0; c < chunks; c++) scale = fmaxf (scale, fmaxf (fabsf (o[4 * c + 2 * h]), fabsf (o[4 * c + 2 * h + 1])));
     scale = fmaxf (chain_quad_max (scale), 1e-30f);
-    const float inverse = 1.0f / scale;
-    const int row = wm * 64 + (tid >> 5 & 3) * 16 + g + 8 * h, owner = row / L::share, at = rank * L::share + row % L::share;
-    const unsigned to = ms_cluster_address (base, owner), barrier = to + (gathered - base);
+    const float inverse = ms_div (1.0f, scale);
+    const int r = row + 8 * h, at = L::at_partial + (part * L::share + r % L::share) * L::row_bytes;
+    const bool mine = S == 1 || r / L::share == rank;
+    const unsigned to = S > 1 ? ms_cluster_address (base, r / L::share) : base;
+    auto put = [&] (int unit, const unsigned (&w)[4]) {
+      if (!mine) ms_send (to + at + unit * 16, to + (gathered - base), w[0], w[1], w[2], w[3]);
+      else *(uint4 *) (smem + at + unit * 16) = make_uint4 (w[0], w[1], w[2], w[3]);
+    };
 #pragma unroll
-    for (int q = 0; q < L::quads; q++) {
-      unsigned w[4];
+    for (int u = 0; u < L::units; u += 4) {
+      unsigned w[4] = {};
+#pragma unroll
+      for (int j = 0; j < 4; j++) if (u + j < chunks) w[j] = ms_pack<ms_f16> (o[4 * (u + j) + 2 * h] * inverse, o[4 * (u + j) + 2 * h + 1] * inverse);
+      put (u + t, w);
+    }
+#pragma unroll
+    for (int u = 0; u < L::beside; u++) {
+      unsigned w[4] = {};
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        const int c = q * 4 + j;
-        w[j] = c < mine ? ms_pack<ms_f16> (f[4 * (c < mine ? c : 0) + 2 * h] * inverse, f[4 * (c < mine ? c : 0) + 2 * h + 1] * inverse) : 0;
+        const int i = 4 * u + j;
+        if (i < 2 + STATS) w[j] = __float_as_int (i == 0 ? scale : i == 1 ? m[h] : sum[h][i > 2 ? i - 2 : 0]);
       }
-      ms_send (to + L::at_partial + at * L::row_bytes + ((wn * L::quads + q) * 4 + t) * 16, barrier, w[0], w[1], w[2], w[3]);
-    }
-    const unsigned beside = to + L::at_aux + at * L::aux * 4;
-    if (t == 0) ms_send (beside + 4 * wn, barrier, __float_as_int (scale));
-    if (wn == 0) {
-      if (t == 1) ms_send (beside + 4 * WN, barrier, __float_as_int (m[h]));
-#pragma unroll
-      for (int k = 0; k < STATS; k++) if (t == (k + 2) % 4) ms_send (beside + 4 * (WN + 1 + k), barrier, __float_as_int (sum[h][k]));
+      if (t == u) put (L::units + u, w);
     }
   }
-  ms_barrier_wait (gathered, 0);
+  chain_sync<P> ();
+  if (S > 1) ms_barrier_wait (gathered, 0);
   ms_wait_inputs (); // before anything is written to device memory
 
   const int first = rank * L::share, some = min (min (L::share, WM * 64 - first), rows - first);
   for (int e = tid; e < some * L::units; e += L::threads) {
-    const int r = e / L::units, u = e % L::units, w = u / (L::quads * 4);
+    const int r = e / L::units, u = e % L::units;
+    const unsigned char *from = smem + L::at_partial + r * L::row_bytes;
+    auto beside = [&] (int k, int i) { return ((const float *) (from + k * L::share * L::row_bytes + L::units * 16))[i]; };
     float top = -MS_INF, acc[8] = {}, total[STATS > 0 ? STATS : 1] = {};
-    const float *aux = (const float *) (smem + L::at_aux) + r * L::aux;
     if (P::STABLE)
+#pragma unroll 8
+      for (int k = 0; k < L::parts; k++) top = fmaxf (top, beside (k, 1));
+#pragma unroll 8
+    for (int k = 0; k < L::parts; k++) {
+      const float factor = P::STABLE ? ms_exp2 (beside (k, 1) - top) : 1.0f, scale = beside (k, 0) * chain_power<P::DEGREE> (factor);
 #pragma unroll
-      for (int k = 0; k < S; k++) top = fmaxf (top, aux[k * L::share * L::aux + WN]);
-#pragma unroll
-    for (int k = 0; k < S; k++) {
-      const float *x = aux + k * L::share * L::aux;
-      const float factor = P::STABLE ? ms_exp2 (x[WN] - top) : 1.0f, scale = x[w] * chain_power<P::DEGREE> (factor);
-#pragma unroll
-      for (int j = 0; j < STATS; j++) total[j] += x[WN + 1 + j] * P::degree (j, factor);
-      const uint4 v = *(const uint4 *) (smem + L::at_partial + (k * L::share + r) * L::row_bytes + u * 16);
+      for (int j = 0; j < STATS; j++) total[j] += beside (k, 2 + j) * P::degree (j, factor);
+      const uint4 v = *(const uint4 *) (from + k * L::share * L::row_bytes + u * 16);
       const unsigned bits[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
       for (int j = 0; j < 4; j++) {
@@ -516,8 +494,8 @@ MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gather
     }
 #pragma unroll
     for (int j = 0; j < 4; j++) {
-      const int c = u / 4 % L::quads * 4 + j, column = (w * mine + c) * 8 + 2 * (u & 3);
-      if (c < mine && column < P::DV) P::finish (context, first + r, column, acc[2 * j], acc[2 * j + 1], total);
+      const int column = (u / 4 * 4 + j) * 8 + 2 * (u & 3);
+      if (column < P::DV) P::finish (context, first + r, column, acc[2 * j], acc[2 * j + 1], total);
     }
   }
 }
@@ -527,16 +505,16 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
                             int column, int start, int length, int rank, const typename P::context &context) {
   typedef chain_shape<P> L;
   typedef typename P::type T;
-  constexpr int NT = P::NT, ST = P::ST, WM = P::WM, WN = P::WN, S = P::S, STATS = P::STATS;
-  // Rounds after which a tile is refilled (later, if enough are in flight: nobody waits for the others), and before which it is prepared.
-  constexpr int lag = L::prepared || ST < 4 * WN ? 0 : 1, ahead = L::changed ? WM + 1 : WM;
+  constexpr int NT = P::NT, ST = P::ST, WM = P::WM, WN = P::WN, S = P::S, STATS = P::STATS, HELPER = P::HELPER;
+  // Without a helper: rounds after which a tile is refilled, later if enough are in flight; rounds before which one is prepared.
+  constexpr int lag = L::changed || ST < 4 * WN ? 0 : 1, ahead = L::changed ? WM + 1 : 1;
   const int tid = threadIdx.x, lane = tid & 31;
   const int warp = __shfl_sync (0xffffffffu, tid >> 5, 0), group = warp >> 2, wm = WN > 1 ? group % WM : group, wn = WN > 1 ? group / WM : 0;
   const int row = wm * 64 + (warp & 3) * 16 + (lane >> 2);
   const unsigned base = __shfl_sync (0xffffffffu, ms_shared_address (smem), 0);
   const unsigned full = base + L::at_barriers, empty = full + 8 * ST, ready = empty + 8 * ST, gathered = ready + 8 * ST;
   const int all = (length + NT - 1) / NT, first = (int) ((long long) all * rank / S), tiles = (int) ((long long) all * (rank + 1) / S) - first;
-  constexpr bool alone = WM == 1 && L::scales && !L::changed; // nobody else uses the tiles of a warpgroup: its own barrier does
+  constexpr bool alone = !HELPER && WM == 1 && L::scales && !L::changed; // nobody else uses the tiles of a warpgroup: its own barrier does
   const bool leader = (tid & 127) == 0;
 
   auto copy = [&] (int i) {
@@ -550,29 +528,68 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
       ms_copy_box (to + L::b1_bytes + c * L::b2_chunk, b2, c * 64 + (P::B2_TURNED ? x : column), P::B2_TURNED ? column : x, z2, barrier);
   };
   ms_launch_dependents ();
-  {
-    chain_rows<P> held;
-    held.load (a, rows); // requested before the copies of B1 and B2, which would queue in front
-    if (tid == 0) {
+  // With a helper few tiles first: what is needed soon does not share the memory with what is needed late.
+  constexpr int early = HELPER && 2 * WN < ST ? 2 * WN : ST;
+  if (warp == HELPER * 4 * L::groups) { // copies are under way while other warps fetch A
+    if (lane == 0) {
+      ms_prefetch_map (b1);
+      ms_prefetch_map (b2);
       const int received = min (L::share, WM * 64 - rank * L::share);
       for (int s = 0; s < ST; s++) {
         ms_barrier_init (full + 8 * s, 1);
         ms_barrier_init (empty + 8 * s, WM * 4);
-        ms_barrier_init (ready + 8 * s, 128);
+        ms_barrier_init (ready + 8 * s, HELPER ? 32 : 128);
       }
       ms_barrier_init (gathered, 1);
       ms_barrier_init_fence ();
       if (S == 1) {}
-      else if (received > 0) ms_barrier_expect (gathered, S * received * (L::units * 16 + 4 * L::aux));
+      else if (received > 0) ms_barrier_expect (gathered, (L::parts - WN) * received * L::row_bytes);
       else ms_barrier_arrive (gathered);
-      for (int i = 0; i < ST && i < tiles; i++) copy (i);
+      for (int i = 0; i < early && i < tiles; i++) copy (i);
     }
     __syncwarp ();
-    held.store (smem + L::at_a);
+  } else if (!HELPER || group < L::groups) {
+    chain_rows<P> (smem + L::at_a, a, rows);
     ms_fence_async ();
   }
   __syncthreads ();
   if (S > 1) ms_cluster_arrive ();
+
+  // Tile i made ready by one warp of the helper, or by one of the warpgroups that use it: elements changed in place, or norms of the rows of B2.
+  auto prepare = [&] (int i) {
+    if constexpr (L::prepared) {
+      constexpr int warps = HELPER ? 1 : 4;
+      const int slot = i % ST, valid = length - (first + i) * NT, at = HELPER ? 0 : warp & 3;
+      ms_barrier_wait (full + 8 * slot, i / ST & 1);
+      unsigned char *scales = smem + L::at_scales + i % L::scaled * L::scale_bytes;
+      if constexpr (P::B1_SCALE) chain_b1_scales<P, warps> (base + slot * L::stage, (float *) scales, at, valid);
+      if constexpr (P::B2_SCALE) chain_scales<P, warps> (smem + slot * L::stage, (T *) (scales + (P::B1_SCALE ? NT * 4 : 0)), at, valid);
+      if constexpr (L::changed) {
+        chain_prepare<P, warps> (smem + slot * L::stage, at, valid);
+        ms_fence_async ();
+      }
+      if (!alone) ms_barrier_arrive (ready + 8 * slot); // every thread for what it wrote itself
+      __syncwarp ();
+    }
+  };
+  auto refill = [&] (int i) { // tile i, once the one before it in its place is used up
+    if (i >= ST) ms_barrier_wait (empty + 8 * (i % ST), i / ST - 1 & 1);
+    copy (i);
+  };
+  if constexpr (HELPER) { // most registers go to the others
+    constexpr int launched = 65536 / (L::threads + 128) / 8 * 8, left = (launched * (L::threads + 128) - 32 * 128) / L::threads / 8 * 8;
+    if (group == L::groups) {
+      ms_registers_less<32> ();
+      if ((warp & 3) == 0 && lane == 0 && early < tiles) {
+        ms_barrier_wait (full, 0);
+        for (int i = early; i < tiles; i++) refill (i);
+      }
+      if (warp & 3)
+        for (int i = (warp & 3) - 1; i < tiles && L::prepared; i += 3) prepare (i);
+      return;
+    }
+    ms_registers_more<left < 240 ? left : 240> ();
+  }
 
   float fix[2][P::FIXED > 0 ? P::FIXED : 1]; // per-row values that do not change over the loop
   const unsigned a_tile = base + L::at_a + wm * L::a_bytes;
@@ -585,7 +602,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     }
     P::fixed (fix, q, row, rows, context);
     if constexpr (P::A_MAP) { // warpgroups in turns at the tiles share the rows
-      __syncthreads ();
+      chain_sync<P> ();
 #pragma unroll
       for (int k = 0; k < L::steps; k++)
 #pragma unroll
@@ -594,26 +611,12 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
           if (wn == 0) *(unsigned *) (smem + L::at_a + wm * L::a_bytes + u / 8 * 8192 + r * 128 + ((u & 7 ^ r & 7) << 4) + 4 * (lane & 3)) = q[k][e];
         }
       ms_fence_async ();
-      __syncthreads ();
+      chain_sync<P> ();
     }
   }
 
-  // Tile i made ready by one of the warpgroups that use it: rows of B2, or elements of B1, changed in place, or the norms of the rows.
-  auto prepare = [&] (int i) {
-    if constexpr (L::prepared) {
-      const int slot = i % ST, valid = length - (first + i) * NT;
-      ms_barrier_wait (full + 8 * slot, i / ST & 1);
-      if constexpr (L::scales) chain_scales<P, 4> (smem + slot * L::stage, base + slot * L::stage, smem + L::at_scales + i % L::scaled * L::scale_bytes, warp & 3, valid);
-      if constexpr (L::changed) {
-        chain_prepare<P, 4> (smem + slot * L::stage, warp & 3, valid);
-        ms_fence_async ();
-      }
-      if (!alone) ms_barrier_arrive (ready + 8 * slot); // every thread for what it wrote itself
-      __syncwarp ();
-    }
-  };
   const unsigned arrived = L::changed ? ready : full;
-  if (L::prepared)
+  if (L::prepared && !HELPER)
     for (int r = wm; r < ahead; r += WM) if (wn + r * WN < tiles) prepare (wn + r * WN);
 
   float s[NT / 2], o[L::chunks * 4], m[2] = {-1e30f, -1e30f}, sum[2][STATS > 0 ? STATS : 1] = {};
@@ -633,9 +636,11 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   };
   auto operand = [&] (int i, float (&f)[2], bool begin) {
     const int valid = length - (first + i) * NT; // columns of B1 in this tile
-    if (alone) ms_barrier_warpgroup (1 + group);
-    else if (L::scales) ms_barrier_wait (ready + 8 * slot, parity);
-    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, begin, P::RAGGED && valid < NT, valid, smem + L::at_scales + i % L::scaled * L::scale_bytes);
+    auto wait = [&] () {
+      if (alone) ms_barrier_named (2 + group, 128);
+      else ms_barrier_wait (ready + 8 * slot, parity);
+    };
+    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, begin, P::RAGGED && valid < NT, valid, smem + L::at_scales + i % L::scaled * L::scale_bytes, wait);
   };
   if (wn < tiles) {
     float f[2];
@@ -660,21 +665,18 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
       ms_barrier_wait (arrived + 8 * slot, parity);
       scores ();
     }
-    const bool prepares = L::prepared && (r + ahead) % WM == wm && i + ahead * WN < tiles;
-    if (!L::changed && prepares) prepare (i + ahead * WN); // meanwhile
+    const bool refills = !HELPER && leader && r >= lag && r % WM == wm && i - lag * WN + ST < tiles;
+    const bool prepares = L::prepared && !HELPER && (r + ahead) % WM == wm && i + ahead * WN < tiles;
+    if (lag && refills) refill (i - lag * WN + ST); // while the matrix units work
+    __syncwarp ();
+    if (!L::changed && prepares) prepare (i + ahead * WN);
     ms_wgmma_wait ();
     ms_keep (s);
     ms_keep (o);
 #pragma unroll
     for (int k = 0; k < NT / 16; k++) ms_keep (p[k]);
     if (lane == 0) ms_barrier_arrive (empty + 8 * now);
-    if (leader && r >= lag && r % WM == wm) {
-      const int j = i - lag * WN;
-      if (j + ST < tiles) {
-        ms_barrier_wait (empty + 8 * (j % ST), j / ST & 1);
-        copy (j + ST);
-      }
-    }
+    if (!lag && refills) refill (i + ST);
     __syncwarp ();
     if (L::changed && prepares) prepare (i + ahead * WN);
     if (more) {
@@ -766,7 +768,7 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
     ms_copy_commit ();
     const int valid = length - i * NT;
     if constexpr (L::prepared) {
-      if constexpr (L::scales) chain_scales<P, 4 * P::WM> (smem + i % ST * L::stage, base + i % ST * L::stage, smem + ST * L::stage, tid >> 5, valid);
+      if constexpr (P::B1_SCALE) chain_b1_scales<P, 4 * P::WM> (base + i % ST * L::stage, (float *) (smem + ST * L::stage), tid >> 5, valid);
       if constexpr (L::changed) chain_prepare<P, 4 * P::WM> (smem + i % ST * L::stage, tid >> 5, valid);
       __syncthreads ();
     }
@@ -785,7 +787,7 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
       }
     unsigned p[NT / 16][4];
     float f[2];
-    if (chain_operand<P, false> (s, f, p, m, sum, fix, i == 0, P::RAGGED && valid < NT, valid, smem + ST * L::stage)) chain_rescale<P> (o, f);
+    if (chain_operand<P, false> (s, f, p, m, sum, fix, i == 0, P::RAGGED && valid < NT, valid, smem + ST * L::stage, [] () {})) chain_rescale<P> (o, f);
 #pragma unroll
     for (int k = 0; k < NT / 16; k++)
 #pragma unroll

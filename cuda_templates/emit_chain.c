@@ -279,8 +279,8 @@ static void print_parts (printer *p) {
   for (int i = 0; i < b->n_ops; i++)
     if (inputs >> i & 1) P ("    const %s *in%d;\n", cuda_type (data_of (p, i)->dtype), i);
   for (int k = 0; k < p->kernel->n_out; k++) P ("    %s *out%d;\n", cuda_type (p->e->tensor[p->kernel->out[k]].dtype), k);
-  P ("  };\n  static constexpr int D = %d, DV = %d, LOOP = %d, WM = %d, WN = %d, NT = %d, S = %d, ST = %d;\n", c->d, c->dv, c->n, c->wm, c->wn, c->nt, c->split,
-     c->stages);
+  P ("  };\n  static constexpr int D = %d, DV = %d, LOOP = %d, WM = %d, WN = %d, NT = %d, S = %d, ST = %d, HELPER = %d;\n", c->d, c->dv, c->n, c->wm, c->wn, c->nt,
+     c->split, c->stages, c->helper);
   P ("  static constexpr int STATS = %d, FIXED = %d, DEGREE = %d;\n", c->n_sums, fixed_values (p), c->exponential >= 0 ? c->degree : 0);
   P ("  static constexpr bool RAGGED = %d, STABLE = %d, PLAIN = %d, A_MAP = %d, B1_MAP = %d, B2_MAP = %d, B2_NORM = %d, B2_SCALE = %d;\n", ragged,
      c->exponential >= 0, c->plain, c->a_map != c->a, c->b1_top != c->b1_leaf, c->b2_top != c->b2_leaf, c->b2_norm >= 0, c->b2_scale);

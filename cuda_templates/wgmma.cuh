@@ -19,8 +19,8 @@ MS_DEVICE void ms_barrier_wait (unsigned barrier, unsigned parity) {
   asm volatile ("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra again;\n}" ::"r"(barrier), "r"(parity) : "memory");
 }
 
-// A barrier of the 128 threads of a warpgroup; 0 is __syncthreads ().
-MS_DEVICE void ms_barrier_warpgroup (int name) { asm volatile ("bar.sync %0, 128;" ::"r"(name) : "memory"); }
+// A barrier of so many threads, whole warps; 0 is __syncthreads ().
+MS_DEVICE void ms_barrier_named (int name, int threads) { asm volatile ("bar.sync %0, %1;" ::"r"(name), "r"(threads) : "memory"); }
 
 // ---- tensor copies: a box of a tensor map to shared memory, counted on a barrier ----
 
@@ -28,8 +28,15 @@ MS_DEVICE void ms_copy_box (unsigned to, const ms_tensor_map *map, int x, int y,
   asm volatile ("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];"
                 ::"r"(to), "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier) : "memory");
 }
+// Asks for a map early: the first copy would wait for it.
+MS_DEVICE void ms_prefetch_map (const ms_tensor_map *map) { asm volatile ("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 // Ordinary stores to shared memory become visible to the copy engine and to wgmma.
 MS_DEVICE void ms_fence_async () { asm volatile ("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// ---- registers: a warpgroup gives some up, another waits until it has so many a thread ----
+
+template <int n> MS_DEVICE void ms_registers_less () { asm volatile ("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(n)); }
+template <int n> MS_DEVICE void ms_registers_more () { asm volatile ("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n)); }
 
 // ---- clusters ----
 

@@ -8,8 +8,11 @@
    - tile_n 64, 128: columns of B1 a step of one warpgroup. 64 pays: 4 warpgroups an SM alternate between matrix units and exponentials;
      128 needs so many registers that 2 are left.
    - warps: 4 a warpgroup of 64 rows; beyond rows / 64 warpgroups the others take turns at the tiles. Default: 2 warpgroups a block.
-     An SM should hold 4. Plain launches: 16 warps pay where there are no more blocks than SMs, else 8. With pdl 8 warps pay always:
-     blocks of two launches share an SM, and one's beginning and end hide behind the other's loop.
+     An SM should hold 4. 16 warps pay where there are no more blocks than SMs. With pdl 8 warps pay too: blocks of two launches share
+     an SM, and one's beginning and end hide behind the other's loop.
+     A block that has the SM for itself gets one more warpgroup, a helper, which copies tiles and prepares them (norms, elementwise
+     changes): rounds of four warpgroups take 1540 cycles in place of 1660, with norms of B2's rows 1910 in place of 2180. Two blocks an SM
+     leave no registers for it.
    - split 1 to 16: blocks of a cluster that share the loop; pays: until there are about as many blocks as SMs. Clusters of 4 fill 120
      of an H100's 132 SMs at once, of 6 102, of 8 120, of 16 112: more blocks than that start a second wave. sm_80: 1 only.
    - stages: tiles in flight. Default: as many as leave room for blocks with 4 warpgroups in all on an SM (regs and smem of the plan say
@@ -17,9 +20,10 @@
    - tile_m is 64 (mma.sync: 16). swap: nothing to choose.
 
    What an SM needs at least for a tile of 64 x 64 scores, 64 deep, 64 columns of B2: 256 cycles each of the matrix units, of the special
-   function units and of a scheduler's issue slots. Measured over all: 370 with 4 warpgroups an SM. Outside of the loop a block takes
-   about 2 us until the first tile is there and 2 us to combine and write. Exponentials that outgrow the first tile's maximum by more
-   than 2^23 (a half) repeat a tile: scores of a standard deviation of 32 cost 15 % more than of 8. The norm of B1's or B2's rows costs 20 % each.
+   function units and of a scheduler's issue slots. Measured: 385 with 4 warpgroups an SM, 254 without exponentials, 289 without
+   matmuls. Outside of the loop a block takes about 1 us until the first tile is there, .5 us for its maximum, 2 us to combine and write.
+   Exponentials that outgrow the first tile's maximum by more than 2^23 (a half) repeat a tile: scores of a standard deviation of 32
+   cost 15 % more than of 8. The norm of B2's rows costs 10 %, that of B1's 20 %.
    Right operands stored as transposes cost nothing: K as [n, d] is 1 to 2 % faster than as [d, n]. */
 #include "plan_chain.h"
 
@@ -350,12 +354,15 @@ static bool match_roles (const mugraph *g, int k, const mugraph_stable *stable, 
 
 /* ---- the schedule ---- */
 
-enum { WARPGROUP_ROWS = 64, MAX_GROUPS = 4, MAX_STAGES = 32, FIXED_REGS = 30, BLOCK_SMEM = 1024 };
+enum { WARPGROUP_ROWS = 64, MAX_GROUPS = 4, MAX_STAGES = 32, FIXED_REGS = 30, HELPER_REGS = 32, BLOCK_SMEM = 1024 };
 
 /* Scores, the operand that they become, the result; mma.sync: A too. */
 static int regs_of (const mugraph_chain *c) {
   return (int) (c->nt / 2 + c->nt / 4 + ceil_div (c->dv, 8) * 4 + (c->wgmma ? 4 : ceil_div (c->d, 16) * 4)) + (c->b2_scale ? c->nt / 8 : 0) + FIXED_REGS;
 }
+/* At the launch of a block with a helper that has an SM for itself, and what the helper leaves to the other warpgroups: chain.cuh. */
+static int launched_regs (int groups) { return (groups > 1 ? 65536 / (128 * (groups + 1)) : 240) / 8 * 8; }
+static int helped_regs (int groups) { return (launched_regs (groups) * (groups + 1) - HELPER_REGS) / groups / 8 * 8; }
 static int most_regs (int groups) { return groups > 3 ? 128 : groups == 3 ? 168 : 255; }
 
 /* Shared memory as struct chain_shape of chain.cuh lays it out. */
@@ -366,14 +373,14 @@ static int64_t smem_of (const mugraph_chain *c) {
   int64_t tiles = c->stages * stage_bytes (c);
   int64_t scale_bytes = c->nt * ((c->b1_scale ? 4 : 0) + (c->b2_scale ? 2 : 0));
   if (!c->wgmma) return tiles + scale_bytes;
-  int64_t chunks = ceil_div (c->dv, 8), quads = ceil_div (ceil_div (chunks, c->wn), 4), share = ceil_div (c->wm * WARPGROUP_ROWS, c->split);
-  int64_t cells = c->wn > 1 ? c->wm * c->wn * (4 * chunks + 2 + 2 * c->n_sums) * 512 : 0;
   tiles += c->wm * ceil_div (c->d, 64) * 8192;
-  int64_t received = c->split > 1 ? c->split * share : 0; /* rows of partial results */
-  int64_t aux = (tiles > cells ? tiles : cells) + received * (c->wn * quads * 64 + 64);
+  /* partial results of rows: halves, a scale, a maximum, sums; in a cluster beside the tiles, which others still use */
+  int64_t row = 16 * (ceil_div (c->dv, 32) * 4 + ceil_div (2 + c->n_sums, 4)), parts = c->wn * c->split;
+  int64_t partial = parts > 1 ? parts * ceil_div (c->wm * WARPGROUP_ROWS, c->split) * row : 0;
+  int64_t end = c->split > 1 ? tiles + partial : partial > tiles ? partial : tiles;
   int64_t scaled = ceil_div (ceil_div (c->n, c->nt), c->split);
   if (scaled * scale_bytes > 8192) scaled = c->stages;
-  return ceil_div (aux + received * (c->wn + 1 + c->n_sums) * 4, 16) * 16 + scaled * scale_bytes + 8 * (3 * c->stages + 1);
+  return end + scaled * scale_bytes + 8 * (3 * c->stages + 1);
 }
 
 /* Most stages, a multiple of the warpgroups in turns, that leave room for so many blocks an SM. */
@@ -410,11 +417,11 @@ static bool choose (const mugraph_sched *s, const mugraph_device *d, mugraph_cha
     if (c->stages < 2 || c->stages > fits) return FAIL ("%d stages; 2 to %lld fit", c->stages, (long long) fits);
   } else {
     /* All tiles in flight, or so many that one is refilled before it is needed: see chain_wgmma. */
-    bool prepared = c->b1_top != c->b1_leaf || c->b2_top != c->b2_leaf;
+    bool changed = (c->b1_top != c->b1_leaf && !c->b1_scale) || (c->b2_top != c->b2_leaf && !c->b2_scale);
     for (;; c->wn--) {
       int more = (regs_of (c) <= most_regs (MAX_GROUPS) ? MAX_GROUPS : groups) / (c->wm * c->wn), whole = (int) (ceil_div (mine, c->wn) * c->wn);
       int alone = stages_that_fit (c, d, 1), together = more > 1 ? stages_that_fit (c, d, more) : 0;
-      int least = (prepared && c->wm > 1 ? c->wm + 1 : 2) * c->wn;
+      int least = (changed && c->wm > 1 ? c->wm + 1 : 2) * c->wn;
       if (least > whole) least = whole;
       c->stages = s->stages ? (int) ceil_div (s->stages, c->wn) * c->wn : together >= whole || (together >= least && together >= 4) ? together : alone;
       if (c->stages > whole) c->stages = whole;
@@ -424,6 +431,7 @@ static bool choose (const mugraph_sched *s, const mugraph_device *d, mugraph_cha
     }
   }
   c->smem = smem_of (c);
+  c->helper = c->wgmma && c->per_sm == 1 && helped_regs (c->wm * c->wn) >= regs_of (c) - (c->b2_scale ? c->nt / 8 : 0) - 2;
   return true;
 }
 
@@ -496,12 +504,13 @@ bool mugraph_plan_chain (const mugraph *g, int k, const mugraph_device *d, mugra
   p->sched.swap = 1;
   p->sched.tile_m = c.wgmma ? WARPGROUP_ROWS : 16;
   p->sched.tile_n = (int16_t) c.nt;
-  p->threads = 128 * c.wm * c.wn;
+  p->threads = 128 * (c.wm * c.wn + c.helper);
   p->cluster = c.split;
   p->blocks = grid * c.split;
   p->smem = c.smem;
   p->regs = regs_of (&c);
   if (p->regs > most_regs (c.wm * c.wn)) p->regs = most_regs (c.wm * c.wn);
+  if (c.helper) p->regs = launched_regs (c.wm * c.wn);
   for (int i = 0; i < kernel->n_in; i++) {
     bool again = false;
     for (int j = 0; j < i; j++) again |= kernel->in[j] == kernel->in[i];

@@ -46,6 +46,7 @@ typedef struct {
   bool wgmma;                  /* and tensor copies, where the device and the rows' lengths allow; else mma.sync */
   int wm, wn, nt, split, stages;
   int per_sm;                  /* blocks of an SM that registers are kept for */
+  bool helper;                 /* one more warpgroup, for copies and what is done to tiles; it needs an SM for the block alone */
   int64_t smem;
 } mugraph_chain;
 

@@ -40,6 +40,11 @@ static const double ROWS_BLOCK = 0.0238e-6;     /* each block of it */
 static const double ROWS_TURN = 0.7e-6;         /* the next rows of a block, loaded when the last are done */
 static const double ROWS_TAIL = 0.3e-6;         /* of that, after its first store */
 
+/* The tiled generator. */
+static const double SM_SMEM = 2.24e11;          /* bytes a second of an SM's shared memory: 128 a clock */
+static const double TILED_FILL = 1.5e-6;        /* what the first products wait for beside their bytes */
+static const double TILED_TILE = 1.2e-6;        /* what follows the loop of a tile */
+
 /* Programmatic dependent launch. */
 static const double PDL_TAIL = 0.239e-6;        /* from the end of the launch before until it is seen */
 static const double PDL_WARP = 0.177e-9;        /* starting a warp beside another kernel's */
@@ -49,7 +54,7 @@ static const double PDL_PLACE = 0.96;          /* of a block's time it holds its
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
 static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
     [MUGRAPH_BACKEND_AUTO] = 0.5,   [MUGRAPH_BACKEND_GENERIC] = 0.12, [MUGRAPH_BACKEND_STREAM] = 0.5,
-    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,     [MUGRAPH_BACKEND_TILED] = 0.8,
+    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,     [MUGRAPH_BACKEND_TILED] = 1.0,
 };
 static const double PREDEFINED_MMA = 0.12; /* pre-defined matmuls go through the generic generator */
 
@@ -332,6 +337,7 @@ typedef struct {
   traffic moved;
   double compute; /* seconds of the units, evenly spread */
   double latency; /* of a block, beside its moving and computing */
+  double fill;    /* mean of the blocks' work, of that of the busiest: some walk over fewer tiles */
   double tail;    /* of that after it has seen the end of the launch before, where launches overlap */
 } launch;
 
@@ -359,9 +365,9 @@ static double launched_plainly (const launch *l, const cost_parts *t, double sms
 /* What a call adds when calls follow each other: the busiest of what they share, places on SMs among it, or what they do not. */
 static double launched_overlapping (const launch *l, const cost_parts *t) {
   const mugraph_plan *p = l->plan;
-  double block = l->latency + pace (l, t->occupancy), started = l->device->launch_pdl + PDL_TAIL + l->tail + PDL_SHARE * block;
+  double block = (l->latency + pace (l, t->occupancy)) * l->fill, started = l->device->launch_pdl + PDL_TAIL + l->tail + PDL_SHARE * block;
   started += PDL_WARP * l->moved.blocks * p->threads / 32;
-  return overlap (overlap (started, overlap (shared_time (&l->moved, l->device, 1), l->compute)), PDL_PLACE * block * t->waves);
+  return overlap (overlap (started, overlap (shared_time (&l->moved, l->device, 1), l->compute * l->fill)), PDL_PLACE * block * t->waves);
 }
 
 double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugraph_device *d, const cost_caches *caches,
@@ -388,7 +394,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   double misaligned = misalignment (g, op, b) * short_rows (g, op, b, p);
   double iterations = p->iterations > 1 ? p->iterations : 1, stages = p->sched.stages > 1 ? p->sched.stages : 1;
   if (stages > iterations) stages = iterations;
-  launch l = {.block = b, .plan = p, .device = d, .moved = {.blocks = blocks, .dram = dram * misaligned, .warm = warm}};
+  launch l = {.block = b, .plan = p, .device = d, .fill = 1, .moved = {.blocks = blocks, .dram = dram * misaligned, .warm = warm}};
   traffic *moved = &l.moved;
   moved->flight = p->dram_read / (blocks * iterations) * stages;
   double loaded = p->threads * (p->mma_flops > 0 ? LOAD_BYTES : ELEMENT_BYTES);
@@ -415,6 +421,10 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   } else if (p->backend == MUGRAPH_BACKEND_ROWS) {
     l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? ROWS_CLUSTER + ROWS_BLOCK * cluster : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);
     l.latency += (iterations - 1) * ROWS_TURN, l.tail = (iterations - 1) * ROWS_TAIL;
+  } else if (p->backend == MUGRAPH_BACKEND_TILED) {
+    double tiles = (double) b->grid[0] * b->grid[1] * b->grid[2], rounds = ceil (tiles / blocks);
+    l.latency += TILED_FILL + TILED_TILE * rounds, l.fill = tiles / (rounds * blocks);
+    l.compute = overlap (l.compute, p->smem_bytes / (SM_SMEM * d->sms));
   } else if (generic) {
     double per_step = 2.0 * GENERIC_K * p->sched.tile_m * p->sched.tile_n * (p->threads / 32.0);
     double steps = per_step > 0 ? p->mma_flops / blocks / per_step : 0;
