@@ -13,7 +13,7 @@ static const double L2_LATENCY = 0.6e-6;        /* of L2 under load */
 static const double BARRIER = 0.0414e-6;        /* a reduction over the threads of a block, its barrier included */
 static const double FIXED_SMEM = 1024;          /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;             /* of L2 that one call may count on */
-static const double TENSOR_L2 = 1.54;           /* tensor copies read L2 this much faster than loads do */
+static const double TENSOR_L2 = 2.5;           /* tensor copies read L2 this much faster than loads do */
 static const double SM_L2_SHARE = 2.6;         /* one SM reads L2 this much faster than an even share */
 static const double SM_DRAM_SHARE = 1.27;       /* and so much device memory: half of the SMs do not reach its bandwidth */
 
