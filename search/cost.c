@@ -242,6 +242,7 @@ static int reductions_of (const mugraph_block *b, bool looped) {
 static const double CHAIN_STEP = 0.169e-6;      /* its barriers and what else its size does not change */
 static const double CHAIN_ALONE = 1.73;         /* a warpgroup alone takes this many times its share of the busy units */
 static const double CHAIN_CORNER = 4.17;        /* degree of the norm that joins that with what all warpgroups of an SM take */
+static const double CHAIN_HELPED = 0.6;         /* of that and of preparations, where a warpgroup more helps */
 static const double CHAIN_SHALLOW = 0.139e-6;   /* a tile that is requested when it is needed next */
 static const double CHAIN_PREPARE = 0.281e-6;   /* a tile of 64 rows that is changed in place, by one warpgroup */
 static const double CHAIN_PREPARE_WORK = 0.172e-6;/* of the SM's time */
@@ -278,17 +279,18 @@ static int result_columns (const mugraph_block *b) {
 
 /* A block's time when `resident` of its like share an SM; compute: of the whole launch, evenly spread. */
 static double chain_block (const mugraph_block *b, const mugraph_plan *p, const mugraph_device *d, double compute, double resident) {
-  int groups = p->threads / 128, rows, cluster = p->cluster > 1 ? p->cluster : 1;
+  int groups = p->sched.warps > 3 ? p->sched.warps / 4 : p->threads / 128, rows, cluster = p->cluster > 1 ? p->cluster : 1;
   bool scaled = false, prepared = matmul_operands (b, &rows, &scaled);
   int along = (rows + 63) / 64; /* warpgroups that share the tiles, the others take other tiles */
+  double own = p->threads > 128 * groups ? CHAIN_HELPED : 1;
   if (groups < 1) groups = 1;
   if (along > groups) along = groups;
   double iterations = p->iterations > 1 ? p->iterations : 1, tile = p->sched.tile_n > 0 ? p->sched.tile_n / 64.0 : 1;
   double share = compute * d->sms / ((double) p->blocks * groups * iterations) * (scaled ? CHAIN_ROW_VALUES : 1), alone = CHAIN_ALONE * share;
   double depth = p->sched.stages * along / (double) groups;
   if (depth < (prepared ? 3.5 : 2.5) && depth < iterations) alone += CHAIN_SHALLOW;
-  if (prepared) alone += CHAIN_PREPARE * sqrt (tile / along), share += CHAIN_PREPARE_WORK * tile / along;
-  alone += CHAIN_STEP;
+  if (prepared) alone += own * CHAIN_PREPARE * sqrt (tile / along), share += own * CHAIN_PREPARE_WORK * tile / along;
+  alone += own * CHAIN_STEP;
   double step = norm (alone, share * groups * resident, CHAIN_CORNER), columns = result_columns (b) / 64.0;
   return CHAIN_FIXED + columns * (CHAIN_GROUP * groups + CHAIN_CLUSTER * cluster) + iterations * step;
 }
