@@ -41,9 +41,11 @@ static const double ROWS_TURN = 0.7e-6;         /* the next rows of a block, loa
 static const double ROWS_TAIL = 0.3e-6;         /* of that, after its first store */
 
 /* The tiled generator. */
-static const double SM_SMEM = 2.24e11;          /* bytes a second of an SM's shared memory: 128 a clock */
-static const double TILED_FILL = 1.5e-6;        /* what the first products wait for beside their bytes */
-static const double TILED_TILE = 1.2e-6;        /* what follows the loop of a tile */
+static const double SM_SMEM = 2.5e11;          /* bytes a second of an SM's shared memory: 128 a clock */
+static const double TILED_FILL = 0.75e-6;        /* what the first products wait for beside their bytes */
+static const double TILED_TILE = 0.35e-6;       /* what follows the loop of a tile; its stores beside that are those of all blocks at a time */
+static const double TILED_CLUSTER = 1.0e-6;     /* blocks of a cluster wait for each other's barriers */
+static const double TILED_L2 = 2.5;              /* tiles that neighbours read at the same time: requests for the same lines are joined */
 
 /* Programmatic dependent launch. */
 static const double PDL_TAIL = 0.239e-6;        /* from the end of the launch before until it is seen */
@@ -54,7 +56,7 @@ static const double PDL_PLACE = 0.96;          /* of a block's time it holds its
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
 static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
     [MUGRAPH_BACKEND_AUTO] = 0.5,   [MUGRAPH_BACKEND_GENERIC] = 0.12, [MUGRAPH_BACKEND_STREAM] = 0.5,
-    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,     [MUGRAPH_BACKEND_TILED] = 1.0,
+    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,     [MUGRAPH_BACKEND_TILED] = 1.12,
 };
 static const double PREDEFINED_MMA = 0.12; /* pre-defined matmuls go through the generic generator */
 
@@ -403,6 +405,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   if (generic && moved->flight > loaded) moved->flight = loaded;
   moved->l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
   if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED || through_ring (p)) moved->l2 /= TENSOR_L2;
+  if (p->backend == MUGRAPH_BACKEND_TILED) moved->l2 /= TILED_L2;
   if (p->workspace) moved->l2 += blocks * iterations * 2 * (double) p->workspace;
   t.dram = moved->dram / d->dram_bw, t.l2 = moved->l2 / d->l2_bw;
 
@@ -425,7 +428,8 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     l.latency += (iterations - 1) * ROWS_TURN, l.tail = (iterations - 1) * ROWS_TAIL;
   } else if (p->backend == MUGRAPH_BACKEND_TILED) {
     double tiles = (double) b->grid[0] * b->grid[1] * b->grid[2], rounds = ceil (tiles / blocks);
-    l.latency += TILED_FILL + TILED_TILE * rounds, l.fill = tiles / (rounds * blocks);
+    l.latency += TILED_FILL + TILED_TILE * rounds + written / d->dram_bw + (cluster > 1 ? TILED_CLUSTER : 0);
+    l.fill = tiles / (rounds * blocks);
     l.compute = overlap (l.compute, p->smem_bytes / (SM_SMEM * d->sms));
   } else if (generic) {
     double per_step = 2.0 * GENERIC_K * p->sched.tile_m * p->sched.tile_n * (p->threads / 32.0);
