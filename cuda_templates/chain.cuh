@@ -236,9 +236,9 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
           } else v[e] = 0.0f;
         }
         put (c, v);
-        if (P::PLAIN) top2 = chain_max2<T> (top2, chain_max2<T> (p[c / 2][c % 2 * 2], p[c / 2][c % 2 * 2 + 1]));
+        if (P::PLAIN && STATS == 0) top2 = chain_max2<T> (top2, chain_max2<T> (p[c / 2][c % 2 * 2], p[c / 2][c % 2 * 2 + 1]));
       }
-      if (P::PLAIN) top = fmaxf (chain_low<T> (top2), chain_high<T> (top2));
+      if (P::PLAIN) top = STATS > 0 ? fmaxf (x[0][0], x[1][0]) : fmaxf (chain_low<T> (top2), chain_high<T> (top2)); // none exceeds the sum
       return __any_sync (0xffffffffu, top > (P::PLAIN ? range::high : 256.0f));
     };
     if (first) raise ();

@@ -589,17 +589,9 @@ static void print_expect (printer *p) {
 
 /* ---- a ring of shared memory ---- */
 
-/* What the copy engine brings: weights, then rows of X. Where tile i begins in a stage. */
+/* What the copy engine brings: weights and rows of X. */
 static bool is_copied (const printer *p, int i) { return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT); }
-static int64_t place_of (const printer *p, int i) {
-  const mugraph_stream *s = &p->s;
-  int64_t weight = (int64_t) s->n_warps * s->columns * 128;
-  int weights = 0, lefts = 0;
-  for (int j = 0; j < i; j++)
-    if (is_copied (p, j)) has (p, j, MUGRAPH_STREAM_RIGHT) ? weights++ : lefts++;
-  if (has (p, i, MUGRAPH_STREAM_LEFT)) return s->n_weights * weight + (int64_t) lefts * p->groups * 1024;
-  return s->stacked ? weights / 2 * 2 * weight + weights % 2 * 4096 : weights * weight; /* groups of columns of two weights take turns */
-}
+static int64_t place_of (const printer *p, int i) { return mugraph_stream_place (&p->s, p->b, i); }
 
 /* d += W^T X^T for 64 rows of W^T, 16 k and 8 M rows of X, both in shared memory, columns of W and k of X contiguous. */
 static void print_group_product (printer *p) {

@@ -165,7 +165,9 @@ static bool is_beside (const printer *p, int i) { return is_input (p, i) && has 
 
 static void print_beside (printer *p) {
   const mugraph_tiled *t = &p->t;
-  P ("  MS_DEVICE void begin (int group) {\n    (void) group;\n");
+  P ("  MS_DEVICE void prefetch (int lane) const {\n");
+  for (int i = 0; i < operands (p); i++) P ("    if (lane == %d) tiled_prefetch (map%d);\n", i, i);
+  P ("  }\n  MS_DEVICE void begin (int group) {\n    (void) group;\n");
   bool any = false;
   for (int i = 0; i < p->b->n_ops; i++) any |= is_beside (p, i) && cols_of (&op_of (p, i)->shape) == 1;
   if (any) {
@@ -218,55 +220,78 @@ static int row_source (const printer *p, int i) {
   return o->kind == MUGRAPH_OP_ACCUM ? op_of (p, o->in[0])->in[0] : o->in[0];
 }
 
-/* A loop over this thread's elements of the left tiles in a step, in the order of operand fragments; their values are x<tile>. */
-static void print_elements (printer *p, const int roots[], int n) {
+/* Where a left operand is among those in registers; -1: in shared memory only. */
+static int fragment_of (const printer *p, int i) {
+  const mugraph_tiled *t = &p->t;
+  int computed = find (t->computed, t->n_computed, i), n = t->n_computed;
+  if (computed >= 0) return computed;
+  for (int l = 0; l < t->n_left; l++) {
+    if (t->held[l] && t->left[l] == i) return n;
+    n += t->held[l];
+  }
+  return -1;
+}
+
+/* This thread's elements of the left tiles in a step, in the order of operand fragments; their values are x<tile>. */
+static void print_operands (printer *p) {
   const mugraph_tiled *t = &p->t;
   const bool even = t->c.k.chunk % MUGRAPH_TILED_K == 0 && t->c.k.even;
-  bool used[MUGRAPH_TILED_OPERANDS] = {false};
+  int root[MUGRAPH_BLOCK_OPS], n = 0;
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (has (p, i, MUGRAPH_STREAM_ROW)) root[n++] = row_source (p, i);
+  for (int i = 0; i < t->n_computed; i++) root[n++] = t->computed[i];
+  P ("  MS_DEVICE void operands (unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4], float (&y)[STATS > 0 ? STATS : 1][2], const float (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2],\n");
+  P ("                           unsigned stage, int group, int step) const {\n    (void) l, (void) y, (void) g, (void) stage, (void) group, (void) step;\n");
+  if (!n) {
+    P ("  }\n");
+    return;
+  }
   print_limit (p, "depth", &t->c.k);
+  bool used[MUGRAPH_TILED_OPERANDS] = {false};
   for (int l = 0; l < t->n_left; l++) {
-    for (int r = 0; r < n; r++) used[l] |= reaches (p, roots[r], t->left[l]);
-    if (used[l]) P ("    unsigned a%d[4][4];\n    tiled_rows (a%d, stage + %d, group);\n", t->left[l], t->left[l], offset_of (p, t->left[l], LEFT));
+    for (int r = 0; r < n; r++) used[l] |= reaches (p, root[r], t->left[l]);
+    if (!used[l]) continue;
+    int fragment = fragment_of (p, t->left[l]);
+    if (fragment >= 0) P ("    auto &a%d = l[%d];\n", t->left[l], fragment);
+    else P ("    unsigned a%d[4][4];\n", t->left[l]);
+    P ("    tiled_rows (a%d, stage + %d, group);\n", t->left[l], offset_of (p, t->left[l], LEFT));
   }
   P ("#pragma unroll\n    for (int k = 0; k < 4; k++)\n#pragma unroll\n      for (int e = 0; e < 4; e++)\n#pragma unroll\n        for (int c = 0; c < 2; c++) {\n");
   P ("          const bool there = ");
   P (even ? "true;\n" : "step * 64 + k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3) + c < depth;\n");
   for (int l = 0; l < t->n_left; l++)
     if (used[l]) P ("          const float x%d = c ? tiled_high<type> (a%d[k][e]) : tiled_low<type> (a%d[k][e]);\n", t->left[l], t->left[l], t->left[l]);
+  cuda_walk w = {.block = p->b, .prefix = "v", .materialised = operand_value, .user = p};
+  uint64_t done = 0;
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!has (p, i, MUGRAPH_STREAM_ROW)) continue;
+    int x = row_source (p, i);
+    cuda_print_walk (&p->e->body, &w, x, &done);
+    P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "          if (there) y[%d][e & 1] += v%d * v%d;\n" : "          if (there) y[%d][e & 1] += v%d;\n", rank_of (p, i, MUGRAPH_STREAM_ROW), x, x);
+  }
+  for (int i = 0; i < t->n_computed; i++) {
+    int x = t->computed[i];
+    cuda_print_walk (&p->e->body, &w, x, &done);
+    P ("          const unsigned h%d = ms_round<type> (there ? v%d : 0.0f).bits;\n          l[%d][k][e] = c ? l[%d][k][e] | h%d << 16 : h%d;\n", x, x, i, i, x, x);
+  }
+  P ("        }\n  }\n");
 }
 
 static void print_multiply (printer *p) {
   const mugraph_tiled *t = &p->t;
-  cuda_walk w = {.block = p->b, .prefix = "v", .materialised = operand_value, .user = p};
-  P ("  MS_DEVICE void multiply (float (&d)[SUMS][N / 2], float (&f)[SOURCES > 0 ? SOURCES : 1][INNER / 2], const float (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2],\n");
-  P ("                           unsigned stage, int group, int step) const {\n");
-  P ("    const unsigned a = (stage + group * 8192 & 0x3ffff) >> 4, b = (stage & 0x3ffff) >> 4;\n    (void) a, (void) f, (void) g, (void) step;\n");
-  if (t->n_computed) {
-    for (int i = 0; i < t->n_computed; i++) P ("    unsigned l%d[4][4];\n", t->computed[i]);
-    print_elements (p, t->computed, t->n_computed);
-    uint64_t done = 0;
-    for (int i = 0; i < t->n_computed; i++) {
-      int x = t->computed[i];
-      cuda_print_walk (&p->e->body, &w, x, &done);
-      P ("          const unsigned h%d = ms_round<type> (there ? v%d : 0.0f).bits;\n          l%d[k][e] = c ? l%d[k][e] | h%d << 16 : h%d;\n", x, x, x, x, x, x);
-    }
-    P ("        }\n    ms_wgmma_fence ();\n");
-  }
-  P ("#pragma unroll\n    for (int k = 0; k < 4; k++) {\n");
+  P ("  MS_DEVICE static void multiply (float (&d)[SUMS][N / 2], float (&f)[SOURCES > 0 ? SOURCES : 1][INNER / 2], const unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4],\n");
+  P ("                                  unsigned stage, int group) {\n");
+  P ("    const unsigned a = (stage + group * 8192 & 0x3ffff) >> 4, b = (stage & 0x3ffff) >> 4;\n    (void) a, (void) f, (void) l;\n#pragma unroll\n    for (int k = 0; k < 4; k++) {\n");
   for (int i = 0; i < t->n_products + t->n_sources; i++) {
     const bool narrow = i >= t->n_products;
     const mugraph_op *o = op_of (p, narrow ? t->source[i - t->n_products] : t->product[i]);
     P (narrow ? "      ms_wgmma<type, INNER>::add (f[%d], " : "      ms_wgmma<type, N>::add (d[%d], ", narrow ? i - t->n_products : i);
-    if (is_input (p, o->in[0])) P ("ms_columns (a + %d + k * 2, 16)", offset_of (p, o->in[0], LEFT) / 16);
-    else P ("l%d[k]", o->in[0]);
+    int fragment = fragment_of (p, o->in[0]);
+    if (fragment >= 0) P ("l[%d][k]", fragment);
+    else P ("ms_columns (a + %d + k * 2, 16)", offset_of (p, o->in[0], LEFT) / 16);
     P (", ms_columns (b + %d + k * 128, 8192));\n", offset_of (p, o->in[1], narrow ? NARROW : RIGHT) / 16);
   }
-  P ("    }\n");
-  if (t->n_computed) { /* the other warpgroups multiply while this one computes its next operand */
-    P ("    ms_wgmma_commit ();\n    tiled_wait<0> ();\n");
-    for (int i = 0; i < t->n_computed; i++) P ("    tiled_keep (l%d);\n", t->computed[i]);
-  }
-  P ("  }\n");
+  P ("    }\n  }\n");
   if (!t->n_chains) return;
   P ("  MS_DEVICE static void chain (float (&d)[SUMS][N / 2], const unsigned (&a)[SOURCES][%d][4], const unsigned (&rest)[SOURCES][%d][4], unsigned stage) {\n", t->inner_k / 16, t->inner_k / 16);
   P ("    const unsigned b = (stage & 0x3ffff) >> 4;\n    (void) rest;\n#pragma unroll\n    for (int k = 0; k < %d; k++) {\n", t->inner_k / 16);
@@ -278,25 +303,6 @@ static void print_multiply (printer *p) {
          i * t->chain_bytes / 16, t->inner_k * 128);
     }
   P ("    }\n  }\n");
-}
-
-static void print_sums (printer *p) {
-  const mugraph_tiled *t = &p->t;
-  int roots[MUGRAPH_BLOCK_OPS], n = 0;
-  if (!t->c.n_rows) return;
-  for (int i = 0; i < p->b->n_ops; i++)
-    if (has (p, i, MUGRAPH_STREAM_ROW)) roots[n++] = row_source (p, i);
-  P ("  MS_DEVICE void sums (float (&y)[STATS][2], const float (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2], unsigned stage, int group, int step) const {\n    (void) step, (void) g;\n");
-  print_elements (p, roots, n);
-  cuda_walk w = {.block = p->b, .prefix = "v", .materialised = operand_value, .user = p};
-  uint64_t done = 0;
-  for (int i = 0; i < p->b->n_ops; i++) {
-    if (!has (p, i, MUGRAPH_STREAM_ROW)) continue;
-    int x = row_source (p, i);
-    cuda_print_walk (&p->e->body, &w, x, &done);
-    P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "          if (there) y[%d][e & 1] += v%d * v%d;\n" : "          if (there) y[%d][e & 1] += v%d;\n", rank_of (p, i, MUGRAPH_STREAM_ROW), x, x);
-  }
-  P ("        }\n  }\n");
 }
 
 /* ---- what follows the loop ---- */
@@ -424,9 +430,9 @@ static void print_finish (printer *p) {
     if (op_of (p, i)->kind != MUGRAPH_OP_OUTPUT) continue;
     const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver++]];
     if (out->dtype == MUGRAPH_F32) continue;
-    P ("#pragma unroll\n      for (int h = 0; h < 2; h++) {\n        tiled_gather (w%d[h]);\n", i);
-    P ("        if (q * 32 + t * 8 < columns && row + 8 * h < rows) *(uint4 *) (o%d + (row + 8 * h) * %lldLL + q * 32 + t * 8) = make_uint4 (w%d[h][0], w%d[h][1], w%d[h][2], w%d[h][3]);\n      }\n",
-       i, (long long) cols_of (&out->shape), i, i, i, i);
+    P ("#pragma unroll\n      for (int h = 0; h < 2; h++) {\n        tiled_gather (w%d[h]);\n        const bool inside = q * 32 + t * 8 < columns;\n        (void) inside;\n", i);
+    P ("        if (%s) *(uint4 *) (o%d + (row + 8 * h) * %lldLL + q * 32 + t * 8) = make_uint4 (w%d[h][0], w%d[h][1], w%d[h][2], w%d[h][3]);\n      }\n",
+       where_inside (even_rows, even_columns && t->columns % 32 == 0), i, (long long) cols_of (&out->shape), i, i, i, i);
   }
   P ("    }\n  }\n");
 }
@@ -448,10 +454,13 @@ static void print_parts (printer *p) {
   bool late = false;
   for (int i = 0; i < p->b->n_ops; i++) late |= is_beside (p, i) && p->kernel->in[op_of (p, i)->in[0]] >= p->e->g->n_inputs;
   for (int i = 0, side; i < operands (p); i++) late |= p->kernel->in[op_of (p, operand (p, i, &side))->in[0]] >= p->e->g->n_inputs;
-  P ("\n// %d x %d of the result a tile, %d deep\nstruct k%d_parts {\n  typedef %s type;\n", t->c.m.chunk, t->c.n.chunk, t->c.k.chunk, p->k, cuda_type (t->c.type));
+  P ("\n// %d x %d of the result a tile, %d deep\nstruct k%d_parts {\n", t->c.m.chunk, t->c.n.chunk, t->c.k.chunk, p->k);
+  cuda_text before = p->e->body;
+  p->e->body = (cuda_text){0};
+  P ("typedef %s type;\n", cuda_type (t->c.type));
   P ("  static constexpr int GROUPS = %d, N = %d, SUMS = %d, STATS = %d, STEPS = %d, STAGES = %d, STAGE = %d, CLUSTER = %d, REGS = %d;\n", t->groups, t->columns,
      t->sums, t->c.n_rows, t->steps, t->stages, t->stage_bytes, t->multicast, t->regs);
-  P ("  static constexpr int VECTORS = %d, SOURCES = %d, INNER = %d, CHAIN = %d;\n", t->n_vectors, t->n_sources, t->n_sources ? t->inner : 8, t->n_chains * t->chain_bytes);
+  P ("  static constexpr int FRAGMENTS = %d, VECTORS = %d, SOURCES = %d, INNER = %d, CHAIN = %d;\n", t->fragments, t->n_vectors, t->n_sources, t->n_sources ? t->inner : 8, t->n_chains * t->chain_bytes);
   P ("  static constexpr unsigned TILES = %lld;\n  static constexpr bool LATE = %d;\n", (long long) t->tiles_m * t->tiles_n * (long long) t->others / t->multicast, late);
   for (int i = 0; i < operands (p); i++) P ("  const ms_tensor_map *map%d;\n", i);
   for (int i = 0; i < p->kernel->n_in; i++) P ("  const %s *in%d;\n", cuda_type (p->e->tensor[p->kernel->in[i]].dtype), i);
@@ -462,10 +471,15 @@ static void print_parts (printer *p) {
   print_place (p);
   print_load (p);
   print_beside (p);
+  print_operands (p);
   print_multiply (p);
-  print_sums (p);
   print_finish (p);
   P ("};\n");
+  cuda_text parts = p->e->body;
+  p->e->body = before;
+  cuda_print_indented (&p->e->body, parts.data ? parts.data : "");
+  p->e->body.failed |= parts.failed;
+  cuda_text_free (&parts);
 }
 
 bool cuda_emit_tiled (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_error *error) {

@@ -2,6 +2,7 @@
 //   type                  of the operands, 16 bits wide
 //   GROUPS, N             warpgroups that multiply, 64 rows each; columns of a tile, a multiple of 8
 //   SUMS, STATS           [64 GROUPS, N] in registers; sums along the rows of left operands
+//   FRAGMENTS             left operands that are multiplied from registers
 //   VECTORS               single rows that left operands are computed with
 //   SOURCES, INNER        products [64 GROUPS, INNER] that are left operands of a last step, CHAIN bytes (0: there is none)
 //   STEPS, STAGES, STAGE  steps of 64 k of a tile, those in shared memory, bytes of one
@@ -10,11 +11,14 @@
 //   place (i, rank)       goes to a tile
 //   load (stage, step, full, rank)   copies what a step multiplies, for all blocks of the cluster what this one brings of it
 //   load_last (stage, full)          copies what the last step multiplies with the sources
+//   prefetch (lane)       asks for the tensor maps
 //   begin (group)         reads values of this thread's rows that left operands are computed with
 //   early (g, step)       reads what columns of a step need beside the tiles
-//   multiply (d, f, g, stage, group, step)    d and the sources f += products of a step, issued
+//   operands (l, y, g, stage, group, step)    left operands of a step in registers, and what it adds to the sums of rows g and g + 8 of this
+//                         warp's 16
+//   multiply (d, f, l, stage, group)          d and the sources f += products of a step, issued
+//   load_last (stage, full)          copies what the last step multiplies with the sources
 //   chain (d, a, rest, stage)        d += products of the last step, issued: sources as operands a, and what rounding left of them
-//   sums (y, g, stage, group, step)  adds to the sums of rows g and g + 8 of this warp's 16
 //   finish (d, y, group)             what follows the loop; writes the outputs
 //
 // A tile in shared memory: rows of 128 bytes, the 16-byte unit u of row r at u ^ r % 8. Left operands are rows of 64 k. Right
@@ -31,6 +35,7 @@ MS_DEVICE void tiled_copy_all (unsigned to, const ms_tensor_map *map, int x, int
 MS_DEVICE void tiled_arrive (unsigned barrier, int rank) {
   asm volatile ("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(ms_cluster_address (barrier, rank)) : "memory");
 }
+MS_DEVICE void tiled_prefetch (const ms_tensor_map *map) { asm volatile ("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 MS_DEVICE void tiled_cluster_sync () { asm volatile ("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory"); }
 template <int pending> MS_DEVICE void tiled_wait () { asm volatile ("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory"); }
 template <int registers> MS_DEVICE void tiled_more_registers () { asm volatile ("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers)); }
@@ -42,9 +47,9 @@ template <int P, int N> MS_DEVICE void tiled_keep (float (&d)[P][N]) {
 #pragma unroll
     for (int i = 0; i < N; i++) asm volatile ("" : "+f"(d[p][i])::"memory");
 }
-template <int N> MS_DEVICE void tiled_keep (unsigned (&a)[N][4]) {
+template <int N> MS_DEVICE void tiled_keep (unsigned (&a)[N][4][4]) {
 #pragma unroll
-  for (int i = 0; i < 4 * N; i++) asm volatile ("" : "+r"(a[i / 4][i % 4])::"memory");
+  for (int i = 0; i < 16 * N; i++) asm volatile ("" : "+r"(a[i / 16][i / 4 % 4][i % 4])::"memory");
 }
 template <int P, int N> MS_DEVICE void tiled_zero (float (&d)[P][N]) {
 #pragma unroll
@@ -109,11 +114,12 @@ template <class T> MS_DEVICE float tiled_high (unsigned x) { T y; y.bits = (unsi
 
 template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
   typedef typename P::type type;
-  constexpr int STAGES = P::STAGES, CLUSTER = P::CLUSTER, STATS = P::STATS > 0 ? P::STATS : 1, SOURCES = P::SOURCES > 0 ? P::SOURCES : 1, VECTORS = P::VECTORS > 0 ? P::VECTORS : 1;
+  constexpr int STAGES = P::STAGES, CLUSTER = P::CLUSTER, STATS = P::STATS > 0 ? P::STATS : 1, SOURCES = P::SOURCES > 0 ? P::SOURCES : 1, VECTORS = P::VECTORS > 0 ? P::VECTORS : 1, FRAGMENTS = P::FRAGMENTS > 0 ? P::FRAGMENTS : 1;
   const int lane = threadIdx.x & 31, warp = __shfl_sync (0xffffffffu, threadIdx.x >> 5, 0), group = warp >> 2;
   const unsigned base = ms_shared_address (smem), full = base + STAGES * P::STAGE, empty = full + 8 * STAGES;
   const unsigned rank = blockIdx.x % CLUSTER, first = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
   ms_launch_dependents ();
+  if (warp == 4 * P::GROUPS) p.prefetch (lane);
   if (threadIdx.x == 0) {
     for (int s = 0; s < STAGES; s++) {
       ms_barrier_init (full + 8 * s, 1);
@@ -166,26 +172,39 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
       };
       tiled_keep (d);
       if (P::SOURCES > 0) tiled_keep (f);
-      unsigned before = 0;
-#pragma unroll 1
-      for (int step = 0; step < P::STEPS; step++) {
-        const unsigned stage = base + slot * P::STAGE;
-        float g[VECTORS][4][2][2];
-        p.early (g, step);
-        ms_barrier_wait (full + 8 * slot, parity);
+      // A step is issued with its operands in registers while the one before is still multiplied; those of the next one follow.
+      unsigned l[2][FRAGMENTS][4][4], stage = base + slot * P::STAGE, at = slot, before = 0;
+      float g[VECTORS][4][2][2];
+      p.early (g, 0);
+      ms_barrier_wait (full + 8 * slot, parity);
+      p.operands (l[0], y, g, stage, group, 0);
+      auto turn = [&] (unsigned (&now)[FRAGMENTS][4][4], unsigned (&next)[FRAGMENTS][4][4], int step) {
+        const bool more = step + 1 < P::STEPS;
         ms_wgmma_fence ();
-        p.multiply (d, f, g, stage, group, step);
+        p.multiply (d, f, now, stage, group);
         ms_wgmma_commit ();
+        if (more) p.early (g, step + 1);
         if (step > 0) {
           tiled_wait<1> (); // the step before has been multiplied
+          if (P::FRAGMENTS > 0) tiled_keep (next);
           release (before);
         }
-        if constexpr (P::STATS > 0) p.sums (y, g, stage, group, step); // while this one is
-        before = slot;
+        before = at;
         if (++slot == STAGES) slot = 0, parity ^= 1;
+        if (more) {
+          at = slot, stage = base + slot * P::STAGE;
+          ms_barrier_wait (full + 8 * slot, parity);
+          p.operands (next, y, g, stage, group, step + 1);
+        }
+      };
+#pragma unroll 1
+      for (int step = 0; step < P::STEPS; step += 2) {
+        turn (l[0], l[1], step);
+        if (step + 1 < P::STEPS) turn (l[1], l[0], step + 1);
       }
       tiled_wait<0> ();
       tiled_keep (d);
+      if (P::FRAGMENTS > 0) tiled_keep (l[0]), tiled_keep (l[1]);
       release (before);
       if constexpr (P::CHAIN > 0) {
         unsigned a[SOURCES][(P::INNER + 15) / 16][4], rest[SOURCES][(P::INNER + 15) / 16][4];

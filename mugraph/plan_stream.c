@@ -408,6 +408,21 @@ static bool schedule (matcher *c, const mugraph_device *d) {
   return true;
 }
 
+/* Of an iterator, in one stage of the ring: 64 k. */
+static int64_t copied_bytes (const mugraph_stream *s, int i) {
+  return s->role[i] & MUGRAPH_STREAM_RIGHT ? (int64_t) s->n_warps * s->columns * 128 : ceil_div (s->m.chunk, 8) * 1024;
+}
+
+int64_t mugraph_stream_place (const mugraph_stream *s, const mugraph_block *b, int i) {
+  int weights = 0, lefts = 0;
+  for (int k = 0; k < i; k++) {
+    if (b->op[k].kind != MUGRAPH_OP_INPUT) continue;
+    weights += !!(s->role[k] & MUGRAPH_STREAM_RIGHT), lefts += !!(s->role[k] & MUGRAPH_STREAM_LEFT);
+  }
+  if (s->role[i] & MUGRAPH_STREAM_LEFT) return s->stage_bytes - (s->n_streams - lefts) * copied_bytes (s, i);
+  return s->stacked ? weights / 2 * 2 * copied_bytes (s, i) + weights % 2 * 4096 : weights * copied_bytes (s, i); /* two weights take turns */
+}
+
 static int64_t shared_bytes (mugraph_stream *s) {
   int64_t groups = ceil_div (s->m.chunk, 8);
   int64_t sums = 16ll * s->n_roots * s->slots, share = 16ll * s->n_roots * ceil_div (s->slots, s->split);
@@ -480,7 +495,10 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
     }
     t->fused = !(s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) && o->kind != MUGRAPH_OP_INPUT;
     if (s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) t->home = MUGRAPH_HOME_SHARED; /* partial sums meet there */
-    if (s.ring && o->kind == MUGRAPH_OP_INPUT && s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT)) t->home = MUGRAPH_HOME_SHARED;
+    if (s.ring && o->kind == MUGRAPH_OP_INPUT && s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT)) {
+      t->home = MUGRAPH_HOME_SHARED;
+      t->bytes = s.stages * copied_bytes (&s, i), t->offset = mugraph_stream_place (&s, b, i); /* in the first stage */
+    }
     if (s.role[i] & MUGRAPH_STREAM_PRODUCT) {
       bool source = s.role[i] & MUGRAPH_STREAM_SOURCE;
       double wide = source ? 8.0 * s.piece_inner * s.pieces_inner * s.n_warps : columns;

@@ -76,4 +76,7 @@ bool mugraph_stream_classify (const mugraph *, int k, const char *name, mugraph_
 /* False with the reason when operator k's block graph is not of this class, or does not fit with its schedule. */
 bool mugraph_stream_match (const mugraph *, int k, const mugraph_device *, mugraph_stream *, mugraph_error *e);
 
+/* Where iterator i, a left or right operand, begins in a stage of the ring: weights first. */
+int64_t mugraph_stream_place (const mugraph_stream *, const mugraph_block *, int i);
+
 #endif

@@ -135,10 +135,35 @@ static bool choose_cluster (mugraph_tiled *t, int wanted, mugraph_error *e) {
 /* Blocks of an SM that clusters reach: one lives in one GPC, whose SMs it rarely divides. Measured on an H100. */
 static int reachable (const mugraph_device *d, int cluster) { return cluster <= 2 ? d->sms : d->sms * 120 / 132; }
 
-/* Registers of a thread that keeps all products: what they take, what addressing, the stages and the epilogue do. */
+static bool reaches (const mugraph_block *b, int from, int to) {
+  const mugraph_op *o = &b->op[from];
+  if (from == to) return true;
+  for (int k = 0; k < o->n_in && o->kind != MUGRAPH_OP_INPUT; k++)
+    if (reaches (b, o->in[k], to)) return true;
+  return false;
+}
+
+/* Tiles that row statistics or computed operands bring to registers are multiplied from there: shared memory, which is as busy as the
+   matrix units, is read once. */
+static void hold_tiles (const mugraph_block *b, mugraph_tiled *t, bool hold) {
+  t->fragments = t->n_computed;
+  for (int l = 0; l < t->n_left; l++) {
+    bool multiplied = false, read = false;
+    for (int i = 0; i < t->n_products + t->n_sources; i++)
+      multiplied |= b->op[i < t->n_products ? t->product[i] : t->source[i - t->n_products]].in[0] == t->left[l];
+    for (int i = 0; i < b->n_ops; i++) read |= t->c.role[i] & MUGRAPH_STREAM_ROW && reaches (b, i, t->left[l]);
+    for (int i = 0; i < t->n_computed; i++) read |= reaches (b, t->computed[i], t->left[l]);
+    t->held[l] = hold && multiplied && read;
+    t->fragments += t->held[l];
+  }
+}
+
+/* Registers of a thread that keeps all products: what they take, operands of two steps, tiles of one, what addressing and the
+   epilogue do. */
 static int registers (const mugraph_tiled *t) {
-  int fragments = 16 * (t->n_computed + t->n_vectors) + (t->n_computed ? 16 * t->n_left : t->c.n_rows ? 12 : 0);
-  return t->sums * t->columns / 2 + t->n_sources * t->inner / 2 + 40 + fragments + 2 * t->c.n_rows;
+  int tiles = 0;
+  for (int l = 0; l < t->n_left; l++) tiles += !t->held[l] && (t->n_computed || t->c.n_rows);
+  return t->sums * t->columns / 2 + t->n_sources * t->inner / 2 + 36 + 32 * t->fragments + 16 * (t->n_vectors + tiles) + 2 * t->c.n_rows;
 }
 
 static bool schedule (const mugraph_block *b, const mugraph_device *d, mugraph_tiled *t, mugraph_error *e) {
@@ -184,6 +209,8 @@ static bool schedule (const mugraph_block *b, const mugraph_device *d, mugraph_t
     if (t->regs > 240) t->regs = 240;
   }
   int most = t->regs ? t->regs : t->launch_regs;
+  hold_tiles (b, t, true);
+  if (registers (t) > most) hold_tiles (b, t, false);
   if (registers (t) > most) return FAIL ("about %d registers a thread, %d warps leave %d", registers (t), threads / 32, most);
 
   const int64_t wide = (int64_t) t->tiles_m * t->tiles_n * t->others / t->multicast, held = (int64_t) reachable (d, t->multicast) * t->per_sm / t->multicast;
@@ -204,6 +231,20 @@ bool mugraph_tiled_match (const mugraph *g, int k, const mugraph_device *d, mugr
 }
 
 static int64_t shared_bytes (const mugraph_tiled *t) { return (int64_t) t->stages * (t->stage_bytes + BARRIERS); }
+
+/* Times that a step reads left tiles from shared memory: once into registers, or for every matmul. */
+static int left_reads (const mugraph_block *b, const mugraph_tiled *t) {
+  int n = 0;
+  for (int l = 0; l < t->n_left; l++) {
+    bool read = false;
+    for (int i = 0; i < b->n_ops; i++) read |= t->c.role[i] & MUGRAPH_STREAM_ROW && reaches (b, i, t->left[l]);
+    for (int i = 0; i < t->n_computed; i++) read |= reaches (b, t->computed[i], t->left[l]);
+    n += read;
+    for (int i = 0; i < t->n_products + t->n_sources && !t->held[l]; i++)
+      n += b->op[i < t->n_products ? t->product[i] : t->source[i - t->n_products]].in[0] == t->left[l];
+  }
+  return n;
+}
 
 bool mugraph_plan_tiled (const mugraph *g, int k, const mugraph_device *d, mugraph_plan *p, mugraph_error *e) {
   mugraph_tiled t;
@@ -227,7 +268,10 @@ bool mugraph_plan_tiled (const mugraph *g, int k, const mugraph_device *d, mugra
   p->iterations = (int) (rounds * t.steps);
   /* blocks whose last tile there is not wait for those that have one */
   p->mma_flops = 2.0 * (double) (rounds * p->blocks) * t.rows * ((double) (t.n_products * t.columns + t.n_sources * t.inner) * t.steps * MUGRAPH_TILED_K + t.n_chains * t.columns * t.inner_k);
-  p->fp32_flops = 2.0 * t.c.n_rows * (double) grid * t.rows * t.steps * MUGRAPH_TILED_K; /* row statistics, by every block for itself */
+  p->fp32_flops = (double) t.c.n_rows * (double) grid * t.rows * t.steps * MUGRAPH_TILED_K; /* row statistics, by every block for itself */
+  /* Copies write a stage; each warpgroup reads its rows of left tiles and all of right ones, for every matmul anew. */
+  const double right = (t.n_products * t.columns + t.n_sources * t.inner) * 128.0, left = 8192.0 * left_reads (b, &t);
+  p->smem_bytes = (double) (rounds * p->blocks) * t.steps * (t.stage_bytes + t.groups * (right + left));
   bool seen[MUGRAPH_FANIN] = {false};
   int64_t at = 0; /* of operands, in the first stage */
   for (int side = 0; side < 3; side++)

@@ -21,6 +21,8 @@ typedef struct {
   mugraph_stream c; /* extents, roles, type; not its schedule */
   int n_left, left[MUGRAPH_TILED_OPERANDS];   /* iterators of a stage: [rows, 64] */
   int n_computed, computed[MUGRAPH_TILED_OPERANDS]; /* left operands that are elementwise over those: in registers */
+  bool held[MUGRAPH_TILED_OPERANDS]; /* left tiles that are operands in registers too: row statistics read them there anyway */
+  int fragments;              /* left operands in registers: those held, those computed */
   int n_vectors, vector[MUGRAPH_TILED_OPERANDS]; /* iterators of the same expressions that are one row: read from device memory */
   int n_right, right[MUGRAPH_TILED_OPERANDS]; /* [64, columns] */
   int n_products, product[MUGRAPH_TILED_OPERANDS];

@@ -13,7 +13,7 @@ static const double L2_LATENCY = 0.6e-6;        /* of L2 under load */
 static const double BARRIER = 0.0414e-6;        /* a reduction over the threads of a block, its barrier included */
 static const double FIXED_SMEM = 1024;          /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;             /* of L2 that one call may count on */
-static const double TENSOR_L2 = 1.54;           /* tensor copies read L2 this much faster than loads do */
+static const double TENSOR_L2 = 2.5;           /* tensor copies read L2 this much faster than loads do */
 static const double SM_L2_SHARE = 2.6;         /* one SM reads L2 this much faster than an even share */
 static const double SM_DRAM_SHARE = 1.27;       /* and so much device memory: half of the SMs do not reach its bandwidth */
 
@@ -41,9 +41,11 @@ static const double ROWS_TURN = 0.7e-6;         /* the next rows of a block, loa
 static const double ROWS_TAIL = 0.3e-6;         /* of that, after its first store */
 
 /* The tiled generator. */
-static const double SM_SMEM = 2.24e11;          /* bytes a second of an SM's shared memory: 128 a clock */
-static const double TILED_FILL = 1.5e-6;        /* what the first products wait for beside their bytes */
-static const double TILED_TILE = 1.2e-6;        /* what follows the loop of a tile */
+static const double SM_SMEM = 2.5e11;          /* bytes a second of an SM's shared memory: 128 a clock */
+static const double TILED_FILL = 0.75e-6;        /* what the first products wait for beside their bytes */
+static const double TILED_TILE = 0.35e-6;       /* what follows the loop of a tile; its stores beside that are those of all blocks at a time */
+static const double TILED_CLUSTER = 1.0e-6;     /* blocks of a cluster wait for each other's barriers */
+static const double TILED_L2 = 2.5;              /* tiles that neighbours read at the same time: requests for the same lines are joined */
 
 /* Programmatic dependent launch. */
 static const double PDL_TAIL = 0.239e-6;        /* from the end of the launch before until it is seen */
@@ -54,7 +56,7 @@ static const double PDL_PLACE = 0.96;          /* of a block's time it holds its
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
 static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
     [MUGRAPH_BACKEND_AUTO] = 0.5,   [MUGRAPH_BACKEND_GENERIC] = 0.12, [MUGRAPH_BACKEND_STREAM] = 0.5,
-    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,     [MUGRAPH_BACKEND_TILED] = 1.0,
+    [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,     [MUGRAPH_BACKEND_TILED] = 1.12,
 };
 static const double PREDEFINED_MMA = 0.12; /* pre-defined matmuls go through the generic generator */
 
@@ -242,6 +244,7 @@ static int reductions_of (const mugraph_block *b, bool looped) {
 static const double CHAIN_STEP = 0.169e-6;      /* its barriers and what else its size does not change */
 static const double CHAIN_ALONE = 1.73;         /* a warpgroup alone takes this many times its share of the busy units */
 static const double CHAIN_CORNER = 4.17;        /* degree of the norm that joins that with what all warpgroups of an SM take */
+static const double CHAIN_HELPED = 0.6;         /* of that and of preparations, where a warpgroup more helps */
 static const double CHAIN_SHALLOW = 0.139e-6;   /* a tile that is requested when it is needed next */
 static const double CHAIN_PREPARE = 0.281e-6;   /* a tile of 64 rows that is changed in place, by one warpgroup */
 static const double CHAIN_PREPARE_WORK = 0.172e-6;/* of the SM's time */
@@ -278,17 +281,18 @@ static int result_columns (const mugraph_block *b) {
 
 /* A block's time when `resident` of its like share an SM; compute: of the whole launch, evenly spread. */
 static double chain_block (const mugraph_block *b, const mugraph_plan *p, const mugraph_device *d, double compute, double resident) {
-  int groups = p->threads / 128, rows, cluster = p->cluster > 1 ? p->cluster : 1;
+  int groups = p->sched.warps > 3 ? p->sched.warps / 4 : p->threads / 128, rows, cluster = p->cluster > 1 ? p->cluster : 1;
   bool scaled = false, prepared = matmul_operands (b, &rows, &scaled);
   int along = (rows + 63) / 64; /* warpgroups that share the tiles, the others take other tiles */
+  double own = p->threads > 128 * groups ? CHAIN_HELPED : 1;
   if (groups < 1) groups = 1;
   if (along > groups) along = groups;
   double iterations = p->iterations > 1 ? p->iterations : 1, tile = p->sched.tile_n > 0 ? p->sched.tile_n / 64.0 : 1;
   double share = compute * d->sms / ((double) p->blocks * groups * iterations) * (scaled ? CHAIN_ROW_VALUES : 1), alone = CHAIN_ALONE * share;
   double depth = p->sched.stages * along / (double) groups;
   if (depth < (prepared ? 3.5 : 2.5) && depth < iterations) alone += CHAIN_SHALLOW;
-  if (prepared) alone += CHAIN_PREPARE * sqrt (tile / along), share += CHAIN_PREPARE_WORK * tile / along;
-  alone += CHAIN_STEP;
+  if (prepared) alone += own * CHAIN_PREPARE * sqrt (tile / along), share += own * CHAIN_PREPARE_WORK * tile / along;
+  alone += own * CHAIN_STEP;
   double step = norm (alone, share * groups * resident, CHAIN_CORNER), columns = result_columns (b) / 64.0;
   return CHAIN_FIXED + columns * (CHAIN_GROUP * groups + CHAIN_CLUSTER * cluster) + iterations * step;
 }
@@ -401,6 +405,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   if (generic && moved->flight > loaded) moved->flight = loaded;
   moved->l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
   if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED || through_ring (p)) moved->l2 /= TENSOR_L2;
+  if (p->backend == MUGRAPH_BACKEND_TILED) moved->l2 /= TILED_L2;
   if (p->workspace) moved->l2 += blocks * iterations * 2 * (double) p->workspace;
   t.dram = moved->dram / d->dram_bw, t.l2 = moved->l2 / d->l2_bw;
 
@@ -423,7 +428,8 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     l.latency += (iterations - 1) * ROWS_TURN, l.tail = (iterations - 1) * ROWS_TAIL;
   } else if (p->backend == MUGRAPH_BACKEND_TILED) {
     double tiles = (double) b->grid[0] * b->grid[1] * b->grid[2], rounds = ceil (tiles / blocks);
-    l.latency += TILED_FILL + TILED_TILE * rounds, l.fill = tiles / (rounds * blocks);
+    l.latency += TILED_FILL + TILED_TILE * rounds + written / d->dram_bw + (cluster > 1 ? TILED_CLUSTER : 0);
+    l.fill = tiles / (rounds * blocks);
     l.compute = overlap (l.compute, p->smem_bytes / (SM_SMEM * d->sms));
   } else if (generic) {
     double per_step = 2.0 * GENERIC_K * p->sched.tile_m * p->sched.tile_n * (p->threads / 32.0);

@@ -345,6 +345,11 @@ static const graph_case graph_cases[] = {
   {.name = "matmul 5 matrices /2", .program = MM ("5,", "40", "104", "72", "f16", "f16"), .build = build_split, .grid = {2}, .loop = 1, .maps = "000", .backend = 1},
   {.name = "rmsnorm ragged 40x1000x200 /5 x8", .program = RMS ("b", "1000", "200", "f16"), .b = 40, .build = build_rmsnorm, .grid = {5}, .loop = 8, .backend = 1},
   {.name = "rmsnorm ragged 40x1000x192 /12 x7", .program = RMS ("b", "1000", "192", "f16"), .b = 40, .build = build_rmsnorm, .grid = {12}, .loop = 7, .backend = 1},
+  /* tiles by wgmma: rows, columns, matrices that the grid splits, edges that no tile divides */
+  {.name = "tiled matmul 500x264x248 /4 rows", .program = MM ("", "500", "264", "248", "f16", "f16"), .build = build_split, .grid = {4}, .loop = 1, .maps = "0-0"},
+  {.name = "tiled matmul 100x1000x1272 /10 columns", .program = MM ("", "100", "1000", "1272", "bf16", "bf16"), .build = build_split, .grid = {10}, .loop = 1, .maps = "-11"},
+  {.name = "tiled matmul 600 matrices", .program = MM ("600,", "70", "200", "88", "f16", "f16"), .build = build_split, .grid = {600}, .loop = 1, .maps = "000"},
+  {.name = "tiled gelu and bias", .program = "input X[300,520]: f16\ninput W[520,192]: f16\ninput C[192]: bf16\noutput gelu(matmul(X, W) + C) * mean(square(X), -1)\n", .build = build_split, .grid = {3}, .loop = 1, .maps = "0--0"},
   /* blocks of the grid without data */
   {.name = "silu 3x40 /5", .program = "input X[3,40]: f16\noutput silu(X)\n", .build = build_split, .grid = {5}, .loop = 1, .maps = "00"},
   {.name = "silu 12x40 /5", .program = "input X[12,40]: f16\noutput rms_norm(silu(X), -1)\n", .build = build_split, .grid = {5}, .loop = 1, .maps = "00"},

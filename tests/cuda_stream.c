@@ -180,7 +180,50 @@ static void sector_requests (void **state) {
   assert_true (read[1] - read[0] == 96 * 32 * 4096 * 2.0);
 }
 
+/* What goes through a ring of shared memory and what does not, each with its reason. */
+static void rings (void **state) {
+  (void) state;
+  static const struct {
+    backend_case c;
+    const char *reason; /* NULL: it fits */
+    int warps, tile_n;
+  } ring[] = {
+    {{{.name = "rows", .program = RMS ("b", "4096", "6144", "f16"), .b = 8, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {.copy = 2}}, NULL, 9, 64},
+    {{{.name = "pairs", .program = MLP ("b", "4096", "4096", "f16"), .b = 8, .build = build_gatedmlp, .grid = {128}, .loop = 64}, {.copy = 2}}, NULL, 5, 32},
+    {{{.name = "two weights", .program = MLP ("b", "4096", "4096", "f16"), .b = 8, .build = build_gatedmlp, .grid = {64}, .loop = 64}, {.copy = 2}}, NULL, 5, 64},
+    {{{.name = "sums of products", .program = SUM8, .b = 10, .build = build_sum, .grid = {3}, .loop = 5}, {.copy = 2, .tile_n = 32}}, "tile_n 32", 0, 0},
+    {{{.name = "warps", .program = RMS ("b", "512", "512", "f16"), .b = 8, .build = build_rmsnorm, .grid = {8}, .loop = 4}, {.copy = 2, .warps = 8}}, "warps 8: 9", 0, 0},
+    {{{.name = "odd columns", .program = RMS ("b", "512", "509", "f16"), .b = 8, .build = build_rmsnorm, .grid = {8}, .loop = 4}, {.copy = 2}}, "multiples of 16", 0, 0},
+    {{{.name = "odd tiles", .program = RMS ("b", "512", "520", "f16"), .b = 8, .build = build_rmsnorm, .grid = {8}, .loop = 4}, {.copy = 2}}, "tiles of 65 columns", 0, 0},
+    {{{.name = "small", .program = RMS ("b", "512", "56", "f16"), .b = 8, .build = build_rmsnorm, .grid = {1}, .loop = 4}, {.copy = 2}}, "64 x 64", 0, 0},
+    {{{.name = "computed", .program = SIDES ("b", "512", "320"), .b = 12, .build = build_sides, .grid = {5}, .loop = 4}, {.copy = 2}}, "no tile that tensor copies", 0, 0},
+    {{{.name = "chained", .program = LORA ("b", "256", "4096", "16", "f16"), .b = 16, .build = build_lora, .grid = {64}, .loop = 4}, {.copy = 2}}, "chained", 0, 0},
+    {{{.name = "deep", .program = RMS ("b", "512", "512", "f16"), .b = 64, .build = build_rmsnorm, .grid = {4}, .loop = 4}, {.copy = 2, .stages = 16}}, "bytes of shared memory", 0, 0},
+  };
+  for (size_t i = 0; i < sizeof ring / sizeof *ring; i++) {
+    mugraph program, candidate;
+    mugraph_plan plan;
+    mugraph_error e;
+    assert_true (build_backend_case (&ring[i].c, MUGRAPH_BACKEND_STREAM, &program, &candidate));
+    bool fits = mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &plan, &e);
+    if (ring[i].reason) {
+      if (fits || !strstr (e.text, ring[i].reason)) fail_msg ("%s: %s", ring[i].c.graph.name, fits ? "it fits" : e.text);
+      continue;
+    }
+    if (!fits) fail_msg ("%s: %s", ring[i].c.graph.name, e.text);
+    assert_int_equal (plan.sched.copy, 2);
+    assert_int_equal (plan.sched.warps, ring[i].warps);
+    assert_int_equal (plan.sched.tile_n, ring[i].tile_n);
+    candidate.block[0].sched = plan.sched; /* what was chosen is a request for the same */
+    mugraph_plan again;
+    assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &again, &e));
+    assert_memory_equal (&plan, &again, sizeof plan);
+    assert_false (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("a100"), &plan, &e));
+    assert_non_null (strstr (e.text, "sm_90"));
+  }
+}
+
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (generated), cmocka_unit_test (loop_range), cmocka_unit_test (sector_requests)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test (generated), cmocka_unit_test (loop_range), cmocka_unit_test (sector_requests), cmocka_unit_test (rings)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -268,6 +268,8 @@ static void costs (void **state) {
   assert_true (one.l2_read == 128 * 2048 * 2.0 * (128 + 256) && two.l2_read == 128 * 2048 * 2.0 * (128 + 128));
   assert_true (one.dram_read == 2 * 2048 * 2048 * 2.0 && one.dram_write == 2048 * 2048 * 2.0);
   assert_true (one.mma_flops == 2.0 * 2048 * 2048 * 2048);
+  assert_true (one.smem_bytes == 128 * 32.0 * ((128 + 256) * 128 + 2 * (256 * 128 + 64 * 128))); /* copied; read by both warpgroups */
+  assert_true (two.smem_bytes == one.smem_bytes);
   assert_true (plan_matmul ("2048", "2048", "2048", 16, 16, (mugraph_sched) {.multicast = 1}, "h100", &one, &e));
   assert_true (one.mma_flops == 2.0 * 2048 * 264 * 128 * 128);
 }

@@ -191,6 +191,18 @@ static void test_plain_launches_too (void **state) {
   for (int i = 0; i < n; i++) assert_false (found[i].plain);
 }
 
+/* Weights of few rows go into registers or through shared memory: both are worth a place, where the device knows both. */
+static void test_ways_of_copying (void **state) {
+  (void) state;
+  ok (build_gated (&g, 8, 4096, 4096, 64, 64, &error));
+  int ways[3] = {0};
+  for (int i = schedules (h100, MOST); i--;) ways[found[i].graph.block[0].sched.copy]++;
+  assert_true (ways[1] > 0 && ways[2] > 0);
+  memset (ways, 0, sizeof ways);
+  for (int i = schedules (mugraph_device_find ("a100"), MOST); i--;) ways[found[i].graph.block[0].sched.copy]++;
+  assert_true (ways[1] > 0 && ways[2] == 0);
+}
+
 static bool same_but_depth (const mugraph *a, const mugraph *b) {
   for (int i = 0; i < a->n_blocks; i++) {
     mugraph_sched x = a->block[i].sched, y = b->block[i].sched;
@@ -330,6 +342,7 @@ int main (void) {
       cmocka_unit_test (test_budget),
       cmocka_unit_test (test_identity),
       cmocka_unit_test (test_plain_launches_too),
+      cmocka_unit_test (test_ways_of_copying),
       cmocka_unit_test (test_few_of_a_family),
       cmocka_unit_test (test_what_a_search_keeps),
   };
