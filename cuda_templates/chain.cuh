@@ -584,8 +584,10 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
         ms_barrier_wait (full, 0);
         for (int i = early; i < tiles; i++) refill (i);
       }
-      if (warp & 3)
-        for (int i = (warp & 3) - 1; i < tiles && L::prepared; i += 3) prepare (i);
+      // The warps take turns, but each waits for every tile: copies may end out of order, and a barrier tells a phase from the next one only.
+      for (int i = 0; warp & 3 && i < tiles && L::prepared; i++)
+        if (i % 3 == (warp & 3) - 1) prepare (i);
+        else ms_barrier_wait (full + 8 * (i % ST), i / ST & 1);
       return;
     }
     ms_registers_more<left < 240 ? left : 240> ();
