@@ -160,6 +160,9 @@ static void print_load (printer *p) {
   P ("  }\n");
 }
 
+/* Whether steps of k end with the data. */
+static bool is_even_k (const mugraph_tiled *t) { return t->c.k.chunk % MUGRAPH_TILED_K == 0 && t->c.k.even; }
+
 /* An iterator that computed left operands and row statistics read beside the tiles: one row, one column, one value. */
 static bool is_beside (const printer *p, int i) { return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT) && find (p->t.left, p->t.n_left, i) < 0; }
 
@@ -184,12 +187,12 @@ static void print_beside (printer *p) {
     if (rows_of (&o->shape) > 1) P (" + (row + 8 * h) * %lldLL", (long long) cols_of (&data_of (p, i)->shape));
     P (");\n");
   }
-  P ("  }\n  MS_DEVICE void early (float (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2], int step) const {\n    (void) g, (void) step;\n");
+  P ("  }\n  MS_DEVICE void early (unsigned (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2], int step) const {\n    (void) g, (void) step;\n");
   if (t->n_vectors) print_limit (p, "depth", &t->c.k);
   for (int v = 0; v < t->n_vectors; v++) {
     const mugraph_op *o = op_of (p, t->vector[v]);
-    P ("#pragma unroll\n    for (int k = 0; k < 8; k++) {\n      const int at = step * 64 + k * 8 + 2 * (threadIdx.x & 3);\n      g[%d][k / 2][k & 1][0] = g[%d][k / 2][k & 1][1] = 0.0f;\n", v, v);
-    P ("      if (at < depth) tiled_pair (g[%d][k / 2][k & 1], in%d", v, o->in[0]);
+    P ("#pragma unroll\n    for (int k = 0; k < 8; k++) {\n      const int at = step * 64 + k * 8 + 2 * (threadIdx.x & 3);\n      g[%d][k / 2][k & 1][0] = g[%d][k / 2][k & 1][1] = 0;\n", v, v);
+    P (is_even_k (t) ? "      tiled_bits (g[%d][k / 2][k & 1], in%d" : "      if (at < depth) tiled_bits (g[%d][k / 2][k & 1], in%d", v, o->in[0]);
     print_begin (p, o, &data_of (p, t->vector[v])->shape, MUGRAPH_DIMS, 1);
     P (" + at);\n    }\n");
   }
@@ -201,7 +204,7 @@ static bool operand_value (void *user, int i, cuda_text *t) {
   if (!is_input (p, i)) return false;
   const mugraph_shape *s = &op_of (p, i)->shape;
   if (find (p->t.left, p->t.n_left, i) >= 0) cuda_print (t, "x%d", i);
-  else if (cols_of (s) > 1) cuda_print (t, "g[%d][k][e >> 1][c]", find (p->t.vector, p->t.n_vectors, i));
+  else if (cols_of (s) > 1) cuda_print (t, "tiled_value<%s> (g[%d][k][e >> 1], c)", cuda_type (data_of (p, i)->dtype), find (p->t.vector, p->t.n_vectors, i));
   else cuda_print (t, "m%d[e & 1]", i);
   return true;
 }
@@ -235,12 +238,11 @@ static int fragment_of (const printer *p, int i) {
 /* This thread's elements of the left tiles in a step, in the order of operand fragments; their values are x<tile>. */
 static void print_operands (printer *p) {
   const mugraph_tiled *t = &p->t;
-  const bool even = t->c.k.chunk % MUGRAPH_TILED_K == 0 && t->c.k.even;
   int root[MUGRAPH_BLOCK_OPS], n = 0;
   for (int i = 0; i < p->b->n_ops; i++)
     if (has (p, i, MUGRAPH_STREAM_ROW)) root[n++] = row_source (p, i);
   for (int i = 0; i < t->n_computed; i++) root[n++] = t->computed[i];
-  P ("  MS_DEVICE void operands (unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4], float (&y)[STATS > 0 ? STATS : 1][2], const float (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2],\n");
+  P ("  MS_DEVICE void operands (unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4], float (&y)[STATS > 0 ? STATS : 1][2], const unsigned (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2],\n");
   P ("                           unsigned stage, int group, int step) const {\n    (void) l, (void) y, (void) g, (void) stage, (void) group, (void) step;\n");
   if (!n) {
     P ("  }\n");
@@ -256,9 +258,10 @@ static void print_operands (printer *p) {
     else P ("    unsigned a%d[4][4];\n", t->left[l]);
     P ("    tiled_rows (a%d, stage + %d, group);\n", t->left[l], offset_of (p, t->left[l], LEFT));
   }
-  P ("#pragma unroll\n    for (int k = 0; k < 4; k++)\n#pragma unroll\n      for (int e = 0; e < 4; e++)\n#pragma unroll\n        for (int c = 0; c < 2; c++) {\n");
-  P ("          const bool there = ");
-  P (even ? "true;\n" : "step * 64 + k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3) + c < depth;\n");
+  P ("#pragma unroll\n    for (int k = 0; k < 4; k++)\n#pragma unroll\n      for (int e = 0; e < 4; e++) {\n");
+  for (int i = 0; i < t->n_computed; i++) P ("        float h%d[2];\n", t->computed[i]);
+  P ("#pragma unroll\n        for (int c = 0; c < 2; c++) {\n          const bool there = ");
+  P (is_even_k (t) ? "true;\n" : "step * 64 + k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3) + c < depth;\n");
   for (int l = 0; l < t->n_left; l++)
     if (used[l]) P ("          const float x%d = c ? tiled_high<type> (a%d[k][e]) : tiled_low<type> (a%d[k][e]);\n", t->left[l], t->left[l], t->left[l]);
   cuda_walk w = {.block = p->b, .prefix = "v", .materialised = operand_value, .user = p};
@@ -272,9 +275,11 @@ static void print_operands (printer *p) {
   for (int i = 0; i < t->n_computed; i++) {
     int x = t->computed[i];
     cuda_print_walk (&p->e->body, &w, x, &done);
-    P ("          const unsigned h%d = ms_round<type> (there ? v%d : 0.0f).bits;\n          l[%d][k][e] = c ? l[%d][k][e] | h%d << 16 : h%d;\n", x, x, i, i, x, x);
+    P ("          h%d[c] = there ? v%d : 0.0f;\n", x, x);
   }
-  P ("        }\n  }\n");
+  P ("        }\n");
+  for (int i = 0; i < t->n_computed; i++) P ("        l[%d][k][e] = ms_pack<type> (h%d[0], h%d[1]);\n", i, t->computed[i], t->computed[i]);
+  P ("      }\n  }\n");
 }
 
 static void print_multiply (printer *p) {

@@ -105,6 +105,18 @@ MS_DEVICE void tiled_pair (float (&v)[2], const float *p) {
   const float2 x = *(const float2 *) p;
   v[0] = x.x, v[1] = x.y;
 }
+// Two neighbours as they are stored, to be converted where they are used.
+template <class T> MS_DEVICE void tiled_bits (unsigned (&v)[2], const T *p) { v[0] = *(const unsigned *) p; }
+MS_DEVICE void tiled_bits (unsigned (&v)[2], const float *p) {
+  const uint2 x = *(const uint2 *) p;
+  v[0] = x.x, v[1] = x.y;
+}
+template <class T> MS_DEVICE float tiled_value (const unsigned (&v)[2], int c) {
+  T x;
+  x.bits = (unsigned short) (v[0] >> 16 * c);
+  return ms_float (x);
+}
+template <> MS_DEVICE float tiled_value<float> (const unsigned (&v)[2], int c) { return __uint_as_float (v[c]); }
 MS_DEVICE float tiled_row_sum (float x) {
   x += __shfl_xor_sync (0xffffffffu, x, 1);
   return x + __shfl_xor_sync (0xffffffffu, x, 2);
@@ -174,7 +186,7 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
       if (P::SOURCES > 0) tiled_keep (f);
       // A step is issued with its operands in registers while the one before is still multiplied; those of the next one follow.
       unsigned l[2][FRAGMENTS][4][4], stage = base + slot * P::STAGE, at = slot, before = 0;
-      float g[VECTORS][4][2][2];
+      unsigned g[VECTORS][4][2][2];
       p.early (g, 0);
       ms_barrier_wait (full + 8 * slot, parity);
       p.operands (l[0], y, g, stage, group, 0);
