@@ -113,7 +113,9 @@ static bool open_gpu (mugraph_error *e) {
       !cuda_check (d, d->device_attribute (&minor, CU_DEVICE_MINOR, d->device), "cuDeviceGetAttribute", e) ||
       !cuda_check (d, d->device_attribute (&d->sms, CU_DEVICE_SMS, d->device), "cuDeviceGetAttribute", e) ||
       !cuda_check (d, d->device_attribute (&d->l2_bytes, CU_DEVICE_L2, d->device), "cuDeviceGetAttribute", e) ||
-      !cuda_check (d, d->context_retain (&d->context, d->device), "cuDevicePrimaryCtxRetain", e))
+      !cuda_check (d, d->context_retain (&d->context, d->device), "cuDevicePrimaryCtxRetain", e) ||
+      !cuda_check (d, d->context_set (d->context), "cuCtxSetCurrent", e) ||
+      !cuda_check (d, d->stream_create (&d->stream, CU_STREAM_NONBLOCKING), "cuStreamCreate", e))
     return false;
   d->arch = 10 * major + minor;
   return true;

@@ -14,7 +14,6 @@ enum { GUARD = 1024, POISON = 0xff, ALIGN = 256 };
 struct cuda_module {
   const cuda_driver *d;
   cu_module module;
-  cu_stream stream;
   int sets, n_launches, n_buffers;
   cuda_launch launch[CUDA_LAUNCHES];
   cu_function function[CUDA_LAUNCHES];
@@ -30,6 +29,8 @@ cu_pointer cuda_address (const cuda_module *m, int set, int buffer) {
   return m->base[buffer] + GUARD + (cu_pointer) set * (cu_pointer) m->stride[buffer];
 }
 
+static bool wait (const cuda_driver *d, const char *what, mugraph_error *e) { return cuda_check (d, d->stream_wait (d->stream), what, e); }
+
 static bool allocate (cuda_module *m, int i, mugraph_error *e) {
   const cuda_buffer *b = &m->buffer[i];
   int64_t slice = (b->bytes + 2 * GUARD + ALIGN - 1) / ALIGN * ALIGN, n = b->role == CUDA_BUFFER_INPUT ? m->sets : 1;
@@ -37,8 +38,8 @@ static bool allocate (cuda_module *m, int i, mugraph_error *e) {
   m->stride[i] = n > 1 ? slice : 0;
   snprintf (what, sizeof what, "%s: %lld bytes of device memory", b->name, (long long) (n * slice));
   if (!cuda_check (m->d, m->d->alloc (&m->base[i], (size_t) (n * slice)), what, e)) return false;
-  if (!cuda_check (m->d, m->d->set_bytes (m->base[i], POISON, (size_t) (n * slice)), what, e)) return false;
-  return b->role != CUDA_BUFFER_ZERO || cuda_check (m->d, m->d->set_bytes (cuda_address (m, 0, i), 0, (size_t) b->bytes), what, e);
+  if (!cuda_check (m->d, m->d->set_bytes (m->base[i], POISON, (size_t) (n * slice), m->d->stream), what, e)) return false;
+  return b->role != CUDA_BUFFER_ZERO || cuda_check (m->d, m->d->set_bytes (cuda_address (m, 0, i), 0, (size_t) b->bytes, m->d->stream), what, e);
 }
 
 static bool load_function (cuda_module *m, int i, mugraph_error *e) {
@@ -92,8 +93,7 @@ cuda_module *cuda_load (const cuda_program *p, const char *cubin, size_t size, i
   m->n_buffers = p->n_buffers;
   memcpy (m->launch, p->launch, sizeof m->launch);
   memcpy (m->buffer, p->buffer, sizeof m->buffer);
-  bool good = cuda_check (d, d->stream_create (&m->stream, CU_STREAM_NONBLOCKING), "cuStreamCreate", e) &&
-              cuda_check (d, d->module_load (&m->module, cubin), "loading the compiled kernels", e);
+  bool good = cuda_check (d, d->module_load (&m->module, cubin), "loading the compiled kernels", e);
   for (int i = 0; good && i < m->n_launches; i++) good = load_function (m, i, e);
   for (int i = 0; good && i < m->n_buffers; i++) good = allocate (m, i, e);
   if (good && encode_maps (m, e)) return m;
@@ -104,11 +104,10 @@ cuda_module *cuda_load (const cuda_program *p, const char *cubin, size_t size, i
 void cuda_unload (cuda_module *m) {
   if (!m) return;
   if (m->d->context_set (m->d->context)) return;
-  if (m->stream) m->d->stream_wait (m->stream);
+  m->d->stream_wait (m->d->stream);
   for (int i = 0; i < m->n_buffers; i++)
     if (m->base[i]) m->d->free (m->base[i]);
   if (m->module) m->d->module_unload (m->module);
-  if (m->stream) m->d->stream_destroy (m->stream);
   free (m->map);
   free (m);
 }
@@ -121,12 +120,14 @@ static bool check_range (const cuda_module *m, int set, int buffer, int64_t byte
 
 bool cuda_upload (cuda_module *m, int set, int buffer, const void *data, int64_t bytes, mugraph_error *e) {
   return check_range (m, set, buffer, bytes, e) &&
-         cuda_check (m->d, m->d->upload (cuda_address (m, set, buffer), data, (size_t) bytes), m->buffer[buffer].name, e);
+         cuda_check (m->d, m->d->upload (cuda_address (m, set, buffer), data, (size_t) bytes, m->d->stream), m->buffer[buffer].name, e) &&
+         wait (m->d, m->buffer[buffer].name, e);
 }
 
 bool cuda_download (cuda_module *m, int set, int buffer, void *data, int64_t bytes, mugraph_error *e) {
   return check_range (m, set, buffer, bytes, e) &&
-         cuda_check (m->d, m->d->download (data, cuda_address (m, set, buffer), (size_t) bytes), m->buffer[buffer].name, e);
+         cuda_check (m->d, m->d->download (data, cuda_address (m, set, buffer), (size_t) bytes, m->d->stream), m->buffer[buffer].name, e) &&
+         wait (m->d, m->buffer[buffer].name, e);
 }
 
 /* ---- launching ---- */
@@ -136,7 +137,7 @@ static bool launch_one (const cuda_module *m, int set, int i, mugraph_error *e) 
   cu_pointer pointer[CUDA_ARGS];
   void *parameter[CUDA_ARGS];
   cu_launch_attribute attribute[2];
-  cu_launch_config c = {.smem = (unsigned) l->smem, .stream = m->stream, .attribute = attribute};
+  cu_launch_config c = {.smem = (unsigned) l->smem, .stream = m->d->stream, .attribute = attribute};
   cu_tensor_map *map = m->map ? m->map + (size_t) set * (size_t) m->maps + m->map_index[i] : NULL;
   memset (attribute, 0, sizeof attribute);
   for (int a = 0; a < l->n_args; a++)
@@ -166,18 +167,18 @@ static bool launch_all (const cuda_module *m, int set, mugraph_error *e) {
 }
 
 bool cuda_launch_simple (const cuda_driver *d, cu_function f, int64_t n_blocks, void *parameters[], mugraph_error *e) {
-  cu_launch_config c = {.grid = {(unsigned) (n_blocks < 65535 ? n_blocks : 65535), 1, 1}, .block = {256, 1, 1}};
-  return cuda_check (d, d->launch (&c, f, parameters, NULL), "launch", e) && cuda_check (d, d->context_wait (), "kernel", e);
+  cu_launch_config c = {.grid = {(unsigned) (n_blocks < 65535 ? n_blocks : 65535), 1, 1}, .block = {256, 1, 1}, .stream = d->stream};
+  return cuda_check (d, d->launch (&c, f, parameters, NULL), "launch", e) && wait (d, "kernel", e);
 }
 
 static bool poison (const cuda_module *m, mugraph_error *e) {
   for (int i = 0; i < m->n_buffers; i++) {
     const cuda_buffer *b = &m->buffer[i];
     if ((b->role == CUDA_BUFFER_TEMP || b->role == CUDA_BUFFER_OUTPUT) &&
-        !cuda_check (m->d, m->d->set_bytes (cuda_address (m, 0, i), POISON, (size_t) b->bytes), b->name, e))
+        !cuda_check (m->d, m->d->set_bytes (cuda_address (m, 0, i), POISON, (size_t) b->bytes, m->d->stream), b->name, e))
       return false;
   }
-  return cuda_check (m->d, m->d->context_wait (), "cuCtxSynchronize", e);
+  return wait (m->d, "cuMemsetD8Async", e);
 }
 
 static bool all_bytes (const unsigned char *p, int64_t n, unsigned char value) {
@@ -192,12 +193,13 @@ static bool check_guards (const cuda_module *m, int set, mugraph_error *e) {
     const cuda_buffer *b = &m->buffer[i];
     cu_pointer p = cuda_address (m, set, i);
     for (int side = 0; side < 2; side++) {
-      if (!cuda_check (m->d, m->d->download (guard, side ? p + (cu_pointer) b->bytes : p - GUARD, GUARD), b->name, e)) return false;
+      if (!cuda_check (m->d, m->d->download (guard, side ? p + (cu_pointer) b->bytes : p - GUARD, GUARD, m->d->stream), b->name, e) || !wait (m->d, b->name, e))
+        return false;
       if (!all_bytes (guard, GUARD, POISON)) return mugraph_fail (e, "%s: a kernel wrote %s the buffer", b->name, side ? "beyond" : "before");
     }
     if (b->role != CUDA_BUFFER_ZERO) continue;
     unsigned char *text = malloc ((size_t) b->bytes);
-    bool good = text && cuda_check (m->d, m->d->download (text, p, (size_t) b->bytes), b->name, e);
+    bool good = text && cuda_check (m->d, m->d->download (text, p, (size_t) b->bytes, m->d->stream), b->name, e) && wait (m->d, b->name, e);
     bool zero = good && all_bytes (text, b->bytes, 0);
     free (text);
     if (!good) return false;
@@ -208,7 +210,7 @@ static bool check_guards (const cuda_module *m, int set, mugraph_error *e) {
 
 bool cuda_run (cuda_module *m, int set, mugraph_error *e) {
   return check_range (m, set, 0, 0, e) && poison (m, e) && launch_all (m, set, e) &&
-         cuda_check (m->d, m->d->stream_wait (m->stream), "running the kernels", e) && check_guards (m, set, e);
+         cuda_check (m->d, m->d->stream_wait (m->d->stream), "running the kernels", e) && check_guards (m, set, e);
 }
 
 /* ---- timing ---- */
@@ -221,19 +223,19 @@ static int by_value (const void *a, const void *b) {
 static bool capture (cuda_module *m, int calls, int first, cu_graph_exec *exec, mugraph_error *e) {
   cu_graph graph = NULL;
   *exec = NULL;
-  if (!cuda_check (m->d, m->d->capture_begin (m->stream, CU_CAPTURE_THREAD_LOCAL), "capturing a CUDA graph", e)) return false;
+  if (!cuda_check (m->d, m->d->capture_begin (m->d->stream, CU_CAPTURE_THREAD_LOCAL), "capturing a CUDA graph", e)) return false;
   bool good = true;
   for (int i = 0; good && i < calls; i++) good = launch_all (m, (first + i) % m->sets, e);
-  cu_result r = m->d->capture_end (m->stream, &graph); /* also after a failed launch */
+  cu_result r = m->d->capture_end (m->d->stream, &graph); /* also after a failed launch */
   good = good && cuda_check (m->d, r, "capturing a CUDA graph", e) && cuda_check (m->d, m->d->graph_instantiate (exec, graph, 0), "instantiating a CUDA graph", e);
   if (graph) m->d->graph_destroy (graph);
   return good;
 }
 
 static bool replay (const cuda_module *m, cu_graph_exec exec, cu_event begin, cu_event end, float *ms, mugraph_error *e) {
-  return cuda_check (m->d, m->d->event_record (begin, m->stream), "cuEventRecord", e) &&
-         cuda_check (m->d, m->d->graph_launch (exec, m->stream), "cuGraphLaunch", e) &&
-         cuda_check (m->d, m->d->event_record (end, m->stream), "cuEventRecord", e) &&
+  return cuda_check (m->d, m->d->event_record (begin, m->d->stream), "cuEventRecord", e) &&
+         cuda_check (m->d, m->d->graph_launch (exec, m->d->stream), "cuGraphLaunch", e) &&
+         cuda_check (m->d, m->d->event_record (end, m->d->stream), "cuEventRecord", e) &&
          cuda_check (m->d, m->d->event_wait (end), "replaying the CUDA graph", e) &&
          cuda_check (m->d, m->d->event_elapsed (ms, begin, end), "cuEventElapsedTime", e);
 }
@@ -250,7 +252,7 @@ bool cuda_time (cuda_module *m, int calls, int replays, double *median_us, doubl
   bool good = us ? check_range (m, 0, 0, 0, e) : mugraph_fail (e, "out of memory");
   good = good && cuda_check (m->d, m->d->event_create (&begin, 0), "cuEventCreate", e) && cuda_check (m->d, m->d->event_create (&end, 0), "cuEventCreate", e);
   for (int i = 0; good && i < 2; i++) good = launch_all (m, 0, e); /* code and constants are loaded by the first launch */
-  good = good && cuda_check (m->d, m->d->stream_wait (m->stream), "running the kernels", e);
+  good = good && cuda_check (m->d, m->d->stream_wait (m->d->stream), "running the kernels", e);
   for (int i = 0; good && i < graphs; i++) good = capture (m, calls, i * calls, &exec[i], e);
   for (int i = -graphs; good && i < replays; i++) { /* once each to warm up */
     float ms = 0;

@@ -8,7 +8,7 @@
 /* Address of a buffer; of an input: in this set. */
 cu_pointer cuda_address (const cuda_module *, int set, int buffer);
 
-/* One kernel on the default stream of the driver, with n_blocks x 256 threads, waited for. */
+/* One kernel on the driver's stream, with n_blocks x 256 threads, waited for. */
 bool cuda_launch_simple (const cuda_driver *, cu_function, int64_t n_blocks, void *parameters[], mugraph_error *e);
 
 #endif

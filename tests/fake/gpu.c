@@ -57,15 +57,14 @@ CALL (cuMemAlloc_v2, cu_pointer *p, size_t n) {
   return *p = (cu_pointer) (uintptr_t) malloc (n), *p ? 0 : 2;
 }
 CALL (cuMemFree_v2, cu_pointer p) { return free ((void *) (uintptr_t) p), lost; }
-CALL (cuMemcpyHtoD_v2, cu_pointer to, const void *from, size_t n) { return memcpy ((void *) (uintptr_t) to, from, n), lost; }
-CALL (cuMemcpyDtoH_v2, void *to, cu_pointer from, size_t n) {
+CALL (cuMemcpyHtoDAsync_v2, cu_pointer to, const void *from, size_t n, cu_stream s) { return memcpy ((void *) (uintptr_t) to, from, n), s ? lost : INVALID; }
+CALL (cuMemcpyDtoHAsync_v2, void *to, cu_pointer from, size_t n, cu_stream s) {
   memcpy (to, (const void *) (uintptr_t) from, n);
   if (wrong && n != GUARD) memset (to, 0, 2), wrong = false;
-  return lost;
+  return s ? lost : INVALID;
 }
-CALL (cuMemsetD8_v2, cu_pointer p, unsigned char value, size_t n) { return memset ((void *) (uintptr_t) p, value, n), lost; }
+CALL (cuMemsetD8Async, cu_pointer p, unsigned char value, size_t n, cu_stream s) { return memset ((void *) (uintptr_t) p, value, n), s ? lost : INVALID; }
 CALL (cuStreamCreate, cu_stream *s, unsigned flags) { return *s = (cu_stream) &modules, (void) flags, lost; }
-CALL (cuStreamDestroy_v2, cu_stream s) { return s ? lost : INVALID; }
 CALL (cuStreamSynchronize, cu_stream s) { return s ? lost : INVALID; }
 CALL (cuCtxSynchronize, void) { return lost; }
 CALL (cuStreamBeginCapture_v2, cu_stream s, int mode) {
