@@ -593,25 +593,40 @@ static void print_expect (printer *p) {
 static bool is_copied (const printer *p, int i) { return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT); }
 static int64_t place_of (const printer *p, int i) { return mugraph_stream_place (&p->s, p->b, i); }
 
-/* d += W^T X^T for 64 rows of W^T, 16 k and 8 M rows of X, both in shared memory, columns of W and k of X contiguous. */
+static bool is_turned (const printer *p, int i) { return p->s.turned[i]; }
+
+/* Of the box of a weight stored as [n, k]: columns of the result, those of this block only where one box has them all. What it leaves of the
+   tile unwritten reaches columns that nobody stores. */
+static int turned_rows (const printer *p) { return p->s.n_warps == 1 ? p->s.n.chunk : p->s.columns; }
+
+/* Bytes that arrive for a stage. */
+static int64_t arriving_bytes (const printer *p) {
+  int64_t bytes = p->s.stage_bytes;
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (is_turned (p, i)) bytes -= 128ll * p->s.n_warps * (p->s.columns - turned_rows (p));
+  return bytes;
+}
+
+/* d += W^T X^T for 64 rows of W^T, 16 k and 8 M rows of X, both in shared memory, columns of W (TURNED: k too) and k of X contiguous. */
 static void print_group_product (printer *p) {
   const char *type = cuda_type (p->s.type);
   int rows = 8 * p->groups, r = rows / 2;
   P ("\n#ifndef STREAM_PRODUCT_%s_%d\n#define STREAM_PRODUCT_%s_%d\n", type, rows, type, rows);
-  P ("MS_DEVICE void stream_group_product (%s, float (&d)[%d], unsigned long long w, unsigned long long x) {\n", type, r);
+  P ("template <bool TURNED = false> MS_DEVICE void stream_group_product (%s, float (&d)[%d], unsigned long long w, unsigned long long x) {\n", type, r);
   P ("  asm volatile (\"wgmma.mma_async.sync.aligned.m64n%dk16.f32.%s.%s {", rows, type + 3, type + 3);
   for (int i = 0; i < r; i++) P ("%s%%%d", i ? ", " : "", i);
-  P ("}, %%%d, %%%d, 1, 1, 1, 1, 0;\"\n                : ", r, r + 1);
+  P ("}, %%%d, %%%d, 1, 1, 1, %%%d, 0;\"\n                : ", r, r + 1, r + 2);
   for (int i = 0; i < r; i++) P ("%s\"+f\" (d[%d])", i ? ", " : "", i);
-  P ("\n                : \"l\" (w), \"l\" (x));\n}\n#endif\n");
+  P ("\n                : \"l\" (w), \"l\" (x), \"n\" ((int) !TURNED));\n}\n#endif\n");
 }
 
 static void add_map (printer *p, int launch, int i) {
   const cuda_tensor *t = data_of (p, i);
   uint64_t cols = (uint64_t) cols_of (&t->shape), rows = (uint64_t) rows_of (&t->shape);
-  bool left = has (p, i, MUGRAPH_STREAM_LEFT), narrow = !left && p->s.stacked;
+  bool left = has (p, i, MUGRAPH_STREAM_LEFT), turned = is_turned (p, i), narrow = !left && !turned && p->s.stacked;
+  uint32_t box = left ? (uint32_t) p->groups * 8 : turned ? (uint32_t) turned_rows (p) : 64; /* rows */
   cuda_arg map = {.kind = CUDA_ARG_TENSOR_MAP, .buffer = t->buffer, .dtype = t->dtype, .rank = 3, .dim = {cols, rows, (uint64_t) mugraph_volume (&t->shape) / cols / rows},
-                  .stride = {0, cols * 2, cols * rows * 2}, .box = {narrow ? 32 : 64, left ? (uint32_t) p->groups * 8 : 64, 1}, .swizzle = narrow ? 64 : 128};
+                  .stride = {0, cols * 2, cols * rows * 2}, .box = {narrow ? 32 : 64, box, 1}, .swizzle = narrow ? 64 : 128};
   char name[24];
   snprintf (name, sizeof name, "map%d", i);
   cuda_add_tensor_map (p->e, launch, &map, name);
@@ -629,18 +644,19 @@ static void print_coordinate (printer *p, const mugraph_op *o, const mugraph_sha
 static void print_copies (printer *p, bool late) {
   const mugraph_stream *s = &p->s;
   P ("  const auto copy%s = [&] (int i, int s) {\n    const unsigned to = ring + s * STAGE, done = full + 8 * s;\n    const int k = rank * %d + i * 64;\n", late ? "_late" : "", s->part);
-  if (!late) P ("    ms_barrier_expect (done, STAGE);\n");
+  if (!late) P ("    ms_barrier_expect (done, %lld);\n", (long long) arriving_bytes (p));
   for (int turn = 0; turn < 2 * p->b->n_ops; turn++) { /* weights first: they come from farther */
     int i = turn % p->b->n_ops;
-    bool left = turn >= p->b->n_ops;
+    bool left = turn >= p->b->n_ops, along_k = left || is_turned (p, i);
+    const char *column = left ? "0" : s->stacked ? "q * 32" : "q * 64";
     if (!is_copied (p, i) || is_late (p, i) != late || has (p, i, MUGRAPH_STREAM_LEFT) != left) continue;
     const mugraph_op *o = op_of (p, i);
     const mugraph_shape *data = &data_of (p, i)->shape;
     int n = data->n_dims;
     if (!left) P ("#pragma unroll\n    for (int q = 0; q < GROUPS; q++)\n  ");
-    P ("    ms_copy_box (to + %lld%s, &map%d, %s", (long long) place_of (p, i), left ? "" : " + q * 8192", i, left ? "k" : s->stacked ? "q * 32" : "q * 64");
+    P ("    ms_copy_box (to + %lld%s, &map%d, %s", (long long) place_of (p, i), left ? "" : " + q * 8192", i, along_k ? "k" : column);
     print_coordinate (p, o, data, n - 1, n, 1);
-    P (left ? ", 0" : ", k");
+    P (", %s", along_k ? column : "k");
     print_coordinate (p, o, data, n - 2, n - 1, n < 2 ? 1 : stride_of (data, n - 2));
     P (", 0");
     print_coordinate (p, o, data, 0, n - 2, (int64_t) rows_of (data) * cols_of (data));
@@ -658,7 +674,7 @@ static void print_ring (printer *p) {
   P ("  const unsigned ring = ms_shared_address (stream_ring), full = ring + %lld, empty = full + 8 * STAGES;\n", (long long) s->barriers);
   P ("  const int steps = max (0, min (STEPS, (depth - rank * %d + 63) / 64)), unit = threadIdx.x %% 8, row0 = threadIdx.x / 8 %% 16;\n  (void) unit, (void) row0;\n", s->part);
   for (int i = 0; i < p->b->n_ops; i++) {
-    if (!is_input (p, i) || !p->s.role[i] || is_copied (p, i)) continue;
+    if (!is_input (p, i) || !p->s.role[i] || (is_copied (p, i) && !has (p, i, MUGRAPH_STREAM_POST))) continue;
     P ("  const %s *const p%d = in%d", type_of (p, i), i, op_of (p, i)->in[0]);
     print_begin (p, op_of (p, i), &data_of (p, i)->shape);
     P (";\n");
@@ -683,8 +699,10 @@ static void print_ring (printer *p) {
   P ("#pragma unroll\n      for (int k = 0; k < 4; k++)\n#pragma unroll\n        for (int q = 0; q < GROUPS; q++) {\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, MUGRAPH_STREAM_PRODUCT) || (s->stacked && pair_of (p, i) % 2)) continue;
-    P ("          stream_group_product (T (), f%d[q], stream_operand%s (at + %lld + q * 8192 + k * %d), stream_operand (at + %lld + k * 32));\n", i, s->stacked ? "_pair" : "",
-       (long long) place_of (p, op_of (p, i)->in[1]), s->stacked ? 1024 : 2048, (long long) place_of (p, op_of (p, i)->in[0]));
+    const int w = mugraph_stream_weight (p->b, op_of (p, i)->in[1]);
+    const bool turned = is_turned (p, w);
+    P ("          stream_group_product%s (T (), f%d[q], stream_operand%s (at + %lld + q * 8192 + k * %d), stream_operand (at + %lld + k * 32));\n", turned ? "<true>" : "", i,
+       s->stacked && !turned ? "_pair" : "", (long long) place_of (p, w), turned ? 32 : s->stacked ? 1024 : 2048, (long long) place_of (p, op_of (p, i)->in[0]));
   }
   P ("        }\n      ms_wgmma_commit ();\n      ms_wgmma_wait ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n      if (++s == STAGES) s = 0, turn ^= 1;\n    }\n");
   for (int i = 0; i < p->b->n_ops; i++)

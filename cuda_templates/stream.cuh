@@ -243,7 +243,7 @@ MS_DEVICE void stream_push (float *to, int rank, unsigned long long *barrier, fl
 #if !defined (__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 // ---- a ring of shared memory ----
 
-// What the copy engine writes and the matrix units read. X, and W of 64 columns: rows of 128 bytes, the 16-byte unit u of row r at u ^ r % 8.
+// What the copy engine writes and the matrix units read. X, W of 64 columns and W stored as [n, k]: rows of 128 bytes, the 16-byte unit u of row r at u ^ r % 8.
 // W of 32 columns: rows of 64 bytes, u ^ r / 2 % 4, two such tiles 4096 bytes apart are one operand.
 MS_DEVICE unsigned long long stream_operand (unsigned address) {
   return (address & 0x3ffff) >> 4 | 1ull << 16 | 1024ull >> 4 << 32 | 1ull << 62;

@@ -13,7 +13,7 @@
      KB are best, more slows device memory down. Even numbers (of an even number of steps) read X 64 bytes a request instead of 32: 5 % of
      the time at 16 rows, 12 % at 32.
    - copy: 1 weights into registers as above; 2 through a ring of shared memory (sm_90; X and weights as they are stored, rows of multiples
-     of 16 bytes). Then tile_n is 64, or 32 where pairs of products have the same left operand: good where that makes as many blocks as there are SMs without a
+     of 16 bytes); default 1, 2 where a weight is stored as [n, k]. In a ring tile_n is 64, or 32 where pairs of products have the same left operand: good where that makes as many blocks as there are SMs without a
      cluster. stages 2 to 16 of 64 k; best are 6 MB in flight over all SMs, which is what device memory delivers in 2 us.
    - swap: 0 or 2. tile_m: 0. */
 #include "plan_stream.h"
@@ -82,18 +82,36 @@ static bool agrees (const matcher *c, int i, int d, const mugraph_stream_extent 
          is_walked (c, i, d) == (walked && c->b->loop > 1);
 }
 
+int mugraph_stream_weight (const mugraph_block *b, int i) {
+  if (b->op[i].kind == MUGRAPH_OP_TRANSPOSE) i = b->op[i].in[0];
+  return b->op[i].kind == MUGRAPH_OP_INPUT ? i : -1;
+}
+
+/* Weights are read one way. */
+static bool match_weight (matcher *c, int iterator, int role, bool turned) {
+  mugraph_stream *s = c->s;
+  const int known = s->role[iterator] & (MUGRAPH_STREAM_RIGHT | MUGRAPH_STREAM_SOURCE);
+  if (known && s->turned[iterator] != turned) return FAIL ("iterator %d is used as it is stored and transposed", iterator);
+  if (known && known != role) return FAIL ("operator %d is a right operand of two widths", iterator);
+  s->turned[iterator] = turned;
+  return true;
+}
+
 /* An elementwise tree over iterators, all of one side. */
 static bool match_side (matcher *c, int i, int role) {
   mugraph_stream *s = c->s;
   const mugraph_op *o = &c->b->op[i];
   if (o->kind == MUGRAPH_OP_CONST) return true;
   const char *side = role == MUGRAPH_STREAM_LEFT ? "left" : "right";
+  const int weight = role & MUGRAPH_STREAM_RIGHT ? mugraph_stream_weight (c->b, i) : -1;
+  if (weight >= 0 && !match_weight (c, weight, role, weight != i)) return false;
   int known = s->role[i] & (role | (role == MUGRAPH_STREAM_LEFT ? 0 : MUGRAPH_STREAM_RIGHT | MUGRAPH_STREAM_SOURCE));
   if (known == role) return true;
   if (known) return FAIL ("operator %d is a right operand of two widths", i);
   s->role[i] |= (uint16_t) role;
+  if (weight >= 0) s->role[weight] |= (uint16_t) role;
   if (!is_flat (&o->shape)) return FAIL ("operator %d has leading dimensions", i);
-  if (o->kind == MUGRAPH_OP_INPUT) {
+  if (o->kind == MUGRAPH_OP_INPUT || weight >= 0) {
     const mugraph_stream_extent inner = {s->inner, s->inner, -1, true};
     bool fits = role == MUGRAPH_STREAM_LEFT ? agrees (c, i, 2, &s->m, false) && agrees (c, i, 1, &s->k, true)
                 : agrees (c, i, 2, &s->k, true) && agrees (c, i, 1, role & MUGRAPH_STREAM_SOURCE ? &inner : &s->n, false);
@@ -303,15 +321,19 @@ static int registers (const mugraph_stream *s) {
   return held + s->stages * stage + (chained > 32 ? 0 : chained) + s->n_rows * groups + 10 + 2 * s->n_weights;
 }
 
-/* Products with the same left operand side by side, in pairs; nothing but accumulators between them and what follows. */
+/* Products with the same left operand side by side, in pairs, their weights in the same order and stored alike; nothing but
+   accumulators between them and what follows. */
 static bool are_pairs (const matcher *c, int products) {
-  int left = -1;
+  int left = -1, weight = -1;
   for (int i = 0; i < c->b->n_ops; i++) {
     const mugraph_op *o = &c->b->op[i];
     if (c->s->role[i] & MUGRAPH_STREAM_LINEAR && o->kind != MUGRAPH_OP_ACCUM) return false;
     if (!(c->s->role[i] & MUGRAPH_STREAM_PRODUCT)) continue;
     if (left >= 0 && o->in[0] != left) return false;
     left = o->in[0];
+    int next = mugraph_stream_weight (c->b, o->in[1]);
+    if (next <= weight || (weight >= 0 && c->s->turned[next] != c->s->turned[weight])) return false;
+    weight = next;
   }
   return products % 2 == 0 && c->s->n_weights == products;
 }
@@ -320,6 +342,13 @@ static bool is_plain (const matcher *c, int i, int32_t rows) {
   const mugraph_op *o = &c->b->op[i];
   return o->kind == MUGRAPH_OP_INPUT && rows_of (&o->shape) == rows && cols_of (&o->shape) > 1 &&
          mugraph_plan_storage (c->g, c->kernel->in[o->in[0]]) == c->s->type;
+}
+
+/* Whether there are weights stored as [n, k]; others. */
+static bool has_weights (const matcher *c, bool turned) {
+  for (int i = 0; i < c->b->n_ops; i++)
+    if (c->b->op[i].kind == MUGRAPH_OP_INPUT && c->s->role[i] & MUGRAPH_STREAM_RIGHT && c->s->turned[i] == turned) return true;
+  return false;
 }
 
 static bool schedule_ring (matcher *c, const mugraph_device *d) {
@@ -331,15 +360,17 @@ static bool schedule_ring (matcher *c, const mugraph_device *d) {
   if (s->inner) return FAIL ("chained matmuls take their weights into registers");
   for (int i = 0; i < c->b->n_ops; i++) {
     const mugraph_op *o = &c->b->op[i];
+    if (s->role[i] & MUGRAPH_STREAM_LEFT && s->role[i] & MUGRAPH_STREAM_RIGHT) return FAIL ("iterator %d is a left and a right operand", i);
     if (s->role[i] & MUGRAPH_STREAM_LEFT && o->kind == MUGRAPH_OP_INPUT && !is_plain (c, i, s->m.chunk))
       return FAIL ("iterator %d is no tile that tensor copies could bring", i);
     if (!(s->role[i] & MUGRAPH_STREAM_PRODUCT)) continue;
     products++;
-    if (c->b->op[o->in[0]].kind != MUGRAPH_OP_INPUT || c->b->op[o->in[1]].kind != MUGRAPH_OP_INPUT || rows_of (&c->b->op[o->in[1]].shape) < 2)
+    if (c->b->op[o->in[0]].kind != MUGRAPH_OP_INPUT || mugraph_stream_weight (c->b, o->in[1]) < 0 || rows_of (&c->b->op[o->in[1]].shape) < 2)
       return FAIL ("operands that are computed, of operator %d, go through registers", i);
   }
-  if (s->n.full % 8 || s->k.full % 8) return FAIL ("rows of %d or %d bytes, tensor copies take multiples of 16", 2 * s->n.full, 2 * s->k.full);
-  if (s->n.axis >= 0 && s->n.chunk % 8) return FAIL ("tiles of %d columns, tensor copies begin at multiples of 16 bytes", s->n.chunk);
+  const bool straight = has_weights (c, false);
+  if ((straight && s->n.full % 8) || s->k.full % 8) return FAIL ("rows of %d or %d bytes, tensor copies take multiples of 16", 2 * s->n.full, 2 * s->k.full);
+  if (straight && s->n.axis >= 0 && s->n.chunk % 8) return FAIL ("tiles of %d columns, tensor copies begin at multiples of 16 bytes", s->n.chunk);
   if (s->n.full < 64 || s->k.full < 64 || (s->k.axis >= 0 && s->k.chunk % 64)) return FAIL ("tiles that boxes of 64 x 64 do not fit");
   bool pairs = are_pairs (c, products);
   if (w->tile_n != 0 && w->tile_n != 64 && !(w->tile_n == 32 && pairs)) return FAIL ("tile_n %d: 64, or 32 for pairs of products, where weights go through shared memory", w->tile_n);
@@ -367,13 +398,15 @@ static bool schedule (matcher *c, const mugraph_device *d) {
   mugraph_stream *s = c->s;
   const mugraph_sched *w = &c->b->sched;
   s->split = w->split;
-  s->ring = w->copy == 2;
+  const bool turned = has_weights (c, true);
+  s->ring = w->copy == 2 || (!w->copy && turned);
   if (w->swap == 1) return FAIL ("rows of the tile along m are not supported: swap 0 or 2");
   if (w->tile_m) return FAIL ("tile_m %d is not supported: 0", w->tile_m);
   if (!is_power_of_two (s->split)) return FAIL ("split %d is no power of two", s->split);
   if (s->split > 1 && d->arch < 90) return FAIL ("split %d needs clusters (sm_90)", s->split);
   if (s->m.chunk > 64) return FAIL ("%d rows of a block, 64 are supported", s->m.chunk);
   if (s->ring) return schedule_ring (c, d);
+  if (turned) return FAIL ("transposed weights go through shared memory: copy 2");
   int32_t nt = s->n.chunk, alignment = (int32_t) (s->n.axis < 0 ? s->n.full : (s->n.full | nt));
   if (s->inner) choose_piece (s->inner, s->inner, &s->piece_inner, &s->pieces_inner, &s->whole_inner);
   s->n_warps = ceil_div (nt, w->tile_n ? w->tile_n : 64);

@@ -13,7 +13,7 @@
 
    Every tile has one of these roles:
      left     elementwise over tiles [m or 1, k or 1]: computed on X's operand registers
-     right    elementwise over tiles [k or 1, n or 1]: computed on W's operand registers
+     right    elementwise over tiles [k or 1, n or 1]: computed on W's operand registers; in a ring also the transpose of a tile [n, k]
      product  left times right, summed over k: partial sums in accumulator registers
      linear   sums and differences of products, and products times an invariant tile [r, n] ("chained"): they too are linear in the
               partial sums, so they are computed on them, before these meet
@@ -47,6 +47,7 @@ enum {
 typedef struct {
   mugraph_stream_extent m, n, k;
   uint16_t role[MUGRAPH_BLOCK_OPS]; /* MUGRAPH_STREAM_ bits; 0: nothing needs it */
+  bool turned[MUGRAPH_BLOCK_OPS];  /* iterators of weights that are stored as [n, k] */
   mugraph_dtype type;              /* of the operands of the matrix units: f16 or bf16 */
   int32_t inner;                   /* r of chained matmuls; 0: there is none */
   int n_roots, n_rows, n_weights;  /* weights: right tiles read anew in every step */
@@ -75,6 +76,9 @@ bool mugraph_stream_classify (const mugraph *, int k, const char *name, mugraph_
 
 /* False with the reason when operator k's block graph is not of this class, or does not fit with its schedule. */
 bool mugraph_stream_match (const mugraph *, int k, const mugraph_device *, mugraph_stream *, mugraph_error *e);
+
+/* The iterator that right operand i is, or is the transpose of; -1: it is computed. */
+int mugraph_stream_weight (const mugraph_block *, int i);
 
 /* Where iterator i, a left or right operand, begins in a stage of the ring: weights first. */
 int64_t mugraph_stream_place (const mugraph_stream *, const mugraph_block *, int i);

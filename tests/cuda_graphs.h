@@ -78,13 +78,22 @@ static inline bool build_split (const graph_case *c, const mugraph *program, mug
   return finish (c, g);
 }
 
-static inline bool build_rmsnorm (const graph_case *c, const mugraph *program, mugraph *g) {
+/* Weights [k, n], or the transpose of [n, k] as layers of networks store them; grid x over n, the loop over k. */
+static inline int weights_in (mugraph_block *b, int input, bool turned) {
+  if (!turned) return tile_in (b, input, 1, -1, 0);
+  return tile_op (b, MUGRAPH_OP_TRANSPOSE, tile_in (b, input, 0, -1, 1), -1);
+}
+
+static inline bool rmsnorm (const graph_case *c, const mugraph *program, mugraph *g, bool turned) {
   mugraph_block *b = start (c, program, g);
-  int x = tile_in (b, 0, -1, -1, 1), w = tile_in (b, 1, 1, -1, 0);
+  int x = tile_in (b, 0, -1, -1, 1), w = weights_in (b, 1, turned);
   int sum = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w), -1), rms = tile_op (b, MUGRAPH_OP_ACCUM_RMS, x, -1);
   tile_out (b, tile_op (b, MUGRAPH_OP_DIV, sum, rms), 1, -1);
   return finish (c, g);
 }
+
+static inline bool build_rmsnorm (const graph_case *c, const mugraph *program, mugraph *g) { return rmsnorm (c, program, g, false); }
+static inline bool build_rmsnorm_turned (const graph_case *c, const mugraph *program, mugraph *g) { return rmsnorm (c, program, g, true); }
 
 /* The same with the statistics spelt out: accum_mean of squares. */
 static inline bool build_rmsnorm_mean (const graph_case *c, const mugraph *program, mugraph *g) {
@@ -115,12 +124,25 @@ static inline bool build_lora_concat (const graph_case *c, const mugraph *progra
   return finish (c, g);
 }
 
-static inline bool build_gatedmlp (const graph_case *c, const mugraph *program, mugraph *g) {
+static inline bool gatedmlp (const graph_case *c, const mugraph *program, mugraph *g, bool turned1, bool turned2) {
   mugraph_block *b = start (c, program, g);
-  int x = tile_in (b, 0, -1, -1, 1), w1 = tile_in (b, 1, 1, -1, 0), w2 = tile_in (b, 2, 1, -1, 0);
+  int x = tile_in (b, 0, -1, -1, 1), w1 = weights_in (b, 1, turned1), w2 = weights_in (b, 2, turned2);
   int p = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w1), -1);
   int q = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w2), -1);
   tile_out (b, tile_op (b, MUGRAPH_OP_MUL, tile_op (b, MUGRAPH_OP_SILU, p, -1), q), 1, -1);
+  return finish (c, g);
+}
+
+static inline bool build_gatedmlp (const graph_case *c, const mugraph *program, mugraph *g) { return gatedmlp (c, program, g, false, false); }
+static inline bool build_gatedmlp_turned (const graph_case *c, const mugraph *program, mugraph *g) { return gatedmlp (c, program, g, true, true); }
+static inline bool build_gatedmlp_mixed (const graph_case *c, const mugraph *program, mugraph *g) { return gatedmlp (c, program, g, false, true); }
+
+/* A layer: X W^T + C, activated, beside a residual. */
+static inline bool build_layer (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  int x = tile_in (b, 0, -1, -1, 1), w = weights_in (b, 1, true), bias = tile_in (b, 2, 0, -1, -1), rest = tile_in (b, 3, 1, -1, -1);
+  int sum = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w), -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_ADD, tile_op (b, MUGRAPH_OP_SILU, tile_op (b, MUGRAPH_OP_ADD, sum, bias), -1), rest), 1, -1);
   return finish (c, g);
 }
 
@@ -233,6 +255,16 @@ static inline bool build_accum_to (const graph_case *c, const mugraph *program, 
 }
 
 #define RMS(m, k, n, t) "input X[" m "," k "]: " t "\ninput W[" k "," n "]: " t "\noutput matmul(rms_norm(X, -1), W)\n"
+#define RMS_T(m, k, n, t) "input X[" m "," k "]: " t "\ninput W[" n "," k "]: " t "\noutput matmul(rms_norm(X, -1), transpose(W))\n"
+#define MLP_T(m, k, n, t)                                                                                              \
+  "input X[" m "," k "]: " t "\ninput V[" n "," k "]: " t "\ninput W[" n "," k "]: " t                                  \
+  "\noutput silu(matmul(X, transpose(V))) * matmul(X, transpose(W))\n"
+#define MLP_MIXED(m, k, n, t)                                                                                          \
+  "input X[" m "," k "]: " t "\ninput V[" k "," n "]: " t "\ninput W[" n "," k "]: " t                                  \
+  "\noutput silu(matmul(X, V)) * matmul(X, transpose(W))\n"
+#define LAYER(m, k, n, t)                                                                                              \
+  "input X[" m "," k "]: " t "\ninput W[" n "," k "]: " t "\ninput C[" n "]: " t "\ninput R[" m "," n "]: " t           \
+  "\noutput silu(matmul(X, transpose(W)) + C) + R\n"
 #define LORA(m, k, n, r, t)                                                                                            \
   "input X[" m "," k "]: " t "\ninput W[" k "," n "]: " t "\ninput A[" k "," r "]: " t "\ninput B[" r "," n "]: " t     \
   "\noutput matmul(X, W) + matmul(matmul(X, A), B)\n"
