@@ -56,6 +56,11 @@ static int offset_of (const printer *p, int i, int side) {
 static bool is_shared (const printer *p, int side) { /* by the blocks of a cluster */
   return p->t.multicast > 1 && (side == LEFT ? !p->t.along_rows : side == RIGHT && p->t.along_rows);
 }
+static bool is_turned (const printer *p, int i, int side) { return (side == RIGHT || side == NARROW) && p->t.c.turned[i]; }
+static int box_rows (const printer *p, int i, int side) {
+  return side == LEFT ? p->t.rows : side == CHAIN ? p->t.inner_k : side == RIGHT && is_turned (p, i, side) ? 64 * p->t.chunks : MUGRAPH_TILED_K;
+}
+
 /* Index of operator i among those of a role. */
 static int rank_of (const printer *p, int i, int role) {
   int n = 0;
@@ -124,15 +129,16 @@ static void print_copy (printer *p, int k, int chain) {
   int side, at = operand (p, k, &side);
   const mugraph_op *o = op_of (p, at);
   const mugraph_shape *data = &data_of (p, at)->shape;
-  bool all = is_shared (p, side);
-  int count = side == LEFT ? t->rows : side == CHAIN ? t->inner_k : MUGRAPH_TILED_K, part = all ? count / t->multicast : count;
+  bool all = is_shared (p, side), turned = is_turned (p, at, side);
+  int count = box_rows (p, at, side), part = all ? count / t->multicast : count;
   int offset = side == CHAIN ? chain * t->chain_bytes : offset_of (p, at, side);
-  for (int chunk = 0; chunk < (side == LEFT || side == NARROW ? 1 : t->chunks); chunk++) {
+  for (int chunk = 0; chunk < (side == LEFT || side == NARROW || turned ? 1 : t->chunks); chunk++) {
     P (all ? "    tiled_copy_all (" : "    ms_copy_box (");
     P ("stage + %d", offset + chunk * count * 128);
     if (all) P (" + rank * %d", part * 128);
     P (", map%d, ", k);
     if (side == LEFT) P ("k, row");
+    else if (turned) P (side == NARROW ? "k, 0" : "k, column");
     else if (side == NARROW) P ("0, k");
     else P (side == CHAIN ? "column + %d, 0" : "column + %d, k", chunk * 64);
     if (all) P (" + rank * %d", part);
@@ -290,11 +296,13 @@ static void print_multiply (printer *p) {
   for (int i = 0; i < t->n_products + t->n_sources; i++) {
     const bool narrow = i >= t->n_products;
     const mugraph_op *o = op_of (p, narrow ? t->source[i - t->n_products] : t->product[i]);
-    P (narrow ? "      ms_wgmma<type, INNER>::add (f[%d], " : "      ms_wgmma<type, N>::add (d[%d], ", narrow ? i - t->n_products : i);
+    const int right = mugraph_stream_weight (p->b, o->in[1]), side = narrow ? NARROW : RIGHT;
+    const bool turned = is_turned (p, right, side);
+    P (narrow ? "      ms_wgmma<type, INNER>::add%s (f[%d], " : "      ms_wgmma<type, N>::add%s (d[%d], ", turned ? "<true>" : "", narrow ? i - t->n_products : i);
     int fragment = fragment_of (p, o->in[0]);
     if (fragment >= 0) P ("l[%d][k]", fragment);
     else P ("ms_columns (a + %d + k * 2, 16)", offset_of (p, o->in[0], LEFT) / 16);
-    P (", ms_columns (b + %d + k * 128, 8192));\n", offset_of (p, o->in[1], narrow ? NARROW : RIGHT) / 16);
+    P (turned ? ", ms_columns (b + %d + k * 2, 16));\n" : ", ms_columns (b + %d + k * 128, 8192));\n", offset_of (p, right, side) / 16);
   }
   P ("    }\n  }\n");
   if (!t->n_chains) return;
@@ -447,7 +455,7 @@ static cuda_arg map_over (const printer *p, int k) {
   const cuda_tensor *t = data_of (p, at);
   const mugraph_shape *s = &t->shape;
   uint64_t cols = (uint64_t) cols_of (s), rows = (uint64_t) rows_of (s);
-  int box = side == LEFT ? p->t.rows : side == CHAIN ? p->t.inner_k : MUGRAPH_TILED_K;
+  int box = box_rows (p, at, side);
   if (is_shared (p, side)) box /= p->t.multicast;
   return (cuda_arg){.kind = CUDA_ARG_TENSOR_MAP, .buffer = t->buffer, .dtype = t->dtype, .rank = 3,
                     .dim = {cols, rows, (uint64_t) mugraph_volume (s) / cols / rows}, .stride = {0, cols * 2, cols * rows * 2},

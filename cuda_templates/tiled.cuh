@@ -22,7 +22,7 @@
 //   finish (d, y, group)             what follows the loop; writes the outputs
 //
 // A tile in shared memory: rows of 128 bytes, the 16-byte unit u of row r at u ^ r % 8. Left operands are rows of 64 k. Right
-// ones are rows of 64 columns, one for each k; further columns are further tiles.
+// ones are rows of 64 columns, one for each k, further columns are further tiles; or, stored as [n, k], rows of 64 k as left ones.
 
 // What follows is sm_90a, and nvcc's pass over the host side. Under NVRTC, sm_90 always means sm_90a here.
 #if !defined (__CUDA_ARCH__) || defined (__CUDA_ARCH_FEAT_SM90_ALL) || (defined (__CUDACC_RTC__) && __CUDA_ARCH__ >= 900)

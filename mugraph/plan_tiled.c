@@ -98,14 +98,15 @@ static bool match_operands (const mugraph *g, const mugraph_op *kernel, const mu
     const mugraph_op *o = &b->op[i];
     if (c->role[i] & MUGRAPH_STREAM_PRODUCT) {
       const bool narrow = c->role[i] & MUGRAPH_STREAM_SOURCE;
-      if (!(b->op[o->in[0]].kind == MUGRAPH_OP_INPUT ? add (t->left, &t->n_left, o->in[0]) : add (t->computed, &t->n_computed, o->in[0])) || !(narrow ? add (t->narrow, &t->n_narrow, o->in[1]) : add (t->right, &t->n_right, o->in[1])) ||
+      const int weight = mugraph_stream_weight (b, o->in[1]);
+      if (weight < 0) return FAIL ("right operand %d is computed", o->in[1]);
+      if (!(b->op[o->in[0]].kind == MUGRAPH_OP_INPUT ? add (t->left, &t->n_left, o->in[0]) : add (t->computed, &t->n_computed, o->in[0])) || !(narrow ? add (t->narrow, &t->n_narrow, weight) : add (t->right, &t->n_right, weight)) ||
           !(narrow ? add (t->source, &t->n_sources, i) : add (t->product, &t->n_products, i)))
         return FAIL ("more than %d matmuls or operands", MUGRAPH_TILED_OPERANDS);
     } else if (c->role[i] & MUGRAPH_STREAM_LEFT && o->kind == MUGRAPH_OP_INPUT && cols_of (&o->shape) > 1) {
       const bool vector = rows_of (&o->shape) == 1 && c->m.chunk > 1;
       if (!(vector ? add (t->vector, &t->n_vectors, i) : add (t->left, &t->n_left, i))) return FAIL ("more than %d operands", MUGRAPH_TILED_OPERANDS);
     }
-    if (c->role[i] & MUGRAPH_STREAM_RIGHT && o->kind != MUGRAPH_OP_INPUT) return FAIL ("right operand %d is computed", i);
   }
   for (int i = 0; i < t->n_left + t->n_right + t->n_narrow; i++) {
     int at = i < t->n_left ? t->left[i] : i < t->n_left + t->n_right ? t->right[i - t->n_left] : t->narrow[i - t->n_left - t->n_right];

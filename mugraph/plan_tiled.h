@@ -24,9 +24,9 @@ typedef struct {
   bool held[MUGRAPH_TILED_OPERANDS]; /* left tiles that are operands in registers too: row statistics read them there anyway */
   int fragments;              /* left operands in registers: those held, those computed */
   int n_vectors, vector[MUGRAPH_TILED_OPERANDS]; /* iterators of the same expressions that are one row: read from device memory */
-  int n_right, right[MUGRAPH_TILED_OPERANDS]; /* [64, columns] */
+  int n_right, right[MUGRAPH_TILED_OPERANDS]; /* [64, columns]; where c.turned is set [columns, 64], their transposes are multiplied */
   int n_products, product[MUGRAPH_TILED_OPERANDS];
-  int n_narrow, narrow[MUGRAPH_TILED_OPERANDS]; /* right operands of chained matmuls: [64, inner] */
+  int n_narrow, narrow[MUGRAPH_TILED_OPERANDS]; /* right operands of chained matmuls: [64, inner], or the same */
   int n_sources, source[MUGRAPH_TILED_OPERANDS]; /* their products, [rows, inner] */
   int n_chains, chain[MUGRAPH_TILED_OPERANDS];   /* what those are multiplied with: matmuls after the loop */
   int into[MUGRAPH_TILED_OPERANDS];              /* of a chain: the sums that it is added to */

@@ -68,6 +68,25 @@ static bool build_sum (const graph_case *c, const mugraph *program, mugraph *g) 
 }
 #define SUM2 "input X[b,260]: bf16\ninput Y[b,260]: bf16\ninput V[260,96]: bf16\ninput W[260,96]: bf16\noutput matmul(X, V) - (matmul(Y, W) + matmul(X, W))\n"
 
+/* One matrix, used as it is stored and transposed. */
+static bool build_both_ways (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  int x = tile_in (b, 0, -1, -1, -1), w = tile_in (b, 1, -1, -1, -1), t = tile_op (b, MUGRAPH_OP_TRANSPOSE, w, -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_ADD, tile_op (b, MUGRAPH_OP_MATMUL, x, w), tile_op (b, MUGRAPH_OP_MATMUL, x, t)), -1, -1);
+  return finish (c, g);
+}
+#define BOTH_WAYS "input X[b,64]: f16\ninput W[64,64]: f16\noutput matmul(X, W) + matmul(X, transpose(W))\n"
+
+/* The first product has the second weight. */
+static bool build_gatedmlp_back (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  int x = tile_in (b, 0, -1, -1, 1), v = tile_in (b, 1, 1, -1, 0), w = tile_in (b, 2, 1, -1, 0);
+  int p = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w), -1), q = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, v), -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_MUL, tile_op (b, MUGRAPH_OP_SILU, p, -1), q), 1, -1);
+  return finish (c, g);
+}
+#define MLP_BACK "input X[b,512]: f16\ninput V[512,256]: f16\ninput W[512,256]: f16\noutput silu(matmul(X, W)) * matmul(X, V)\n"
+
 /* Dimensions that tensor copies can take. */
 #define BATCHED8 "input X[3,11,200]: f16\ninput W[3,200,96]: f16\nY = matmul(X, W)\noutput A = Y - mean(X, -1)\noutput B = relu(Y)\n"
 #define SPLIT_K64 "input X[1,7,1016]: f16\ninput W[1,1016,64]: f16\noutput matmul(X, W)\n"
@@ -117,6 +136,7 @@ static const backend_case cases[] = {
   {{.name = "[n, k], pairs, ragged, cluster of 2", .program = MLP_T ("b", "520", "231", "bf16"), .b = 20, .build = build_gatedmlp_turned, .grid = {3}, .loop = 5}, {.copy = 2, .tile_n = 32, .split = 2}},
   {{.name = "[n, k] beside [k, n]", .program = MLP_MIXED ("b", "264", "200", "f16"), .b = 9, .build = build_gatedmlp_mixed, .grid = {5}, .loop = 4}, {.copy = 2}},
   {{.name = "[n, k], layer", .program = LAYER ("b", "512", "203", "f16"), .b = 5, .build = build_layer, .grid = {4}, .loop = 8}, {.copy = 2}},
+  {{.name = "ring, pairs in another order", .program = MLP_BACK, .b = 8, .build = build_gatedmlp_back, .grid = {8}, .loop = 4}, {.copy = 2}},
   {{.name = "[n, k], two matrices", .program = "input X[2,11,200]: f16\ninput W[2,90,200]: f16\noutput matmul(X, transpose(W))\n", .build = build_split, .grid = {2}, .loop = 1, .maps = "000"}, {.copy = 2}},
   {{.name = "gatedmlp", .program = MLP ("b", "4096", "4096", "f16"), .b = 8, .build = build_gatedmlp, .grid = {128}, .loop = 64}, {0}},
   {{.name = "gatedmlp cluster of 2", .program = MLP ("b", "4096", "4096", "f16"), .b = 16, .build = build_gatedmlp, .grid = {64}, .loop = 64}, {.split = 2}},
@@ -202,6 +222,14 @@ static void rings (void **state) {
     {{{.name = "two weights", .program = MLP ("b", "4096", "4096", "f16"), .b = 8, .build = build_gatedmlp, .grid = {64}, .loop = 64}, {.copy = 2}}, NULL, 5, 64},
     {{{.name = "sums of products", .program = SUM8, .b = 10, .build = build_sum, .grid = {3}, .loop = 5}, {.copy = 2, .tile_n = 32}}, "tile_n 32", 0, 0},
     {{{.name = "warps", .program = RMS ("b", "512", "512", "f16"), .b = 8, .build = build_rmsnorm, .grid = {8}, .loop = 4}, {.copy = 2, .warps = 8}}, "warps 8: 9", 0, 0},
+    {{{.name = "[n, k], any columns", .program = RMS_T ("b", "512", "509", "f16"), .b = 8, .build = build_rmsnorm_turned, .grid = {8}, .loop = 4}, {0}}, NULL, 9, 64},
+    {{{.name = "[n, k], pairs", .program = MLP_T ("b", "512", "250", "f16"), .b = 8, .build = build_gatedmlp_turned, .grid = {8}, .loop = 4}, {0}}, NULL, 5, 32},
+    {{{.name = "[n, k] beside [k, n]", .program = MLP_MIXED ("b", "512", "256", "f16"), .b = 8, .build = build_gatedmlp_mixed, .grid = {8}, .loop = 4}, {0}}, NULL, 5, 64},
+    {{{.name = "[n, k] beside [k, n], odd tiles", .program = MLP_MIXED ("b", "512", "264", "f16"), .b = 8, .build = build_gatedmlp_mixed, .grid = {8}, .loop = 4}, {0}}, "tiles of 33 columns", 0, 0},
+    {{{.name = "[n, k], odd k", .program = RMS_T ("b", "500", "512", "f16"), .b = 8, .build = build_rmsnorm_turned, .grid = {8}, .loop = 4}, {0}}, "multiples of 16", 0, 0},
+    {{{.name = "[n, k] in registers", .program = RMS_T ("b", "512", "512", "f16"), .b = 8, .build = build_rmsnorm_turned, .grid = {8}, .loop = 4}, {.copy = 1}}, "copy 2", 0, 0},
+    {{{.name = "both ways", .program = BOTH_WAYS, .b = 8, .build = build_both_ways, .grid = {1}, .loop = 1}, {0}}, "as it is stored and transposed", 0, 0},
+    {{{.name = "pairs in another order", .program = MLP_BACK, .b = 8, .build = build_gatedmlp_back, .grid = {8}, .loop = 4}, {.copy = 2}}, NULL, 5, 64},
     {{{.name = "odd columns", .program = RMS ("b", "512", "509", "f16"), .b = 8, .build = build_rmsnorm, .grid = {8}, .loop = 4}, {.copy = 2}}, "multiples of 16", 0, 0},
     {{{.name = "odd tiles", .program = RMS ("b", "512", "520", "f16"), .b = 8, .build = build_rmsnorm, .grid = {8}, .loop = 4}, {.copy = 2}}, "tiles of 65 columns", 0, 0},
     {{{.name = "small", .program = RMS ("b", "512", "56", "f16"), .b = 8, .build = build_rmsnorm, .grid = {1}, .loop = 4}, {.copy = 2}}, "64 x 64", 0, 0},
