@@ -409,8 +409,6 @@ template <class P, int warps> MS_DEVICE void chain_scales (unsigned char *stage,
   }
 }
 
-// sm_90a, and nvcc's pass over the host side. Under NVRTC, sm_90 always means sm_90a here.
-#if !defined (__CUDA_ARCH__) || defined (__CUDA_ARCH_FEAT_SM90_ALL) || (defined (__CUDACC_RTC__) && __CUDA_ARCH__ >= 900)
 // The block's threads but those of the helper.
 template <class P> MS_DEVICE void chain_sync () { ms_barrier_named (1, chain_shape<P>::threads); }
 
@@ -693,9 +691,6 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
 
   chain_gather<P> (smem, base, gathered, o, m, sum, rows, rank, context);
 }
-#else // nvcc -arch=sm_90a also makes code for compute_90, which has no wgmma
-template <class P, class... ARGUMENTS> MS_DEVICE void chain_wgmma (ARGUMENTS...) { __trap (); }
-#endif
 
 // The same with mma.sync and no cluster: every warp owns 16 rows, the block's warps read the same tiles. Takes tensors
 // that the copy engine does not, and runs on sm_80.

@@ -24,8 +24,6 @@
 // A tile in shared memory: rows of 128 bytes, the 16-byte unit u of row r at u ^ r % 8. Left operands are rows of 64 k. Right
 // ones are rows of 64 columns, one for each k, further columns are further tiles; or, stored as [n, k], rows of 64 k as left ones.
 
-// What follows is sm_90a, and nvcc's pass over the host side. Under NVRTC, sm_90 always means sm_90a here.
-#if !defined (__CUDA_ARCH__) || defined (__CUDA_ARCH_FEAT_SM90_ALL) || (defined (__CUDACC_RTC__) && __CUDA_ARCH__ >= 900)
 // A box that arrives at the same place, and is counted on the same barrier, in the blocks of the cluster that mask has.
 MS_DEVICE void tiled_copy_all (unsigned to, const ms_tensor_map *map, int x, int y, int z, unsigned barrier, int mask) {
   asm volatile ("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3, %4}], [%5], %6;"
@@ -240,6 +238,3 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
   }
   if (CLUSTER > 1) tiled_cluster_sync (); // others may still copy or arrive here
 }
-#else // nvcc -arch=sm_90a also makes code for compute_90, which has no wgmma
-template <class P> MS_DEVICE void tiled_run (P &, unsigned char *) { __trap (); }
-#endif
