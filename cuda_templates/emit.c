@@ -158,6 +158,9 @@ void cuda_open_kernel (cuda_emitter *e, int launch) {
   cuda_print (&e->body, "%s (%s) {\n", l->name, e->params[launch].data ? e->params[launch].data : "void");
 }
 
+void cuda_open_sm90a (cuda_emitter *e) { cuda_print (&e->body, "#ifdef MS_SM90A\n"); }
+void cuda_close_sm90a (cuda_emitter *e) { cuda_print (&e->body, "#else\n  __trap ();\n#endif\n"); }
+
 /* ---- addresses ---- */
 
 void cuda_dense_strides (const int dim[4], int64_t stride[4]) {

@@ -73,6 +73,9 @@ void cuda_add_tensor_map (cuda_emitter *, int launch, const cuda_arg *, const ch
 
 /* Prints   extern "C" __global__ void __launch_bounds__ (threads, 1) [__cluster_dims__] NAME (parameters) {   */
 void cuda_open_kernel (cuda_emitter *, int launch);
+/* Around the body of a kernel that needs sm_90a: MS_SM90A of wgmma.cuh. Elsewhere it traps. */
+void cuda_open_sm90a (cuda_emitter *);
+void cuda_close_sm90a (cuda_emitter *);
 
 /* "ms_f16", "ms_bf16", "float" (common.cuh); all convert by ms_load (pointer) and ms_store (pointer, float). */
 const char *cuda_type (mugraph_dtype);

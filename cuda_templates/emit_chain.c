@@ -331,7 +331,7 @@ static void print_kernel (printer *p, int launch) {
   bool waits = false; /* whether an earlier launch computes an input */
   for (int i = 0; i < p->kernel->n_in; i++) waits |= p->kernel->in[i] >= p->e->g->n_inputs;
   cuda_open_kernel (p->e, launch);
-  if (c->wgmma) P ("#ifdef MS_SM90A\n");
+  if (c->wgmma) cuda_open_sm90a (p->e);
   P ("  extern __shared__ __align__ (1024) unsigned char smem[];\n");
   if (c->wgmma) P ("  static_assert (chain_shape<k%d_parts>::bytes == %lld, \"the layout of shared memory that was planned\");\n", p->k, (long long) c->smem);
   P ("  const unsigned block = blockIdx.x / %d;\n  (void) block;\n", c->split);
@@ -373,14 +373,16 @@ static void print_kernel (printer *p, int launch) {
     print_begin (p, b2, s2, v2, v2 + 1, stride_of (s2, v2));
     P (", 0");
     print_begin (p, b1, s1, n1, n1 + 1, stride_of (s1, n1));
-    P (", length, blockIdx.x %% %d, c);\n#endif\n}\n", c->split);
+    P (", length, blockIdx.x %% %d, c);\n", c->split);
+    cuda_close_sm90a (p->e);
   } else {
     P ("in%d", b1->in[0]);
     print_begin (p, b1, s1, 0, MUGRAPH_DIMS, 1);
     P (", in%d", b2->in[0]);
     print_begin (p, b2, s2, 0, MUGRAPH_DIMS, 1);
-    P (", length, c);\n}\n");
+    P (", length, c);\n");
   }
+  P ("}\n");
 }
 
 bool cuda_emit_chain (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_error *error) {

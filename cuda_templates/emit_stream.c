@@ -577,7 +577,7 @@ static void print_finish (printer *p) {
     P ("      stream_store<%s> (o%d + row * %dLL + column, v%d[0], v%d[1], inside);\n", pair ? "true" : "false", i, width, n, n);
     n++;
   }
-  P ("    }\n  }\n%s}\n", p->s.ring ? "#endif\n" : "");
+  P ("    }\n  }\n");
 }
 
 /* Who finishes is told how much will come. */
@@ -749,7 +749,8 @@ bool cuda_emit_stream (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph
     if (p->s.ring && is_copied (p, i)) add_map (p, l, i);
   cuda_open_kernel (e, l);
   if (!p->s.ring) P ("  ms_launch_dependents ();\n");
-  P (p->s.ring ? "#ifdef MS_SM90A\n  extern __shared__ __align__ (1024) unsigned char stream_ring[];\n" : "  extern __shared__ float4 stream_sums[];\n");
+  if (p->s.ring) cuda_open_sm90a (e);
+  P (p->s.ring ? "  extern __shared__ __align__ (1024) unsigned char stream_ring[];\n" : "  extern __shared__ float4 stream_sums[];\n");
   print_geometry (p);
   if (p->s.ring) print_ring (p);
   else {
@@ -761,5 +762,7 @@ bool cuda_emit_stream (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph
   print_linear (p);
   print_combine (p);
   print_finish (p);
+  if (p->s.ring) cuda_close_sm90a (e);
+  P ("}\n");
   return true;
 }

@@ -517,10 +517,13 @@ bool cuda_emit_tiled (cuda_emitter *e, int k, const mugraph_plan *plan, mugraph_
     cuda_add_tensor_map (e, launch, &map, name);
   }
   cuda_open_kernel (e, launch);
+  cuda_open_sm90a (e);
   P ("  extern __shared__ __align__ (1024) unsigned char smem[];\n  k%d_parts p = {", k);
   for (int i = 0; i < operands (p); i++) P ("&map%d, ", i);
   for (int i = 0; i < kernel->n_in; i++) P ("in%d, ", i);
   for (int i = 0; i < kernel->n_out; i++) P ("out%d, ", i);
-  P ("0, 0, 0};\n  tiled_run (p, smem);\n}\n");
+  P ("0, 0, 0};\n  tiled_run (p, smem);\n");
+  cuda_close_sm90a (e);
+  P ("}\n");
   return true;
 }

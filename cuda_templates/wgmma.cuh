@@ -1,6 +1,6 @@
 // Hopper's asynchronous units (sm_90a): wgmma, the tensor copy engine, mbarriers, clusters. One instruction a function.
 
-// Kernels that use them are empty elsewhere: nvcc -arch=sm_90a also makes code for compute_90, which has no wgmma. Under NVRTC, sm_90
+// Kernels that use them trap elsewhere: nvcc -arch=sm_90a also makes code for compute_90, which has no wgmma. Under NVRTC, sm_90
 // always means sm_90a here.
 #if !defined (__CUDA_ARCH__) || defined (__CUDA_ARCH_FEAT_SM90_ALL) || (defined (__CUDACC_RTC__) && __CUDA_ARCH__ >= 900)
 #define MS_SM90A
