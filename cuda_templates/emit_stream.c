@@ -39,6 +39,9 @@ static bool has (const printer *p, int i, int role) { return p->s.role[i] & role
 /* Written by an earlier launch: read only after the wait. */
 static bool is_late (const printer *p, int i) { return tensor_of (p, i) >= p->e->g->n_inputs; }
 
+/* Stored as [n, k]. */
+static bool is_turned (const printer *p, int i) { return p->s.turned[i]; }
+
 /* Read again in every step of the loop over k. */
 static bool is_streamed (const printer *p, int i) {
   const mugraph_shape *t = &op_of (p, i)->shape;
@@ -127,8 +130,10 @@ static void print_pointers (printer *p) {
       P (";\n");
       bool source = has (p, i, MUGRAPH_STREAM_SOURCE);
       if (is_streamed (p, i) && has (p, i, MUGRAPH_STREAM_RIGHT)) {
-        P ("  const %s *w%d = p%d + (long long) k0 * %lld", type, i, i, row_stride (p, i));
+        const bool turned = is_turned (p, i);
+        P (turned ? "  const %s *w%d = p%d + k0" : "  const %s *w%d = p%d + (long long) k0 * %lld", type, i, i, row_stride (p, i));
         if (cols_of (&o->shape) > 1) P (source ? " + g * %d" : " + n0", s->piece_inner);
+        if (turned) P (" * %lldLL", row_stride (p, i));
         P (";\n");
       } else if (is_streamed (p, i))
         P ("  const %s *x%d = p%d + (long long) g * %lld + k0;\n", type, i, i, row_stride (p, i));
@@ -149,12 +154,26 @@ static void print_weight_valid (printer *p, bool inner) {
 
 static bool even_inner (const mugraph_stream *s) { return s->inner == 8 * s->piece_inner * s->pieces_inner; }
 
+/* As rows of X, for each column of a lane. */
+static void print_load_turned (printer *p, int i) {
+  const mugraph_stream *s = &p->s;
+  const bool inner = has (p, i, MUGRAPH_STREAM_SOURCE), even = inner ? even_inner (s) : s->even_n;
+  const int piece = piece_of (p, i);
+  P ("#pragma unroll\n      for (int q = 0; q < %d; q++)\n#pragma unroll\n        for (int j = 0; j < %d; j++)\n", pieces_of (p, i), piece);
+  P ("          stream_load<%s, true> (x.w%d[q][j], w%d + (q * %d + j) * %lldLL + first, ", how (s->whole_k, s->even_k && even), i, i, 8 * piece, row_stride (p, i));
+  if (!even) {
+    if (inner) P ("(q * 8 + g) * %d + j >= %d ? 0 : ", piece, s->inner);
+    else P ("n0 + q * %d + j >= n1 ? 0 : ", 8 * piece);
+  }
+  P (s->even_k ? "4 * U);\n" : "depth - ahead - first);\n");
+}
+
 /* One stage of weights, rows of X of U stages: declared, loaded. Step i of a warp has stage `at`, the remainder of i. */
 static void print_stage (printer *p) {
   const mugraph_stream *s = &p->s;
   P ("  struct {\n");
   for (int i = 0; i < p->b->n_ops; i++) {
-    if (!is_streamed (p, i) || !has (p, i, MUGRAPH_STREAM_RIGHT)) continue;
+    if (!is_streamed (p, i) || !has (p, i, MUGRAPH_STREAM_RIGHT) || is_turned (p, i)) continue;
     if (cols_of (&op_of (p, i)->shape) > 1) P ("    stream_piece<%s, %d> w%d[%d][4];\n", type_of (p, i), piece_of (p, i), i, pieces_of (p, i));
     else P ("    float w%d[4];\n", i);
   }
@@ -162,6 +181,8 @@ static void print_stage (printer *p) {
   for (int i = 0; i < p->b->n_ops; i++)
     if (is_streamed (p, i) && has (p, i, MUGRAPH_STREAM_LEFT))
       P ("    stream_piece<%s, 4 * U> x%d[%s];\n", type_of (p, i), i, rows_of (&op_of (p, i)->shape) > 1 ? "M" : "1");
+    else if (is_streamed (p, i) && is_turned (p, i))
+      P ("    stream_piece<%s, 4 * U> w%d[%d][%d];\n", type_of (p, i), i, pieces_of (p, i), piece_of (p, i));
   P ("  } left[STAGES / U];\n  int ahead = k0; // this lane's first k of the next round of loads\n");
   for (int late = 0; late < 2; late++) {
     bool any = false;
@@ -178,9 +199,11 @@ static void print_stage (printer *p) {
       if (full) P ("m * 8 + g >= rows ? 0 : ");
       P (s->even_k ? "4 * U);\n" : "depth - ahead - first);\n");
     }
+    for (int i = 0; i < p->b->n_ops; i++)
+      if (is_streamed (p, i) && is_late (p, i) == late && is_turned (p, i)) print_load_turned (p, i);
     P ("    }\n");
     for (int i = 0; i < p->b->n_ops; i++) {
-      if (!is_streamed (p, i) || is_late (p, i) != late || !has (p, i, MUGRAPH_STREAM_RIGHT)) continue;
+      if (!is_streamed (p, i) || is_late (p, i) != late || !has (p, i, MUGRAPH_STREAM_RIGHT) || is_turned (p, i)) continue;
       bool inner = has (p, i, MUGRAPH_STREAM_SOURCE);
       long long stride = row_stride (p, i);
       if (cols_of (&op_of (p, i)->shape) == 1) {
@@ -202,7 +225,7 @@ static void print_stage (printer *p) {
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_streamed (p, i)) continue;
     if (has (p, i, MUGRAPH_STREAM_LEFT)) P ("    x%d += %d;\n", i, turn);
-    if (has (p, i, MUGRAPH_STREAM_RIGHT)) P ("    w%d += %lldLL;\n", i, turn * row_stride (p, i));
+    if (has (p, i, MUGRAPH_STREAM_RIGHT)) P ("    w%d += %lldLL;\n", i, is_turned (p, i) ? turn : turn * row_stride (p, i));
   }
   P ("  };\n");
 }
@@ -238,6 +261,13 @@ static void print_side (printer *p, int i, const char *row, const char *col, con
 static void print_operand (printer *p, int i, bool left) {
   const mugraph_stream *s = &p->s;
   const char *side = left ? "l" : "r";
+  const int weight = left ? -1 : mugraph_stream_weight (p->b, i);
+  if (weight >= 0 && is_turned (p, weight)) {
+    P ("    stream_run<T> r%d[%d][%d];\n#pragma unroll\n    for (int q = 0; q < %d; q++)\n#pragma unroll\n      for (int j = 0; j < %d; j++)", i, pieces_of (p, i), piece_of (p, i),
+       pieces_of (p, i), piece_of (p, i));
+    P (" r%d[q][j].r[0] = x.w%d[q][j].r[2 * u], r%d[q][j].r[1] = x.w%d[q][j].r[2 * u + 1];\n", i, weight, i, weight);
+    return;
+  }
   bool plain = is_streamed (p, i) && (left ? data_of (p, i)->dtype == s->type && (rows_of (&op_of (p, i)->shape) > 1 || p->groups == 1)
                                            : cols_of (&op_of (p, i)->shape) > 1);
   if (!left && plain) {
@@ -297,6 +327,14 @@ static void print_chained_weights (printer *p) {
     P ("#pragma unroll\n  for (int qi = 0; qi < %d; qi++)\n#pragma unroll\n    for (int vi = 0; vi < %d; vi++)\n#pragma unroll\n      for (int r = 0; r < 4; r++) {\n", s->pieces_inner,
        s->piece_inner / 2);
     P ("        const int inner = stream_inner<%d> (qi, vi, t, r);\n", s->piece_inner);
+    if (is_turned (p, i)) { /* one by one, pairs of columns in a register */
+      P ("#pragma unroll\n        for (int q = 0; q < Q; q++)\n#pragma unroll\n          for (int v = 0; v < N / 2; v++) {\n            const int n = n0 + q * 8 * N + 2 * v;\n");
+      P ("            const auto *at = p%d + n * %lldLL + inner;\n", i, row_stride (p, i));
+      P ("            const unsigned low = inner < %d && n < n1 ? stream_read_half (at) : 0, high = inner < %d && n + 1 < n1 ? stream_read_half (at + %lldLL) : 0;\n", s->inner, s->inner,
+         row_stride (p, i));
+      P ("            b%d[qi][vi][q][r].r[v] = low | high << 16;\n          }\n      }\n", i);
+      continue;
+    }
     P ("#pragma unroll\n        for (int q = 0; q < Q; q++)\n          stream_load<%s, false> (b%d[qi][vi][q][r], p%d + inner * %lldLL + n0 + q * 8 * N, ",
        how (s->whole, s->even_n && even_inner (s)), i, i, row_stride (p, i));
     if (!even_inner (s)) P ("inner >= %d ? 0 : ", s->inner);
@@ -417,7 +455,7 @@ static void print_linear (printer *p) {
     if (source) P ("  float f%d[(M + 1) / 2][%d][%d][2][4] = {};\n", i, s->pieces_inner, s->piece_inner / 2);
     else print_sums (p, i);
     if (o->kind == MUGRAPH_OP_MATMUL) {
-      P ("  stream_chain<T, Q, N, M, %d, %d> (f%d, f%d, b%d);\n", s->pieces_inner, s->piece_inner, i, a, o->in[1]);
+      P ("  stream_chain<T, Q, N, M, %d, %d> (f%d, f%d, b%d);\n", s->pieces_inner, s->piece_inner, i, a, mugraph_stream_weight (p->b, o->in[1]));
       continue;
     }
     P ("#pragma unroll\n  for (int i = 0; i < (int) (sizeof f%d / 4); i++) ((float *) f%d)[i] = ", i, i);
@@ -592,8 +630,6 @@ static void print_expect (printer *p) {
 /* What the copy engine brings: weights and rows of X. */
 static bool is_copied (const printer *p, int i) { return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT); }
 static int64_t place_of (const printer *p, int i) { return mugraph_stream_place (&p->s, p->b, i); }
-
-static bool is_turned (const printer *p, int i) { return p->s.turned[i]; }
 
 /* Of the box of a weight stored as [n, k]: columns of the result, those of this block only where one box has them all. What it leaves of the
    tile unwritten reaches columns that nobody stores. */

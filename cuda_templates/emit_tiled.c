@@ -43,7 +43,7 @@ static int operand (const printer *p, int k, int *side) {
   *side = NARROW, k -= t->n_right;
   if (k < t->n_narrow) return t->narrow[k];
   *side = CHAIN;
-  return op_of (p, t->chain[k - t->n_narrow])->in[1];
+  return mugraph_stream_weight (p->b, op_of (p, t->chain[k - t->n_narrow])->in[1]);
 }
 
 /* Where an operand's tile lies in a stage. */
@@ -56,9 +56,10 @@ static int offset_of (const printer *p, int i, int side) {
 static bool is_shared (const printer *p, int side) { /* by the blocks of a cluster */
   return p->t.multicast > 1 && (side == LEFT ? !p->t.along_rows : side == RIGHT && p->t.along_rows);
 }
-static bool is_turned (const printer *p, int i, int side) { return (side == RIGHT || side == NARROW) && p->t.c.turned[i]; }
+static bool is_turned (const printer *p, int i, int side) { return side != LEFT && p->t.c.turned[i]; }
 static int box_rows (const printer *p, int i, int side) {
-  return side == LEFT ? p->t.rows : side == CHAIN ? p->t.inner_k : side == RIGHT && is_turned (p, i, side) ? 64 * p->t.chunks : MUGRAPH_TILED_K;
+  if (side != LEFT && side != NARROW && is_turned (p, i, side)) return 64 * p->t.chunks;
+  return side == LEFT ? p->t.rows : side == CHAIN ? p->t.inner_k : MUGRAPH_TILED_K;
 }
 
 /* Index of operator i among those of a role. */
@@ -138,7 +139,7 @@ static void print_copy (printer *p, int k, int chain) {
     if (all) P (" + rank * %d", part * 128);
     P (", map%d, ", k);
     if (side == LEFT) P ("k, row");
-    else if (turned) P (side == NARROW ? "k, 0" : "k, column");
+    else if (turned) P (side == NARROW ? "k, 0" : side == CHAIN ? "0, column" : "k, column");
     else if (side == NARROW) P ("0, k");
     else P (side == CHAIN ? "column + %d, 0" : "column + %d, k", chunk * 64);
     if (all) P (" + rank * %d", part);
@@ -312,8 +313,9 @@ static void print_multiply (printer *p) {
     for (int i = 0; i < t->n_chains; i++) {
       int from = op_of (p, t->chain[i])->in[0];
       while (op_of (p, from)->kind == MUGRAPH_OP_ACCUM) from = op_of (p, from)->in[0];
-      P ("      ms_wgmma<type, N>::add (d[%d], %s[%d][k], ms_columns (b + %d + k * 128, %d));\n", t->into[i], coarse ? "rest" : "a", find (t->source, t->n_sources, from),
-         i * t->chain_bytes / 16, t->inner_k * 128);
+      P (t->chains_turned ? "      ms_wgmma<type, N>::add<true> (d[%d], %s[%d][k], ms_columns (b + %d + k * 2, 16));\n"
+                          : "      ms_wgmma<type, N>::add (d[%d], %s[%d][k], ms_columns (b + %d + k * 128, %d));\n",
+         t->into[i], coarse ? "rest" : "a", find (t->source, t->n_sources, from), i * t->chain_bytes / 16, t->inner_k * 128);
     }
   P ("    }\n  }\n");
 }

@@ -70,9 +70,15 @@ template <class T, int N> MS_DEVICE void stream_columns (unsigned (&a)[4], const
   a[3] = __byte_perm (w[2].r[v], w[3].r[v], 0x7632);
 }
 
+// The same of four k of each column of a lane's, where these are what lies side by side.
+template <class T> struct stream_run { unsigned r[2]; };
+template <class T, int N> MS_DEVICE void stream_columns (unsigned (&a)[4], const stream_run<T> (&w)[N], int v) {
+  a[0] = w[2 * v].r[0], a[1] = w[2 * v + 1].r[0], a[2] = w[2 * v].r[1], a[3] = w[2 * v + 1].r[1];
+}
+
 // d[q][v][m] = columns (q, g, 2 v) and (q, g, 2 v + 1) by rows 8 m + 2 t and 8 m + 2 t + 1: {c0 r0, c0 r1, c1 r0, c1 r1}.
-template <class T, int Q, int N, int M>
-MS_DEVICE void stream_product (float (&d)[Q][N / 2][M][4], const stream_piece<T, N> (&w)[Q][4], const unsigned (&x)[M][2]) {
+template <class T, int Q, int N, int M, class W>
+MS_DEVICE void stream_product (float (&d)[Q][N / 2][M][4], const W &w, const unsigned (&x)[M][2]) {
 #pragma unroll
   for (int q = 0; q < Q; q++)
 #pragma unroll
@@ -86,8 +92,8 @@ MS_DEVICE void stream_product (float (&d)[Q][N / 2][M][4], const stream_piece<T,
 
 // The same with X as the m16 operand, for results that are themselves a left operand: d[m][q][v][c] = rows 16 m + g and 16 m + g + 8
 // by columns 8 q N + 2 t N + 2 v + c and N later: {r0 c0, r0 c0 + N, r1 c0, r1 c0 + N}.
-template <class T, int Q, int N, int M>
-MS_DEVICE void stream_source (float (&d)[(M + 1) / 2][Q][N / 2][2][4], const stream_piece<T, N> (&w)[Q][4], const unsigned (&x)[M][2]) {
+template <class T, int Q, int N, int M, class W>
+MS_DEVICE void stream_source (float (&d)[(M + 1) / 2][Q][N / 2][2][4], const W &w, const unsigned (&x)[M][2]) {
 #pragma unroll
   for (int q = 0; q < Q; q++)
 #pragma unroll

@@ -13,7 +13,7 @@
      KB are best, more slows device memory down. Even numbers (of an even number of steps) read X 64 bytes a request instead of 32: 5 % of
      the time at 16 rows, 12 % at 32.
    - copy: 1 weights into registers as above; 2 through a ring of shared memory (sm_90; X and weights as they are stored, rows of multiples
-     of 16 bytes); default 1, 2 where a weight is stored as [n, k]. In a ring tile_n is 64, or 32 where pairs of products have the same left operand: good where that makes as many blocks as there are SMs without a
+     of 16 bytes); default 1, where a weight is stored as [n, k] 2 if that fits. In a ring tile_n is 64, or 32 where pairs of products have the same left operand: good where that makes as many blocks as there are SMs without a
      cluster. stages 2 to 16 of 64 k; best are 6 MB in flight over all SMs, which is what device memory delivers in 2 us.
    - swap: 0 or 2. tile_m: 0. */
 #include "plan_stream.h"
@@ -91,7 +91,7 @@ int mugraph_stream_weight (const mugraph_block *b, int i) {
 static bool match_weight (matcher *c, int iterator, int role, bool turned) {
   mugraph_stream *s = c->s;
   const int known = s->role[iterator] & (MUGRAPH_STREAM_RIGHT | MUGRAPH_STREAM_SOURCE);
-  if (known && s->turned[iterator] != turned) return FAIL ("iterator %d is used as it is stored and transposed", iterator);
+  if ((known || s->role[iterator] & MUGRAPH_STREAM_CHAIN) && s->turned[iterator] != turned) return FAIL ("iterator %d is used as it is stored and transposed", iterator);
   if (known && known != role) return FAIL ("operator %d is a right operand of two widths", iterator);
   s->turned[iterator] = turned;
   return true;
@@ -112,6 +112,7 @@ static bool match_side (matcher *c, int i, int role) {
   if (weight >= 0) s->role[weight] |= (uint16_t) role;
   if (!is_flat (&o->shape)) return FAIL ("operator %d has leading dimensions", i);
   if (o->kind == MUGRAPH_OP_INPUT || weight >= 0) {
+    if (o->kind != MUGRAPH_OP_INPUT && (rows_of (&o->shape) < 2 || cols_of (&o->shape) < 2)) return FAIL ("operator %d is the transpose of one row or column", i);
     const mugraph_stream_extent inner = {s->inner, s->inner, -1, true};
     bool fits = role == MUGRAPH_STREAM_LEFT ? agrees (c, i, 2, &s->m, false) && agrees (c, i, 1, &s->k, true)
                 : agrees (c, i, 2, &s->k, true) && agrees (c, i, 1, role & MUGRAPH_STREAM_SOURCE ? &inner : &s->n, false);
@@ -119,8 +120,10 @@ static bool match_side (matcher *c, int i, int role) {
     return true;
   }
   if (!is_elementwise (o)) return FAIL ("%s within a %s operand", TEXT (i), side);
-  for (int k = 0; k < o->n_in; k++)
+  for (int k = 0; k < o->n_in; k++) {
+    if (c->b->op[o->in[k]].kind == MUGRAPH_OP_TRANSPOSE) return FAIL ("%s within a computed operand", TEXT (o->in[k]));
     if (!match_side (c, o->in[k], role)) return false;
+  }
   return true;
 }
 
@@ -175,12 +178,14 @@ static bool match_linear (matcher *c, int i, bool source) {
     return match_side (c, a, MUGRAPH_STREAM_LEFT) && match_side (c, b, MUGRAPH_STREAM_RIGHT | (source ? MUGRAPH_STREAM_SOURCE : 0));
   }
   if (o->kind == MUGRAPH_OP_MATMUL) {
-    int b = o->in[1];
+    int b = o->in[1], weight = mugraph_stream_weight (c->b, b);
     if (source) return FAIL ("three chained matmuls");
-    if (c->b->op[b].kind != MUGRAPH_OP_INPUT || !is_flat (&c->b->op[b].shape) || is_walked (c, b, 1) || is_walked (c, b, 2) ||
+    if (weight < 0 || !is_flat (&c->b->op[b].shape) || is_walked (c, b, 1) || is_walked (c, b, 2) ||
         extent_of (c, b, 2).axis >= 0 || !agrees (c, b, 1, &s->n, false) || extent_of (c, b, 1).full != s->n.full)
       return FAIL ("operand %d of a chained matmul is no invariant tile of the same columns", b);
-    s->role[b] |= MUGRAPH_STREAM_CHAIN;
+    if (s->role[weight] && s->turned[weight] != (weight != b)) return FAIL ("iterator %d is used as it is stored and transposed", weight);
+    s->turned[weight] = weight != b;
+    s->role[weight] |= MUGRAPH_STREAM_CHAIN;
     return match_linear (c, o->in[0], true);
   }
   for (int k = 0; k < o->n_in; k++)
@@ -399,14 +404,22 @@ static bool schedule (matcher *c, const mugraph_device *d) {
   const mugraph_sched *w = &c->b->sched;
   s->split = w->split;
   const bool turned = has_weights (c, true);
-  s->ring = w->copy == 2 || (!w->copy && turned);
+  s->ring = w->copy == 2;
   if (w->swap == 1) return FAIL ("rows of the tile along m are not supported: swap 0 or 2");
   if (w->tile_m) return FAIL ("tile_m %d is not supported: 0", w->tile_m);
   if (!is_power_of_two (s->split)) return FAIL ("split %d is no power of two", s->split);
   if (s->split > 1 && d->arch < 90) return FAIL ("split %d needs clusters (sm_90)", s->split);
   if (s->m.chunk > 64) return FAIL ("%d rows of a block, 64 are supported", s->m.chunk);
+  if (!w->copy && turned) {
+    mugraph_stream tried = *s;
+    matcher other = {c->g, c->kernel, c->b, &tried, c->name, NULL};
+    tried.ring = true;
+    if (schedule_ring (&other, d)) {
+      *s = tried;
+      return true;
+    }
+  }
   if (s->ring) return schedule_ring (c, d);
-  if (turned) return FAIL ("transposed weights go through shared memory: copy 2");
   int32_t nt = s->n.chunk, alignment = (int32_t) (s->n.axis < 0 ? s->n.full : (s->n.full | nt));
   if (s->inner) choose_piece (s->inner, s->inner, &s->piece_inner, &s->pieces_inner, &s->whole_inner);
   s->n_warps = ceil_div (nt, w->tile_n ? w->tile_n : 64);
@@ -547,7 +560,8 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
                                                                                  : 1;
       /* requests for single sectors of 32 bytes take as long as those for two */
       if (s.role[i] & MUGRAPH_STREAM_LEFT && cols_of (&o->shape) > 1 && s.quads == 1 && !s.ring) again *= 2;
-      if (s.role[i] & MUGRAPH_STREAM_RIGHT && s.role[i] & MUGRAPH_STREAM_SOURCE && s.inner * element < 64) again *= 2;
+      if (s.role[i] & MUGRAPH_STREAM_RIGHT && s.turned[i] && !s.ring) again *= 2; /* at most 64 bytes of a row */
+      if (s.role[i] & MUGRAPH_STREAM_RIGHT && !s.turned[i] && s.role[i] & MUGRAPH_STREAM_SOURCE && s.inner * element < 64) again *= 2;
       p->l2_read += tiles * (o->fmap >= 0 ? b->loop : 1) * again;
       if (!seen[o->in[0]]) p->dram_read += (double) mugraph_volume (data) * element;
       seen[o->in[0]] = true;

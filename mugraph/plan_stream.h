@@ -13,7 +13,7 @@
 
    Every tile has one of these roles:
      left     elementwise over tiles [m or 1, k or 1]: computed on X's operand registers
-     right    elementwise over tiles [k or 1, n or 1]: computed on W's operand registers; in a ring also the transpose of a tile [n, k]
+     right    elementwise over tiles [k or 1, n or 1]: computed on W's operand registers; or the transpose of a tile [n, k]
      product  left times right, summed over k: partial sums in accumulator registers
      linear   sums and differences of products, and products times an invariant tile [r, n] ("chained"): they too are linear in the
               partial sums, so they are computed on them, before these meet

@@ -70,7 +70,9 @@ static bool match_chains (const mugraph_op *kernel, const mugraph *g, const mugr
     bool only;
     if (index_of (t->source, t->n_sources, summand (b, o->in[0], false, &only)) < 0) return FAIL ("the left operand of chained matmul %d is computed", i);
     if (t->n_chains == MUGRAPH_TILED_OPERANDS) return FAIL ("more than %d chained matmuls", MUGRAPH_TILED_OPERANDS);
-    const int tensor = kernel->in[b->op[o->in[1]].in[0]];
+    const int weight = mugraph_stream_weight (b, o->in[1]), tensor = kernel->in[b->op[weight].in[0]];
+    if (t->n_chains && t->chains_turned != t->c.turned[weight]) return FAIL ("right operands of chained matmuls are stored in two ways");
+    t->chains_turned = t->c.turned[weight];
     if (mugraph_plan_storage (g, tensor) != t->c.type || cols_of (&g->tensor[tensor].shape) % 8) return FAIL ("operand %d is of another type or alignment", o->in[1]);
     t->chain[t->n_chains++] = i;
   }
@@ -186,7 +188,7 @@ static bool schedule (const mugraph_block *b, const mugraph_device *d, mugraph_t
   t->left_bytes = t->rows * 128;
   t->right_bytes = t->chunks * 64 * 128;
   t->narrow_bytes = MUGRAPH_TILED_K * 128;
-  t->chain_bytes = t->chunks * t->inner_k * 128;
+  t->chain_bytes = t->chunks * (t->chains_turned ? 64 : t->inner_k) * 128;
   t->stage_bytes = t->n_left * t->left_bytes + t->n_right * t->right_bytes + t->n_narrow * t->narrow_bytes;
   if (t->n_chains * t->chain_bytes > t->stage_bytes) return FAIL ("operands of %d chained matmuls do not fit a stage", t->n_chains);
 
@@ -286,7 +288,7 @@ bool mugraph_plan_tiled (const mugraph *g, int k, const mugraph_device *d, mugra
       p->l2_read += (side == 2 ? (double) MUGRAPH_TILED_K * t.c.inner * 2 : (double) tile->bytes) * t.steps * (double) grid / (shared ? t.multicast : 1);
     }
   for (int i = 0; i < t.n_chains; i++) {
-    mugraph_tile_plan *tile = &p->tile[b->op[t.chain[i]].in[1]];
+    mugraph_tile_plan *tile = &p->tile[mugraph_stream_weight (b, b->op[t.chain[i]].in[1])];
     tile->home = MUGRAPH_HOME_SHARED; /* of a step of its own, the last */
     tile->bytes = t.chain_bytes;
     tile->offset = (int64_t) i * t.chain_bytes;

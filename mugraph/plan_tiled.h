@@ -28,6 +28,7 @@ typedef struct {
   int n_products, product[MUGRAPH_TILED_OPERANDS];
   int n_narrow, narrow[MUGRAPH_TILED_OPERANDS]; /* right operands of chained matmuls: [64, inner], or the same */
   int n_sources, source[MUGRAPH_TILED_OPERANDS]; /* their products, [rows, inner] */
+  bool chains_turned;         /* right operands of chains are stored as [columns, inner] */
   int n_chains, chain[MUGRAPH_TILED_OPERANDS];   /* what those are multiplied with: matmuls after the loop */
   int into[MUGRAPH_TILED_OPERANDS];              /* of a chain: the sums that it is added to */
   int sums;                   /* [rows, columns] in registers: products, and chains that are added to none */

@@ -114,6 +114,17 @@ static inline bool build_lora (const graph_case *c, const mugraph *program, mugr
   return finish (c, g);
 }
 
+/* The same, all three stored as [n, k]. */
+static inline bool build_lora_turned (const graph_case *c, const mugraph *program, mugraph *g) {
+  mugraph_block *b = start (c, program, g);
+  int x = tile_in (b, 0, -1, -1, 1), w = weights_in (b, 1, true), a = tile_op (b, MUGRAPH_OP_TRANSPOSE, tile_in (b, 2, -1, -1, 1), -1);
+  int bb = tile_op (b, MUGRAPH_OP_TRANSPOSE, tile_in (b, 3, 0, -1, -1), -1);
+  int xw = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w), -1);
+  int xa = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, a), -1);
+  tile_out (b, tile_op (b, MUGRAPH_OP_ADD, xw, tile_op (b, MUGRAPH_OP_MATMUL, xa, bb)), 1, -1);
+  return finish (c, g);
+}
+
 /* (X | X A) (W over B), the concatenation inside the loop body as Mirage finds it. */
 static inline bool build_lora_concat (const graph_case *c, const mugraph *program, mugraph *g) {
   mugraph_block *b = start (c, program, g);
@@ -259,6 +270,9 @@ static inline bool build_accum_to (const graph_case *c, const mugraph *program, 
 #define MLP_T(m, k, n, t)                                                                                              \
   "input X[" m "," k "]: " t "\ninput V[" n "," k "]: " t "\ninput W[" n "," k "]: " t                                  \
   "\noutput silu(matmul(X, transpose(V))) * matmul(X, transpose(W))\n"
+#define LORA_T(m, k, n, r, t)                                                                                          \
+  "input X[" m "," k "]: " t "\ninput W[" n "," k "]: " t "\ninput A[" r "," k "]: " t "\ninput B[" n "," r "]: " t     \
+  "\noutput matmul(X, transpose(W)) + matmul(matmul(X, transpose(A)), transpose(B))\n"
 #define MLP_MIXED(m, k, n, t)                                                                                          \
   "input X[" m "," k "]: " t "\ninput V[" k "," n "]: " t "\ninput W[" n "," k "]: " t                                  \
   "\noutput silu(matmul(X, V)) * matmul(X, transpose(W))\n"

@@ -130,7 +130,7 @@ static bool build_gain (const graph_case *c, const mugraph *program, mugraph *g)
 }
 #define GAIN(m, k, n, t) "input X[" m "," k "]: " t "\ninput W[" k "," n "]: " t "\ninput G[" k "]: " t "\noutput matmul(rms_norm(X, -1) * G, W)\n"
 
-/* Weights stored as [n, k]: norm; gated, beside others that are not; adapter, two of whose three are; matrices. */
+/* Weights stored as [n, k]: norm; gated, beside others that are not; adapter, B of which may be either; matrices. */
 static bool build_norm_turned (const graph_case *c, const mugraph *program, mugraph *g) {
   mugraph_block *b = start (c, program, g);
   int x = tile_in (b, 0, -1, 0, 1), w = weights_in (b, 1, true);
@@ -148,12 +148,13 @@ static bool build_mlp_turned (const graph_case *c, const mugraph *program, mugra
 }
 static bool build_adapter_turned (const graph_case *c, const mugraph *program, mugraph *g) {
   mugraph_block *b = start (c, program, g);
-  int x = tile_in (b, 0, -1, 0, 1), w = weights_in (b, 1, true), a = tile_op (b, MUGRAPH_OP_TRANSPOSE, tile_in (b, 2, -1, -1, 1), -1), v = tile_in (b, 3, 1, -1, -1);
+  int x = tile_in (b, 0, -1, 0, 1), w = weights_in (b, 1, true), a = tile_op (b, MUGRAPH_OP_TRANSPOSE, tile_in (b, 2, -1, -1, 1), -1);
+  int v = program->tensor[3].shape.dim[0] == program->tensor[2].shape.dim[0] ? tile_in (b, 3, 1, -1, -1) : tile_op (b, MUGRAPH_OP_TRANSPOSE, tile_in (b, 3, 0, -1, -1), -1);
   int xw = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, w), -1), xa = tile_op (b, MUGRAPH_OP_ACCUM, tile_op (b, MUGRAPH_OP_MATMUL, x, a), -1);
   tile_out (b, tile_op (b, MUGRAPH_OP_ADD, xw, tile_op (b, MUGRAPH_OP_MATMUL, xa, v)), 1, 0);
   return finish (c, g);
 }
-#define LORA_T(m, k, n, r, t)                                                                                          \
+#define LORA_B(m, k, n, r, t)                                                                                          \
   "input X[" m "," k "]: " t "\ninput W[" n "," k "]: " t "\ninput A[" r "," k "]: " t "\ninput B[" r "," n "]: " t     \
   "\noutput matmul(X, transpose(W)) + matmul(matmul(X, transpose(A)), B)\n"
 static bool build_batch_turned (const graph_case *c, const mugraph *program, mugraph *g) {
@@ -223,7 +224,9 @@ static const backend_case cases[] = {
   {{.name = "[n, k], right shared by 4", .program = RMS_T ("b", "520", "768", "f16"), .b = 512, .build = build_norm_turned, .grid = {3, 4}, .loop = 8}, {.multicast = 4}},
   {{.name = "[n, k], gated, ragged", .program = MLP_T ("b", "328", "480", "bf16"), .b = 150, .build = build_mlp_turned, .grid = {4, 3}, .loop = 8}, {0}},
   {{.name = "[n, k] beside [k, n]", .program = MLP_MIXED ("b", "328", "480", "f16"), .b = 150, .build = build_mlp_turned, .grid = {6, 2}, .loop = 8}, {.multicast = 2}},
-  {{.name = "[n, k], adapter of 24", .program = LORA_T ("b", "264", "960", "24", "f16"), .b = 300, .build = build_adapter_turned, .grid = {8, 3}, .loop = 4}, {0}},
+  {{.name = "[n, k], adapter of 24", .program = LORA_B ("b", "264", "960", "24", "f16"), .b = 300, .build = build_adapter_turned, .grid = {8, 3}, .loop = 4}, {0}},
+  {{.name = "[n, k], adapter of 40, bf16", .program = LORA_T ("b", "264", "960", "40", "bf16"), .b = 300, .build = build_adapter_turned, .grid = {8, 3}, .loop = 4}, {0}},
+  {{.name = "[n, k], adapter of 16", .program = LORA_T ("b", "256", "4096", "16", "f16"), .b = 512, .build = build_adapter_turned, .grid = {32, 4}, .loop = 4}, {.multicast = 2}},
   {{.name = "[n, k], matrices", .program = "input X[3,200,200]: f16\ninput W[3,336,200]: f16\noutput matmul(X, transpose(W))\n", .build = build_batch_turned, .grid = {2, 2, 3}, .loop = 4}, {0}},
   {{.name = "two kernels", .program = "input X[256,512]: f16\ninput W[512,512]: f16\nY = matmul(X, W)\nZ = silu(Y)\noutput Z\noutput matmul(Z, W) + Y\n", .build = build_chain, .grid = {4, 2}, .loop = 8}, {0}},
 };
