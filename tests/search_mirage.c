@@ -164,6 +164,7 @@ typedef struct {
 /* The next order in which the inputs have the program's shapes. The first one to have any says what the program is. */
 static bool next_order (candidate *c, const mugraph *saved, const char *name, mugraph_program *program, bool *known) {
   static mugraph_program p;
+  static const mugraph_program_options plain = {0};
   mugraph_error e;
   while (!c->ended) {
     if (c->started)
@@ -176,7 +177,7 @@ static bool next_order (candidate *c, const mugraph *saved, const char *name, mu
     c->graph = *saved;
     mugraph_reorder_inputs (&c->graph, c->to);
     for (int t = 0; t < saved->n_inputs; t++) in[t] = c->graph.tensor[t].shape;
-    bool fits = mugraph_program_fit (name, &(mugraph_program_options){0}, saved->n_inputs, in, &p, &e);
+    bool fits = mugraph_program_fit (name, &plain, saved->n_inputs, in, &p, &e);
     for (int t = 0; fits && t < saved->n_inputs; t++) fits = mugraph_same_shape (&in[t], &p.graph.tensor[t].shape);
     if (!fits) continue;
     if (!*known) *program = p, *known = true;
