@@ -203,6 +203,32 @@ static void test_ways_of_copying (void **state) {
   assert_true (ways[1] > 0 && ways[2] == 0);
 }
 
+/* How a weight is stored is no reason for another kernel: the same structure, as fast, for few rows and for many. */
+static void test_transposed_weights (void **state) {
+  (void) state;
+  static const char *const text[2] = {"input X[b,2048]: f16\ninput W[2048,3072]: f16\noutput matmul(rms_norm(X, -1), W)\n",
+                                      "input X[b,2048]: f16\ninput W[3072,2048]: f16\noutput matmul(rms_norm(X, -1), transpose(W))\n"};
+  mugraph_program *p = calloc (1, sizeof *p);
+  assert_non_null (p);
+  for (int rows = 8; rows <= 512; rows *= 64) {
+    double us[2];
+    for (int turned = 0; turned < 2; turned++) {
+      mugraph_program_options options = {.batch = rows};
+      search_options o;
+      search_result r;
+      ok (mugraph_program_parse (text[turned], strlen (text[turned]), "weights", &options, p, &error));
+      search_options_default (&o);
+      ok (search_run (&p->graph, &o, h100, NULL, NULL, NULL, &r, &error));
+      assert_true (r.n > 0 && r.candidate[0].graph.n_ops == 1);
+      assert_int_equal (r.candidate[0].graph.block[0].sched.backend, rows == 8 ? MUGRAPH_BACKEND_STREAM : MUGRAPH_BACKEND_TILED);
+      us[turned] = r.candidate[0].cost_us;
+      search_result_free (&r);
+    }
+    if (us[1] > 1.05 * us[0]) fail_msg ("%d rows: %g us, %g us where the weights are stored as [n, k]", rows, us[0], us[1]);
+  }
+  free (p);
+}
+
 static bool same_but_depth (const mugraph *a, const mugraph *b) {
   for (int i = 0; i < a->n_blocks; i++) {
     mugraph_sched x = a->block[i].sched, y = b->block[i].sched;
@@ -343,6 +369,7 @@ int main (void) {
       cmocka_unit_test (test_identity),
       cmocka_unit_test (test_plain_launches_too),
       cmocka_unit_test (test_ways_of_copying),
+      cmocka_unit_test (test_transposed_weights),
       cmocka_unit_test (test_few_of_a_family),
       cmocka_unit_test (test_what_a_search_keeps),
   };
