@@ -396,6 +396,13 @@ static const graph_case graph_cases[] = {
   {.name = "tiled matmul 100x1000x1272 /10 columns", .program = MM ("", "100", "1000", "1272", "bf16", "bf16"), .build = build_split, .grid = {10}, .loop = 1, .maps = "-11"},
   {.name = "tiled matmul 600 matrices", .program = MM ("600,", "70", "200", "88", "f16", "f16"), .build = build_split, .grid = {600}, .loop = 1, .maps = "000"},
   {.name = "tiled gelu and bias", .program = "input X[300,520]: f16\ninput W[520,192]: f16\ninput C[192]: bf16\noutput gelu(matmul(X, W) + C) * mean(square(X), -1)\n", .build = build_split, .grid = {3}, .loop = 1, .maps = "0--0"},
+  /* weights stored as [n, k] */
+  {.name = "linear rmsnorm 8x4096x6144 /128 x64", .program = RMS_T ("b", "4096", "6144", "f16"), .b = 8, .build = build_rmsnorm_turned, .grid = {128}, .loop = 64},
+  {.name = "linear rmsnorm ragged 40x211x103 /4 x3", .program = RMS_T ("b", "211", "103", "f16"), .b = 40, .build = build_rmsnorm_turned, .grid = {4}, .loop = 3},
+  {.name = "linear gatedmlp bf16 16x520x250 /8 x4", .program = MLP_T ("b", "520", "250", "bf16"), .b = 16, .build = build_gatedmlp_turned, .grid = {8}, .loop = 4},
+  {.name = "linear layer 5x512x203 /4 x8", .program = LAYER ("b", "512", "203", "f16"), .b = 5, .build = build_layer, .grid = {4}, .loop = 8},
+  {.name = "linear lora 8x256x4096 /64 x4", .program = LORA_T ("b", "256", "4096", "16", "f16"), .b = 8, .build = build_lora_turned, .grid = {64}, .loop = 4},
+  {.name = "linear layer 500x264x248 /4 rows", .program = LAYER ("b", "264", "248", "bf16"), .b = 500, .build = build_split, .grid = {4}, .loop = 1, .maps = "0--00"},
   /* blocks of the grid without data */
   {.name = "silu 3x40 /5", .program = "input X[3,40]: f16\noutput silu(X)\n", .build = build_split, .grid = {5}, .loop = 1, .maps = "00"},
   {.name = "silu 12x40 /5", .program = "input X[12,40]: f16\noutput rms_norm(silu(X), -1)\n", .build = build_split, .grid = {5}, .loop = 1, .maps = "00"},
