@@ -89,7 +89,9 @@ static void print_head (cuda_text *t, const mugraph *g, const cuda_program *p, c
     if (l->cluster[0] * l->cluster[1] * l->cluster[2] > 1) cuda_print (t, ", cluster %d x %d x %d", l->cluster[0], l->cluster[1], l->cluster[2]);
     cuda_print (t, "\n");
   }
-  cuda_print (t, "\n#ifndef MSEARCH_PDL // programmatic dependent launch\n#ifdef MSEARCH_MAIN\n#define MSEARCH_PDL %d\n#else\n#define MSEARCH_PDL 0\n#endif\n#endif\n", pdl);
+  cuda_print (t, "\n#ifndef MSEARCH_PDL // programmatic dependent launch\n");
+  if (pdl) cuda_print (t, "#ifdef MSEARCH_MAIN\n#define MSEARCH_PDL 1\n#else\n");
+  cuda_print (t, "#define MSEARCH_PDL 0\n#endif\n%s", pdl ? "#endif\n" : "");
   cuda_print (t, "#pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used\n");
 }
 
