@@ -7,15 +7,15 @@
 /* What the device table does not hold. Times in seconds, bytes, shares. Most are fitted to the times of about 2000 schedules on an H100
    (least squares of their logarithms), within what they mean; `make bench-model` says how well they rank. */
 static const double CORNER = 5;                 /* degree of the norm where one block's moving and computing overlap */
-static const double FIRST_BYTES = 0.55e-6;      /* cold reads of 2 to 67 MB take this longer than bytes / bandwidth + launch */
-static const double LOADED_LATENCY = 0.881e-6;  /* of device memory near full bandwidth */
+static const double FIRST_BYTES = 0.435e-6;     /* cold reads of 2 to 67 MB take this longer than bytes / bandwidth + launch */
+static const double LOADED_LATENCY = 0.891e-6;  /* of device memory near full bandwidth */
 static const double L2_LATENCY = 0.6e-6;        /* of L2 under load */
-static const double BARRIER = 0.0414e-6;        /* a reduction over the threads of a block, its barrier included */
+static const double BARRIER = 0.0124e-6;        /* a reduction over the threads of a block, its barrier included */
 static const double FIXED_SMEM = 1024;          /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;             /* of L2 that one call may count on */
-static const double TENSOR_L2 = 2.5;           /* tensor copies read L2 this much faster than loads do */
-static const double SM_L2_SHARE = 2.6;         /* one SM reads L2 this much faster than an even share */
-static const double SM_DRAM_SHARE = 1.27;       /* and so much device memory: half of the SMs do not reach its bandwidth */
+static const double TENSOR_L2 = 2.5;            /* tensor copies read L2 this much faster than loads do */
+static const double SM_L2_SHARE = 2.01;         /* one SM reads L2 this much faster than an even share */
+static const double SM_DRAM_SHARE = 1.3;        /* and so much device memory: half of the SMs do not reach its bandwidth */
 
 /* Loads without asynchronous copies: the generic generator. */
 static const double LOAD_BYTES = 64;            /* bytes that a thread has in flight while it copies operands of a matmul */
@@ -23,42 +23,45 @@ static const double ELEMENT_BYTES = 6;          /* the same elsewhere: element a
 static const double UNPIPELINED = 0.55e-6;      /* load, store to shared memory, barrier, multiply, barrier: latency of L2 */
 
 /* The stream generator. */
-static const double EARLY = 0.171;              /* of the time of the bytes that are in flight at the start of a launch */
-static const double STREAM_STEP = 0.116e-6;     /* of the steps in flight when the last bytes have arrived, the work on one */
-static const double COMBINE = 0.0488e-6;        /* partial sums of the warps, through shared memory */
-static const double PARTIAL_SUMS = 4.36e-9;     /* a byte of them that each thread leaves there */
-static const double EXCHANGE = 4.08e-11;        /* a byte of the partial sums of a block, to the other blocks of its cluster */
-static const double STREAM_CHAINED = 0.0632e-6;  /* a second matmul, of the sums of the first */
-static const double RING_HIDDEN = 1.3e-6;       /* through a ring of shared memory: start and end of a call that its neighbours hide, launched dependently */
+static const double EARLY = 0.22;               /* of the time of the bytes that are in flight at the start of a launch */
+static const double STREAM_STEP = 0.153e-6;     /* of the steps in flight when the last bytes have arrived, the work on one */
+static const double NEIGHBOURS = 0.75;          /* of what is read again, what warps of other columns of a block do not find in the first cache */
+static const double PARTIAL_SUMS = 3.79e-9;     /* a byte of them that each thread leaves there */
+static const double EXCHANGE = 4.66e-11;        /* a byte of the partial sums of a block, to the other blocks of its cluster */
+static const double RING_HIDDEN = 2.08e-6;      /* through a ring of shared memory: start and end of a call that its neighbours hide */
+static const double RING_CROWD = 1.5;           /* blocks an SM with which launches get into each other's way instead */
+static const double RING_ROWS = 0.0673;         /* of the time of device memory, where rows are less than a line and launches are not in step */
+static const double RING_IDLE = 0.237;          /* boxes with columns that are not the block's */
+enum { RING_LINE = 64 };                        /* columns of 128 bytes */
 static const double NARROW = 1.04e-6;           /* loads of less than 16 bytes: a multiple of instructions that runs once each */
 
 /* The rows generator. */
-static const double ROWS_STEP = 1.1e-9;       /* an operator on one element of a thread */
-static const double ROWS_WARP = 11.9e-9;        /* an exchange, each warp of it */
-static const double ROWS_CLUSTER = 0.828e-6;    /* one through remote shared memory: two barriers of a cluster */
-static const double ROWS_BLOCK = 0.0238e-6;     /* each block of it */
+static const double ROWS_STEP = 1.4e-9;         /* an operator on one element of a thread */
+static const double ROWS_WARP = 9.17e-9;        /* an exchange, each warp of it */
+static const double ROWS_CLUSTER = 0.649e-6;    /* one through remote shared memory: two barriers of a cluster */
 static const double ROWS_TURN = 0.7e-6;         /* the next rows of a block, loaded when the last are done */
 static const double ROWS_TAIL = 0.3e-6;         /* of that, after its first store */
 
 /* The tiled generator. */
-static const double SM_SMEM = 2.5e11;          /* bytes a second of an SM's shared memory: 128 a clock */
-static const double TILED_FILL = 0.75e-6;        /* what the first products wait for beside their bytes */
+static const double SM_SMEM = 2.5e11;           /* bytes a second of an SM's shared memory: 128 a clock */
+static const double TILED_FILL = 0.75e-6;       /* what the first products wait for beside their bytes */
 static const double TILED_TILE = 0.35e-6;       /* what follows the loop of a tile; its stores beside that are those of all blocks at a time */
 static const double TILED_CLUSTER = 1.0e-6;     /* blocks of a cluster wait for each other's barriers */
-static const double TILED_L2 = 2.5;              /* tiles that neighbours read at the same time: requests for the same lines are joined */
+static const double TILED_TAIL = 0.512e-6;      /* of a tile's stores and of the barriers before it, what stands between launches */
+static const double TILED_L2 = 2.5;             /* tiles that neighbours read at the same time: requests for the same lines are joined */
 
 /* Programmatic dependent launch. */
-static const double PDL_TAIL = 0.239e-6;        /* from the end of the launch before until it is seen */
-static const double PDL_WARP = 0.177e-9;        /* starting a warp beside another kernel's */
-static const double PDL_SHARE = 0.0371;         /* of a block's time that shows even where calls overlap well */
-static const double PDL_PLACE = 0.96;          /* of a block's time it holds its place against the next call */
+static const double PDL_TAIL = 0.05e-6;         /* from the end of the launch before until it is seen */
+static const double PDL_WARP = 0.2e-9;          /* starting a warp beside another kernel's */
+static const double PDL_SHARE = 0.0385;         /* of a block's time that shows even where calls overlap well */
+static const double PDL_PLACE = 0.945;          /* of a block's time it holds its place against the next call */
 
 /* Rate of the matrix units that each generator reaches of the dense rate: mma.sync against wgmma, staging through f32. */
 static const double mma_efficiency[MUGRAPH_N_BACKENDS] = {
     [MUGRAPH_BACKEND_AUTO] = 0.5,   [MUGRAPH_BACKEND_GENERIC] = 0.12, [MUGRAPH_BACKEND_STREAM] = 0.5,
     [MUGRAPH_BACKEND_CHAIN] = 0.85, [MUGRAPH_BACKEND_ROWS] = 0.5,     [MUGRAPH_BACKEND_TILED] = 1.12,
 };
-static const double PREDEFINED_MMA = 0.12; /* pre-defined matmuls go through the generic generator */
+static const double PREDEFINED_MMA = 0.12;      /* pre-defined matmuls go through the generic generator */
 
 enum { MAX_THREADS_SM = 2048, MAX_BLOCKS_SM = 32, GENERIC_K = 32 };
 
@@ -189,6 +192,20 @@ static int vector_bytes (const mugraph *g, const mugraph_op *op, const mugraph_b
   return (int) (grain & -grain);
 }
 
+/* Columns of the matmuls with weights in a block. */
+static int weight_columns (const mugraph_block *b) {
+  for (int i = 0; i < b->n_ops; i++)
+    if (has_weights (b, i)) return b->op[i].shape.dim[b->op[i].shape.n_dims - 1];
+  return 1;
+}
+
+/* Ring: boxes bring whole tiles; what of them is beyond the block's columns is another's, who asks for it at another time. */
+static double idle_columns (const mugraph_block *b, const mugraph_plan *p) {
+  int columns = weight_columns (b), tile = p->sched.tile_n > 0 ? p->sched.tile_n : 64;
+  double idle = (double) ((columns + tile - 1) / tile * tile) / columns - 1;
+  return 1 + RING_IDLE * idle * idle;
+}
+
 /* Partial sums of a block, f32, rows padded to 8. */
 static double partial_bytes (const mugraph_block *b) {
   double bytes = 0;
@@ -199,19 +216,6 @@ static double partial_bytes (const mugraph_block *b) {
     bytes += 4.0 * (double) mugraph_volume (&o->shape) / rows * ((rows + 7) / 8 * 8);
   }
   return bytes;
-}
-
-/* Whether a matmul's left operand comes from another one. */
-static bool is_chained (const mugraph_block *b) {
-  bool from[MUGRAPH_BLOCK_OPS] = {false}, chained = false;
-  for (int i = 0; i < b->n_ops; i++) {
-    const mugraph_op *o = &b->op[i];
-    bool matmul = o->kind == MUGRAPH_OP_MATMUL;
-    for (int k = 0; k < o->n_in && o->kind != MUGRAPH_OP_INPUT; k++) from[i] |= from[o->in[k]];
-    chained |= matmul && from[o->in[0]];
-    from[i] |= matmul;
-  }
-  return chained;
 }
 
 /* What is left in L2: outputs and inputs, when they fit together with what they displace. */
@@ -241,17 +245,17 @@ static int reductions_of (const mugraph_block *b, bool looped) {
 /* ---- chained matmuls ---- */
 
 /* Fitted to attention of several shapes; a step is a tile of 64 rows and tile_n columns, of one warpgroup. */
-static const double CHAIN_STEP = 0.169e-6;      /* its barriers and what else its size does not change */
-static const double CHAIN_ALONE = 1.73;         /* a warpgroup alone takes this many times its share of the busy units */
-static const double CHAIN_CORNER = 4.17;        /* degree of the norm that joins that with what all warpgroups of an SM take */
-static const double CHAIN_HELPED = 0.6;         /* of that and of preparations, where a warpgroup more helps */
-static const double CHAIN_SHALLOW = 0.139e-6;   /* a tile that is requested when it is needed next */
-static const double CHAIN_PREPARE = 0.281e-6;   /* a tile of 64 rows that is changed in place, by one warpgroup */
-static const double CHAIN_PREPARE_WORK = 0.172e-6;/* of the SM's time */
-static const double CHAIN_ROW_VALUES = 1.46;    /* rows of the left operand scaled by values that are computed for it, other than by a norm */
-static const double CHAIN_FIXED = 1.65e-6;      /* before and after the loop */
-static const double CHAIN_GROUP = 0.639e-6;     /* to combine results of 64 columns: a warpgroup */
-static const double CHAIN_CLUSTER = 0.0231e-6;  /* a block of a cluster */
+static const double CHAIN_STEP = 0.0557e-6;     /* its barriers and what else its size does not change */
+static const double CHAIN_ALONE = 1.82;         /* a warpgroup alone takes this many times its share of the busy units */
+static const double CHAIN_CORNER = 3.37;        /* degree of the norm that joins that with what all warpgroups of an SM take */
+static const double CHAIN_HELPED = 0.797;       /* of that and of preparations, where a warpgroup more helps */
+static const double CHAIN_SHALLOW = 0.179e-6;   /* a tile that is requested when it is needed next */
+static const double CHAIN_PREPARE = 0.0457e-6;  /* a tile of 64 rows that is changed in place, by one warpgroup */
+static const double CHAIN_PREPARE_WORK = 0.124e-6;/* of the SM's time */
+static const double CHAIN_ROW_VALUES = 1.48;    /* rows of the left operand scaled by values that are computed for it, other than by a norm */
+static const double CHAIN_FIXED = 2.27e-6;      /* before and after the loop */
+static const double CHAIN_GROUP = 0.0797e-6;    /* to combine results of 64 columns: a warpgroup */
+static const double CHAIN_CLUSTER = 0.0693e-6;  /* a block of a cluster */
 
 /* Rows of the first matmul's result, whether its left operand is more than an iterator or its norm, and whether a right operand
    of any is changed before it is multiplied. */
@@ -395,7 +399,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   if (written > L2_SHARE * d->l2_bytes) dram += written;
 
   bool generic = p->backend == MUGRAPH_BACKEND_GENERIC || p->backend == MUGRAPH_BACKEND_AUTO;
-  double misaligned = misalignment (g, op, b) * short_rows (g, op, b, p);
+  double misaligned = misalignment (g, op, b) * short_rows (g, op, b, p) * (through_ring (p) ? idle_columns (b, p) : 1);
   double iterations = p->iterations > 1 ? p->iterations : 1, stages = p->sched.stages > 1 ? p->sched.stages : 1;
   if (stages > iterations) stages = iterations;
   launch l = {.block = b, .plan = p, .device = d, .fill = 1, .moved = {.blocks = blocks, .dram = dram * misaligned, .warm = warm}};
@@ -403,7 +407,9 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   moved->flight = p->dram_read / (blocks * iterations) * stages;
   double loaded = p->threads * (p->mma_flops > 0 ? LOAD_BYTES : ELEMENT_BYTES);
   if (generic && moved->flight > loaded) moved->flight = loaded;
-  moved->l2 = (p->l2_read > p->dram_read ? p->l2_read : p->dram_read) * misaligned + written;
+  /* The warps of a block that have columns beside each other find some of each other's lines in the first cache. */
+  bool beside = p->backend == MUGRAPH_BACKEND_STREAM && p->sched.tile_n > 0 && weight_columns (b) > p->sched.tile_n;
+  moved->l2 = (p->dram_read + (again > 0 ? again * (beside ? NEIGHBOURS : 1) : 0)) * misaligned + written;
   if (p->backend == MUGRAPH_BACKEND_CHAIN || p->backend == MUGRAPH_BACKEND_TILED || through_ring (p)) moved->l2 /= TENSOR_L2;
   if (p->backend == MUGRAPH_BACKEND_TILED) moved->l2 /= TILED_L2;
   if (p->workspace) moved->l2 += blocks * iterations * 2 * (double) p->workspace;
@@ -421,15 +427,15 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     double partial = ring ? 0 : (double) p->smem / p->threads;
     double exchange = cluster > 1 ? EXCHANGE * partial_bytes (b) : 0;
     l.tail = exchange;
-    l.latency += COMBINE + STREAM_STEP * (ring ? 1 : stages) + PARTIAL_SUMS * partial + exchange + (is_chained (b) ? STREAM_CHAINED : 0);
+    l.latency += STREAM_STEP * (ring ? 1 : stages) + PARTIAL_SUMS * partial + exchange;
     l.latency += NARROW * (16 / vector_bytes (g, op, b) - 1);
   } else if (p->backend == MUGRAPH_BACKEND_ROWS) {
-    l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? ROWS_CLUSTER + ROWS_BLOCK * cluster : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);
+    l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? ROWS_CLUSTER : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);
     l.latency += (iterations - 1) * ROWS_TURN, l.tail = (iterations - 1) * ROWS_TAIL;
   } else if (p->backend == MUGRAPH_BACKEND_TILED) {
     double tiles = (double) b->grid[0] * b->grid[1] * b->grid[2], rounds = ceil (tiles / blocks);
     l.latency += TILED_FILL + TILED_TILE * rounds + written / d->dram_bw + (cluster > 1 ? TILED_CLUSTER : 0);
-    l.fill = tiles / (rounds * blocks);
+    l.tail = TILED_TAIL + (cluster > 1 ? TILED_CLUSTER : 0), l.fill = tiles / (rounds * blocks);
     l.compute = overlap (l.compute, p->smem_bytes / (SM_SMEM * d->sms));
   } else if (generic) {
     double per_step = 2.0 * GENERIC_K * p->sched.tile_m * p->sched.tile_n * (p->threads / 32.0);
@@ -444,7 +450,11 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     bool waits = generic || before_waiting (g, op);
     for (int i = 0; i < op->n_in; i++) waits |= op->in[i] >= g->n_inputs;
     if (waits) t.pdl = d->launch_pdl + t.plain - t.launch;
-    else t.pdl = through_ring (p) ? d->launch_pdl + t.plain - t.launch - RING_HIDDEN : launched_overlapping (&l, &t);
+    else t.pdl = launched_overlapping (&l, &t);
+    if (!waits && through_ring (p)) {
+      double hidden = blocks > RING_CROWD * d->sms ? 0 : RING_HIDDEN, rows = weight_columns (b) < RING_LINE ? RING_ROWS * t.dram : 0;
+      t.pdl = fmax (t.pdl, d->launch_pdl + t.plain - t.launch - hidden + rows);
+    }
   }
   t.total = search_score (t.plain, t.pdl);
   *parts = t;

@@ -97,7 +97,7 @@ static void test_warpgroups (void **state) {
   p.dram_read = 17.3e6, p.l2_read = 67e6, p.dram_write = 0.5e6;
   p.mma_flops = 4.0 * 16 * 256 * 4096 * 64, p.sfu_ops = 16.0 * 256 * 4096, p.fp32_flops = 4 * p.sfu_ops;
   double two = of_plan (&p, h100, &parts), two_pdl = 1e6 * parts.pdl;
-  assert_true (two > 14 && two < 20 && two_pdl > 13 && two_pdl < 20);
+  assert_true (two > 14 && two < 20 && two_pdl > 11 && two_pdl < 17); /* 12.8 / 11.2 for half of these heads */
   p.sched.stages = 4; /* as deep as two tiles each */
   assert_true (of_plan (&p, h100, &parts) > two + 0.5);
   p.threads = 128, p.iterations = 32, p.sched.stages = 13;
@@ -124,6 +124,20 @@ static void test_every_generator (void **state) {
     assert_true (t > 1e6 * p.mma_flops / h100->mma_f16 && isfinite (t));
     if (b == MUGRAPH_BACKEND_TILED) assert_true (t < 80);
   }
+}
+
+/* A ring's calls overlap less than others, and still each takes its launch and its part of the bandwidth. */
+static void test_ring (void **state) {
+  (void) state;
+  cost_parts parts;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 96, 64, &error));
+  mugraph_plan p = streaming (96, 8, 64);
+  p.threads = 288, p.regs = 48, p.smem = 76000, p.sched.tile_n = 64, p.sched.copy = 2;
+  double t = of_plan (&p, h100, &parts);
+  assert_true (t > 17 && t < 20 && 1e6 * parts.pdl > 15.9 && 1e6 * parts.pdl < 18); /* 18.6 / 16.5 by measurement */
+  p.dram_read = p.l2_read = 5e5, p.mma_flops /= 100, p.iterations = 2, p.blocks = 8;
+  of_plan (&p, h100, &parts);
+  assert_true (parts.pdl > h100->launch_pdl);
 }
 
 /* Elementwise over 100 MB: whole rows at once come near the bandwidth (71 us by measurement), element after element does not (511). */
@@ -335,6 +349,7 @@ static void test_predefined_kernels (void **state) {
 int main (void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test (test_places),           cmocka_unit_test (test_clusters_and_rests),
+      cmocka_unit_test (test_ring),
       cmocka_unit_test (test_streams),          cmocka_unit_test (test_elements_in_flight),
       cmocka_unit_test (test_every_generator),  cmocka_unit_test (test_score),            cmocka_unit_test (test_rooflines),        cmocka_unit_test (test_bytes_in_flight),
       cmocka_unit_test (test_matrix_and_special_units),
