@@ -28,9 +28,11 @@ static const double STREAM_STEP = 0.153e-6;     /* of the steps in flight when t
 static const double NEIGHBOURS = 0.75;          /* of what is read again, what warps of other columns of a block do not find in the first cache */
 static const double PARTIAL_SUMS = 3.79e-9;     /* a byte of them that each thread leaves there */
 static const double EXCHANGE = 4.66e-11;        /* a byte of the partial sums of a block, to the other blocks of its cluster */
-static const double RING_HIDDEN = 2.08e-6;      /* through a ring of shared memory: start and end of a call that its neighbours hide */
+static const double RING_LATENCY = 1.25e-6;      /* of device memory to stages: a stage is asked for again when all of it has been used */
+static const double RING_START = 0.4e-6;        /* through a ring of shared memory: its barriers and tensor maps, and its last step */
+static const double RING_HIDDEN = 2.35e-6;      /* start and end of a call that its neighbours hide */
 static const double RING_CROWD = 1.5;           /* blocks an SM with which launches get into each other's way instead */
-static const double RING_ROWS = 0.0673;         /* of the time of device memory, where rows are less than a line and launches are not in step */
+static const double RING_ROWS = 0.07;         /* of the time of device memory, where rows are less than a line and launches are not in step */
 static const double RING_IDLE = 0.237;          /* boxes with columns that are not the block's */
 enum { RING_LINE = 64 };                        /* columns of 128 bytes */
 static const double NARROW = 1.04e-6;           /* loads of less than 16 bytes: a multiple of instructions that runs once each */
@@ -309,7 +311,7 @@ double search_score (double plain, double pdl) { return pdl > 0 && isfinite (pdl
 typedef struct {
   double blocks;
   double dram, warm, l2; /* bytes from device memory, of those read once from L2, of L2 with what is read again */
-  double flight;         /* bytes that one block has in flight */
+  double flight, latency; /* bytes that one block has in flight, and for how long where they come from device memory */
 } traffic;
 
 /* Seconds of what all SMs share, for a part of the launch. */
@@ -321,7 +323,7 @@ static double shared_time (const traffic *m, const mugraph_device *d, double par
    an SM draws. */
 static double block_time (const traffic *m, const mugraph_device *d, double beside) {
   double bytes = (m->dram + m->warm) / m->blocks, rounds = m->flight > 0 ? bytes / m->flight : 0;
-  double wait = (m->dram * LOADED_LATENCY + m->warm * L2_LATENCY) / (m->dram + m->warm + 1);
+  double wait = (m->dram * m->latency + m->warm * L2_LATENCY) / (m->dram + m->warm + 1);
   double drawn = beside * d->sms / (m->blocks * d->l2_bw) * overlap (m->dram / SM_DRAM_SHARE, m->l2 / SM_L2_SHARE);
   return overlap (rounds > 1 ? (rounds - 1) * wait : 0, drawn);
 }
@@ -402,7 +404,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   double misaligned = misalignment (g, op, b) * short_rows (g, op, b, p) * (through_ring (p) ? idle_columns (b, p) : 1);
   double iterations = p->iterations > 1 ? p->iterations : 1, stages = p->sched.stages > 1 ? p->sched.stages : 1;
   if (stages > iterations) stages = iterations;
-  launch l = {.block = b, .plan = p, .device = d, .fill = 1, .moved = {.blocks = blocks, .dram = dram * misaligned, .warm = warm}};
+  launch l = {.block = b, .plan = p, .device = d, .fill = 1, .moved = {.blocks = blocks, .dram = dram * misaligned, .warm = warm, .latency = through_ring (p) ? RING_LATENCY : LOADED_LATENCY}};
   traffic *moved = &l.moved;
   moved->flight = p->dram_read / (blocks * iterations) * stages;
   double loaded = p->threads * (p->mma_flops > 0 ? LOAD_BYTES : ELEMENT_BYTES);
@@ -427,7 +429,7 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     double partial = ring ? 0 : (double) p->smem / p->threads;
     double exchange = cluster > 1 ? EXCHANGE * partial_bytes (b) : 0;
     l.tail = exchange;
-    l.latency += STREAM_STEP * (ring ? 1 : stages) + PARTIAL_SUMS * partial + exchange;
+    l.latency += (ring ? RING_START : STREAM_STEP * stages) + PARTIAL_SUMS * partial + exchange;
     l.latency += NARROW * (16 / vector_bytes (g, op, b) - 1);
   } else if (p->backend == MUGRAPH_BACKEND_ROWS) {
     l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? ROWS_CLUSTER : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);
