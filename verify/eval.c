@@ -545,7 +545,7 @@ static bool root_mean (context *c, int64_t volume, int64_t count, double epsilon
   return true;
 }
 
-/* max: over the fields a random function of the multiset of its arguments. */
+/* max: over the fields a random function of the multiset of its arguments. What is no number is left out, as by fmax on a GPU. */
 static void maximum (context *c, int64_t outer, int64_t n, int64_t inner, int64_t valid, eval_value x, eval_value out, uint8_t need) {
   uint64_t key = key_of (c, MUGRAPH_OP_MAX, NULL);
   for (int64_t o = 0; o < outer; o++)
@@ -554,7 +554,7 @@ static void maximum (context *c, int64_t outer, int64_t n, int64_t inner, int64_
         const double *a = (const double *) x.plane[0] + o * n * inner + i;
         double v = -INFINITY;
         for (int64_t r = 0; r < valid; r++)
-          if (a[r * inner] > v || a[r * inner] != a[r * inner]) v = a[r * inner];
+          if (a[r * inner] > v) v = a[r * inner];
         ((double *) out.plane[0])[o * inner + i] = v;
       } else {
         const uint32_t *a = (const uint32_t *) x.plane[0] + o * n * inner + i;
