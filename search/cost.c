@@ -29,10 +29,11 @@ static const double NEIGHBOURS = 0.75;          /* of what is read again, what w
 static const double PARTIAL_SUMS = 3.79e-9;     /* a byte of them that each thread leaves there */
 static const double EXCHANGE = 4.66e-11;        /* a byte of the partial sums of a block, to the other blocks of its cluster */
 static const double RING_LATENCY = 1.25e-6;      /* of device memory to stages: a stage is asked for again when all of it has been used */
-static const double RING_START = 0.4e-6;        /* through a ring of shared memory: its barriers and tensor maps, and its last step */
-static const double RING_HIDDEN = 2.35e-6;      /* start and end of a call that its neighbours hide */
+static const double RING_HIDDEN = 1.95e-6;      /* start and end of a call that its neighbours hide */
 static const double RING_CROWD = 1.5;           /* blocks an SM with which launches get into each other's way instead */
-static const double RING_ROWS = 0.07;         /* of the time of device memory, where rows are less than a line and launches are not in step */
+static const double RING_ROWS = 0.12;           /* of the time of device memory, at most, where rows are less than a line: blocks that share lines */
+static const double RING_APART = 5.9e6;         /* ask for their parts further apart than L2 keeps them, the more the more bytes a launch */
+static const double RING_TORN = 8.4e6;          /* has in flight: none of it at the first, all at the second */
 static const double RING_IDLE = 0.237;          /* boxes with columns that are not the block's */
 enum { RING_LINE = 64 };                        /* columns of 128 bytes */
 static const double NARROW = 1.04e-6;           /* loads of less than 16 bytes: a multiple of instructions that runs once each */
@@ -218,6 +219,17 @@ static double partial_bytes (const mugraph_block *b) {
     bytes += 4.0 * (double) mugraph_volume (&o->shape) / rows * ((rows + 7) / 8 * 8);
   }
   return bytes;
+}
+
+/* Elements of the longest sum of products of a tile. */
+static double longest_contraction (const mugraph_block *b) {
+  int longest = 0;
+  for (int i = 0; i < b->n_ops; i++) {
+    if (b->op[i].kind != MUGRAPH_OP_MATMUL) continue;
+    const mugraph_shape *a = &b->op[b->op[i].in[0]].shape;
+    if (a->dim[a->n_dims - 1] > longest) longest = a->dim[a->n_dims - 1];
+  }
+  return longest;
 }
 
 /* What is left in L2: outputs and inputs, when they fit together with what they displace. */
@@ -427,9 +439,8 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
   if (p->backend == MUGRAPH_BACKEND_STREAM) {
     bool ring = through_ring (p);
     double partial = ring ? 0 : (double) p->smem / p->threads;
-    double exchange = cluster > 1 ? EXCHANGE * partial_bytes (b) : 0;
-    l.tail = exchange;
-    l.latency += (ring ? RING_START : STREAM_STEP * stages) + PARTIAL_SUMS * partial + exchange;
+    double exchange = cluster > 1 ? EXCHANGE * partial_bytes (b) : 0; /* before it looks for the end of the launch before */
+    l.latency += (ring ? 0 : STREAM_STEP * stages) + PARTIAL_SUMS * partial + exchange;
     l.latency += NARROW * (16 / vector_bytes (g, op, b) - 1);
   } else if (p->backend == MUGRAPH_BACKEND_ROWS) {
     l.latency += exchanges * (ROWS_WARP * p->threads / 32 + (cluster > 1 ? ROWS_CLUSTER : 0)) + ROWS_STEP * p->fp32_flops / (blocks * p->threads);
@@ -443,6 +454,8 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     double per_step = 2.0 * GENERIC_K * p->sched.tile_m * p->sched.tile_n * (p->threads / 32.0);
     double steps = per_step > 0 ? p->mma_flops / blocks / per_step : 0;
     if (steps < iterations) steps = iterations;
+    double least = longest_contraction (b) / GENERIC_K;
+    if (steps < least) steps = least;
     l.latency += steps * UNPIPELINED + iterations * reductions_of (b, true) * BARRIER;
   }
   t.latency = l.latency;
@@ -454,7 +467,8 @@ double cost_planned (const mugraph *g, int k, const mugraph_plan *p, const mugra
     if (waits) t.pdl = d->launch_pdl + t.plain - t.launch;
     else t.pdl = launched_overlapping (&l, &t);
     if (!waits && through_ring (p)) {
-      double hidden = blocks > RING_CROWD * d->sms ? 0 : RING_HIDDEN, rows = weight_columns (b) < RING_LINE ? RING_ROWS * t.dram : 0;
+      double hidden = blocks > RING_CROWD * d->sms ? 0 : RING_HIDDEN, torn = (moved->flight * blocks - RING_APART) / (RING_TORN - RING_APART);
+      double rows = weight_columns (b) < RING_LINE ? RING_ROWS * t.dram * fmin (fmax (torn, 0), 1) : 0;
       t.pdl = fmax (t.pdl, d->launch_pdl + t.plain - t.launch - hidden + rows);
     }
   }
