@@ -14,7 +14,7 @@ static const double BARRIER = 0.0124e-6;        /* a reduction over the threads 
 static const double FIXED_SMEM = 1024;          /* shared memory that the system takes of each block */
 static const double L2_SHARE = 0.8;             /* of L2 that one call may count on */
 static const double TENSOR_L2 = 2.5;            /* tensor copies read L2 this much faster than loads do */
-static const double SM_L2_SHARE = 1.7;          /* one SM reads L2 this much faster than an even share */
+static const double SM_L2_SHARE = 1.65;         /* one SM reads L2 this much faster than an even share */
 static const double SM_DRAM_SHARE = 1.3;        /* and so much device memory: half of the SMs do not reach its bandwidth */
 
 /* Loads without asynchronous copies: the generic generator. */
@@ -27,7 +27,7 @@ static const double EARLY = 0.22;               /* of the time of the bytes that
 static const double STREAM_STEP = 0.153e-6;     /* of the steps in flight when the last bytes have arrived, the work on one */
 static const double NEIGHBOURS = 0.75;          /* of what is read again, what warps of other columns of a block do not find in the first cache */
 static const double PARTIAL_SUMS = 3.79e-9;     /* a byte of them that each thread leaves there */
-static const double EXCHANGE = 3.3e-11;         /* a byte of the partial sums of a block, to the other blocks of its cluster */
+static const double EXCHANGE = 3e-11;           /* a byte of the partial sums of a block, to the other blocks of its cluster */
 static const double RING_LATENCY = 1.25e-6;      /* of device memory to stages: a stage is asked for again when all of it has been used */
 static const double RING_HIDDEN = 1.95e-6;      /* start and end of a call that its neighbours hide */
 static const double RING_CROWD = 1.5;           /* blocks an SM with which launches get into each other's way instead */
