@@ -88,7 +88,7 @@ static void judge (const mugraph_file *file, const char *gpu, const mugraph_devi
     if (isfinite (x.best) && mugraph_record_number (m, "correct", 1) != 0) t[n++] = x;
   }
   if (n) qsort (t, (size_t) n, sizeof *t, by_best);
-  for (int i = 0; i < n && t[i].best <= 1.03 * t[0].best; i++) {
+  for (int i = 0; i < n && t[i].best <= SEARCH_NEAR * t[0].best; i++) {
     int r = model_rank (t, n, i);
     if (r < near) near = r;
   }

@@ -61,6 +61,7 @@ int search_schedules (const mugraph *structure, const search_options *, const mu
    other kernels beside it: one that takes little of a full device, but long, is no better for its users than one that is quick
    alone and keeps the next from starting. */
 double search_score (double plain, double pdl);
+#define SEARCH_NEAR 1.03 /* times the best score: as good, as runs of one kernel differ by so much */
 
 /* The roofline times of one call of a whole µGraph on a device, microseconds; infinity when some kernel cannot be planned.
    search_cost: their score. */

@@ -75,6 +75,7 @@ static void test_timed_in_order (void **state) {
   assert_true (cJSON_IsTrue (at (result, "gpu.available")) && cJSON_IsTrue (at (result, "gpu.correct")));
   assert_int_equal (number (result, "gpu.timed"), 12);
   assert_int_equal (number (result, "gpu.wrong"), 0);
+  assert_true (number (result, "gpu.near_rank") >= 0 && number (result, "gpu.near_rank") <= number (result, "gpu.model_rank"));
   assert_true (number (result, "gpu.tune_seconds") > 0 && number (result, "gpu.model_rank") >= 0 && number (result, "gpu.model_rank") < 12);
   assert_int_equal (graphs (), 4);
   for (int i = 0; i < 4; i++) { /* all by the whole protocol, fastest first: with pdl a launch takes 0.8 of its time */

@@ -105,7 +105,8 @@ typedef struct {
   bool measured;           /* the best ran on this machine's GPU in this run */
   bool correct, pdl;       /* its outputs are right; its better time is with programmatic dependent launch */
   double rel_err, warm_us, cold_us, plain_us; /* plain_us: cold, launched plainly */
-  int model_rank;          /* the model's rank of the best, -1: unknown */
+  int model_rank;          /* the model's rank of the best, from 0; -1: unknown */
+  int near_rank;           /* the first rank of any that is as good (SEARCH_NEAR) */
   int n_measured, n_wrong;
   double start;            /* of the run, by tune_now */
   cuda_meter *meter;       /* while something is measured */

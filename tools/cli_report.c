@@ -128,6 +128,7 @@ static void report_cuda (FILE *out, const cli_session *s) {
     cli_label (out, "");
     fprintf (out, "%d µGraphs compiled and run in %.1f s, %d wrong", s->n_measured, s->tune_seconds, s->n_wrong);
     if (s->model_rank >= 0) fprintf (out, "; the best is number %d of the cost model", s->model_rank + 1);
+    if (s->model_rank >= 0 && s->near_rank < s->model_rank) fprintf (out, ", one within %.0f %% of it number %d", 100 * (SEARCH_NEAR - 1), s->near_rank + 1);
     fputc ('\n', out);
   }
 }
@@ -270,6 +271,7 @@ static cJSON *gpu_json (const cli_session *s) {
   add_number (o, "timed", s->n_measured > 0, s->n_measured);
   add_number (o, "wrong", s->n_measured > 0, s->n_wrong);
   add_number (o, "model_rank", right && s->model_rank >= 0, s->model_rank);
+  add_number (o, "near_rank", right && s->model_rank >= 0, s->near_rank);
   add_number (o, "tune_seconds", s->n_measured > 0, s->tune_seconds);
   add_bool (o, "nvrtc", true, s->facts.nvrtc);
   add_bool (o, "compiled", s->compiled != 0, s->compiled > 0);

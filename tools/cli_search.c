@@ -394,7 +394,11 @@ static void tune (cli_session *s) {
     s->n_wrong += r[order[i]].tried && !r[order[i]].correct;
   }
   note (s, &r[order[0]]);
-  if (s->measured && s->correct) s->model_rank = order[0];
+  if (s->measured && s->correct) {
+    s->model_rank = s->near_rank = order[0];
+    for (int i = 0; i < order[0]; i++)
+      if (i < s->near_rank && tune_score (&r[i]) <= SEARCH_NEAR * tune_score (&r[order[0]])) s->near_rank = i;
+  }
   int left = n;
   for (; left > 1 && r[order[0]].correct && r[order[left - 1]].tried && !r[order[left - 1]].correct; left--)
     cJSON_Delete (s->file.saved[left - 1].measured);
