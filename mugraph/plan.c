@@ -34,6 +34,13 @@ const char *mugraph_backend_text (mugraph_backend b) {
   return b < MUGRAPH_N_BACKENDS ? backends[b].text : "unknown";
 }
 
+const char *mugraph_copy_text (mugraph_copy c) {
+  static const char *const text[] = {
+    [MUGRAPH_COPY_NONE] = "nothing", [MUGRAPH_COPY_LOADS] = "loads", [MUGRAPH_COPY_ASYNC] = "cp.async",
+    [MUGRAPH_COPY_TENSOR] = "TMA and mbarrier", [MUGRAPH_COPY_MULTICAST] = "TMA multicast in the cluster and mbarrier"};
+  return (size_t) c < sizeof text / sizeof *text ? text[c] : "unknown";
+}
+
 static bool plan_with (mugraph_backend b, const mugraph *g, int k, const mugraph_device *d, mugraph_plan *p,
                        mugraph_error *e) {
   memset (p, 0, sizeof *p);

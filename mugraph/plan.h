@@ -39,10 +39,23 @@ typedef enum {
 
 const char *mugraph_backend_text (mugraph_backend);
 
+/* How a tile that an iterator brings comes from device memory. */
+typedef enum {
+  MUGRAPH_COPY_NONE,     /* it does not, or is read where it is used */
+  MUGRAPH_COPY_LOADS,    /* loads of the threads */
+  MUGRAPH_COPY_ASYNC,    /* cp.async, by all threads */
+  MUGRAPH_COPY_TENSOR,   /* the tensor copy engine (TMA), counted on an mbarrier */
+  MUGRAPH_COPY_MULTICAST /* the same, once for all blocks of a cluster */
+} mugraph_copy;
+
+const char *mugraph_copy_text (mugraph_copy);
+
 typedef struct {
   mugraph_home home;
   int64_t offset, bytes; /* shared: from the start of the dynamic shared memory; device: of the block's workspace */
   bool fused;            /* never materialised: its reader computes it on the fly (thread graph) */
+  mugraph_copy copy;     /* of an iterator */
+  int depth;             /* tiles of it that are there or on their way */
 } mugraph_tile_plan;
 
 typedef struct {

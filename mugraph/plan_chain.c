@@ -485,6 +485,9 @@ static void place_tiles (const mugraph_block *b, const mugraph_chain *c, mugraph
   place (p, c->a, MUGRAPH_HOME_REGISTERS, 0, 0);
   place (p, c->b1, MUGRAPH_HOME_SHARED, 0, b1_bytes (c));
   place (p, c->b2, MUGRAPH_HOME_SHARED, b1_bytes (c), b2_bytes (c));
+  p->tile[c->a].copy = MUGRAPH_COPY_LOADS, p->tile[c->a].depth = 1;
+  p->tile[c->b1].copy = p->tile[c->b2].copy = c->wgmma ? MUGRAPH_COPY_TENSOR : MUGRAPH_COPY_ASYNC;
+  p->tile[c->b1].depth = p->tile[c->b2].depth = c->stages;
   place (p, c->first, MUGRAPH_HOME_REGISTERS, 0, 0);
   place (p, c->operand, MUGRAPH_HOME_REGISTERS, 0, 0);
   place (p, c->result, MUGRAPH_HOME_REGISTERS, 0, 0);

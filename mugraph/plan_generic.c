@@ -387,6 +387,7 @@ bool mugraph_plan_generic (const mugraph *g, int k, const mugraph_device *device
     t->bytes = d.bytes[i];
     t->fused = !d.stored[i] && b->op[i].kind != MUGRAPH_OP_INPUT && b->op[i].kind != MUGRAPH_OP_OUTPUT;
     if (b->op[i].kind == MUGRAPH_OP_INPUT && !d.stored[i]) t->home = MUGRAPH_HOME_DEVICE;
+    else if (b->op[i].kind == MUGRAPH_OP_INPUT) t->copy = MUGRAPH_COPY_LOADS, t->depth = 1;
     if (p->sched.tile_m == 0 && b->op[i].kind == MUGRAPH_OP_MATMUL) {
       mugraph_generic_mma x = mugraph_generic_matmul (g, k, &d, i);
       p->sched.tile_m = (int16_t) (x.bm / x.wm);

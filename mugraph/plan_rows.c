@@ -202,6 +202,7 @@ bool mugraph_plan_rows (const mugraph *g, int k, const mugraph_device *d, mugrap
     p->tile[i].home = o->kind == MUGRAPH_OP_OUTPUT ? MUGRAPH_HOME_DEVICE : MUGRAPH_HOME_REGISTERS;
     p->tile[i].fused = c == MUGRAPH_UNARY || c == MUGRAPH_BINARY;
     if (!s.needed[i]) continue;
+    if (o->kind == MUGRAPH_OP_INPUT) p->tile[i].copy = MUGRAPH_COPY_LOADS, p->tile[i].depth = 1;
     double times = grid * (double) mugraph_volume (&b->op[o->n_in && o->kind != MUGRAPH_OP_INPUT ? o->in[0] : i].shape);
     if (o->kind == MUGRAPH_OP_INPUT) {
       const mugraph_shape *data = &g->tensor[kernel->in[o->in[0]]].shape;

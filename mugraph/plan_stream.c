@@ -541,7 +541,9 @@ bool mugraph_plan_stream (const mugraph *g, int k, const mugraph_device *d, mugr
     }
     t->fused = !(s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) && o->kind != MUGRAPH_OP_INPUT;
     if (s.role[i] & (MUGRAPH_STREAM_ROOT | MUGRAPH_STREAM_ROW)) t->home = MUGRAPH_HOME_SHARED; /* partial sums meet there */
-    if (s.ring && o->kind == MUGRAPH_OP_INPUT && s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT)) {
+    const bool operand = o->kind == MUGRAPH_OP_INPUT && s.role[i] & (MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT);
+    if (o->kind == MUGRAPH_OP_INPUT) t->copy = operand && s.ring ? MUGRAPH_COPY_TENSOR : MUGRAPH_COPY_LOADS, t->depth = operand ? s.stages : 1;
+    if (s.ring && operand) {
       t->home = MUGRAPH_HOME_SHARED;
       t->bytes = s.stages * copied_bytes (&s, i), t->offset = mugraph_stream_place (&s, b, i); /* in the first stage */
     }

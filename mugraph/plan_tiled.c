@@ -285,6 +285,8 @@ bool mugraph_plan_tiled (const mugraph *g, int k, const mugraph_device *d, mugra
       tile->offset = at;
       at += tile->bytes;
       bool shared = side == 0 ? !t.along_rows : side == 1 && t.along_rows; /* by the blocks of a cluster */
+      tile->copy = shared && t.multicast > 1 ? MUGRAPH_COPY_MULTICAST : MUGRAPH_COPY_TENSOR;
+      tile->depth = t.stages;
       p->l2_read += (side == 2 ? (double) MUGRAPH_TILED_K * t.c.inner * 2 : (double) tile->bytes) * t.steps * (double) grid / (shared ? t.multicast : 1);
     }
   for (int i = 0; i < t.n_chains; i++) {
@@ -292,6 +294,7 @@ bool mugraph_plan_tiled (const mugraph *g, int k, const mugraph_device *d, mugra
     tile->home = MUGRAPH_HOME_SHARED; /* of a step of its own, the last */
     tile->bytes = t.chain_bytes;
     tile->offset = (int64_t) i * t.chain_bytes;
+    tile->copy = MUGRAPH_COPY_TENSOR, tile->depth = 1;
     p->l2_read += (double) tile->bytes * (double) grid;
   }
   for (int i = 0; i < b->n_ops; i++) {

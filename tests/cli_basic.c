@@ -297,6 +297,7 @@ static void test_show (void **state) {
   must_have (out, "accum_rms");
   assert_int_equal (RUN ("show", file, "-i", "1", "--tiles", "--device", "a100"), 0);
   must_have (out, "kernel 0: graph");
+  must_have (out, ", by loads, 1 deep\n");
   must_fail (RUN ("show", file, "-i", "2"), "has 2 µGraphs, no number 2");
   if (finish (START ("show", file, "--svg")) == 0)
     must_have (out, "</svg>");

@@ -296,6 +296,15 @@ static void plans (void **state) {
     assert_int_equal (p.sched.multicast, rows[i].cluster);
     assert_int_equal (p.sched.stages, rows[i].stages);
     assert_int_equal (p.iterations, rows[i].rounds * 2048 / 64);
+    int copied[2] = {0, 0}; /* by the tensor copy engine for one block, for all of a cluster */
+    for (int t = 0; t < MUGRAPH_BLOCK_OPS; t++) {
+      if (!p.tile[t].copy) continue;
+      assert_true (p.tile[t].copy == MUGRAPH_COPY_TENSOR || p.tile[t].copy == MUGRAPH_COPY_MULTICAST);
+      assert_int_equal (p.tile[t].depth, rows[i].stages);
+      copied[p.tile[t].copy == MUGRAPH_COPY_MULTICAST]++;
+    }
+    assert_int_equal (copied[1], rows[i].cluster > 1);
+    assert_int_equal (copied[0] + copied[1], 2);
     assert_true (p.smem <= d->smem_block);
     assert_true (p.regs * p.threads <= d->regs_sm);
   }

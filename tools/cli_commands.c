@@ -360,6 +360,7 @@ static void print_tiles (FILE *out, const mugraph *g, const mugraph_device *d) {
       fprintf (out, "  %3d %-12s %-16s %-9s", i, mugraph_op_table[b->op[i].kind].text, mugraph_dims_text (&b->op[i].shape, dims, sizeof dims),
                t->fused ? "fused" : (size_t) t->home < sizeof homes / sizeof *homes ? homes[t->home] : "?");
       if (!t->fused && t->home != MUGRAPH_HOME_NONE) fprintf (out, " %lld bytes at %lld", (long long) t->bytes, (long long) t->offset);
+      if (t->copy) fprintf (out, ", by %s, %d deep", mugraph_copy_text (t->copy), t->depth);
       fprintf (out, "%s\n", b->op[i].after_loop ? ", after the loop" : "");
     }
   }
