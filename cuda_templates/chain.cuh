@@ -48,16 +48,6 @@ template <class P> struct chain_shape {
   static constexpr int bytes = at_barriers + 8 * (3 * P::ST + 1);
 };
 
-// Registers that an asynchronous instruction may be reading or writing: nothing moves across.
-template <int N> MS_DEVICE void ms_keep (float (&r)[N]) {
-#pragma unroll
-  for (int i = 0; i < N; i++) asm volatile ("" : "+f"(r[i])::"memory");
-}
-template <int N> MS_DEVICE void ms_keep (unsigned (&r)[N]) {
-#pragma unroll
-  for (int i = 0; i < N; i++) asm volatile ("" : "+r"(r[i])::"memory");
-}
-
 template <class T> MS_DEVICE unsigned chain_max2 (unsigned a, unsigned b);
 template <> MS_DEVICE unsigned chain_max2<ms_f16> (unsigned a, unsigned b) {
   unsigned y;
@@ -86,12 +76,6 @@ template <class T> MS_DEVICE unsigned chain_multiply2 (unsigned a, unsigned b) {
 template <class T> struct chain_range;
 template <> struct chain_range<ms_f16> { static constexpr float high = 32768.0f, margin = 8.0f; };
 template <> struct chain_range<ms_bf16> { static constexpr float high = 1.1529215e18f, margin = 0.0f; };
-template <class T> MS_DEVICE float chain_low (unsigned x) { T y; y.bits = (unsigned short) x; return ms_float (y); }
-template <class T> MS_DEVICE float chain_high (unsigned x) { T y; y.bits = (unsigned short) (x >> 16); return ms_float (y); }
-MS_DEVICE float chain_quad_sum (float x) {
-  x += __shfl_xor_sync (0xffffffffu, x, 1);
-  return x + __shfl_xor_sync (0xffffffffu, x, 2);
-}
 MS_DEVICE float chain_quad_max (float x) {
   x = fmaxf (x, __shfl_xor_sync (0xffffffffu, x, 1));
   return fmaxf (x, __shfl_xor_sync (0xffffffffu, x, 2));
@@ -110,11 +94,11 @@ template <class T, int N> MS_DEVICE void chain_squares (const unsigned (&a)[N][4
   for (int k = 0; k < N; k++)
 #pragma unroll
     for (int e = 0; e < 4; e++) {
-      const float low = chain_low<T> (a[k][e]), high = chain_high<T> (a[k][e]);
+      const float low = ms_low<T> (a[k][e]), high = ms_high<T> (a[k][e]);
       y[e & 1] += low * low + high * high;
     }
-  y[0] = chain_quad_sum (y[0]);
-  y[1] = chain_quad_sum (y[1]);
+  y[0] = ms_quad_sum (y[0]);
+  y[1] = ms_quad_sum (y[1]);
 }
 
 // Rows g and g + 8 of a warp's 16 as operand fragments. Rows beyond `rows` and columns beyond D are zero.
@@ -238,7 +222,7 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
         put (c, v);
         if (P::PLAIN && STATS == 0) top2 = chain_max2<T> (top2, chain_max2<T> (p[c / 2][c % 2 * 2], p[c / 2][c % 2 * 2 + 1]));
       }
-      if (P::PLAIN) top = STATS > 0 ? fmaxf (x[0][0], x[1][0]) : fmaxf (chain_low<T> (top2), chain_high<T> (top2)); // none exceeds the sum
+      if (P::PLAIN) top = STATS > 0 ? fmaxf (x[0][0], x[1][0]) : fmaxf (ms_low<T> (top2), ms_high<T> (top2)); // none exceeds the sum
       return __any_sync (0xffffffffu, top > (P::PLAIN ? range::high : 256.0f));
     };
     if (first) raise ();
@@ -290,7 +274,7 @@ MS_DEVICE void chain_map (unsigned char *tile, int warp, FACTOR factor, MAP map)
   auto change = [&] (uint4 v, int r, int u, float f) {
     unsigned w[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-    for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (map (chain_low<T> (w[j]), r, u * 8 + 2 * j, f), map (chain_high<T> (w[j]), r, u * 8 + 2 * j + 1, f));
+    for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (map (ms_low<T> (w[j]), r, u * 8 + 2 * j, f), map (ms_high<T> (w[j]), r, u * 8 + 2 * j + 1, f));
     return make_uint4 (w[0], w[1], w[2], w[3]);
   };
   if constexpr (NORM) {
@@ -306,7 +290,7 @@ MS_DEVICE void chain_map (unsigned char *tile, int warp, FACTOR factor, MAP map)
           const unsigned w[4] = {v[c][u].x, v[c][u].y, v[c][u].z, v[c][u].w};
 #pragma unroll
           for (int j = 0; j < 4; j++) {
-            const float low = chain_low<T> (w[j]), high = chain_high<T> (w[j]);
+            const float low = ms_low<T> (w[j]), high = ms_high<T> (w[j]);
             sum += low * low + high * high;
           }
         }
@@ -380,7 +364,7 @@ template <class P, int warps> MS_DEVICE void chain_scales (unsigned char *stage,
     for (int u = 0; u < units; u++) {
       const uint4 w = *unit (u);
       const unsigned x = chain_fma2<T> (w.w, w.w, chain_fma2<T> (w.z, w.z, chain_fma2<T> (w.y, w.y, chain_multiply2<T> (w.x, w.x))));
-      sum += chain_low<T> (x) + chain_high<T> (x);
+      sum += ms_low<T> (x) + ms_high<T> (x);
     }
     float mean = mean_of (sum), power = 1.0f;
     const bool far = present && !(mean > 0.015625f && mean < 64.0f);
@@ -389,7 +373,7 @@ template <class P, int warps> MS_DEVICE void chain_scales (unsigned char *stage,
 #pragma unroll 1
       for (int u = 0; u < units; u++) {
         const unsigned *w = (const unsigned *) unit (u);
-        for (int j = 0; j < 4; j++) sum += chain_low<T> (w[j]) * chain_low<T> (w[j]) + chain_high<T> (w[j]) * chain_high<T> (w[j]);
+        for (int j = 0; j < 4; j++) sum += ms_low<T> (w[j]) * ms_low<T> (w[j]) + ms_high<T> (w[j]) * ms_high<T> (w[j]);
       }
       mean = mean_of (sum);
       const float x = P::b2_factor (mean);
@@ -398,7 +382,7 @@ template <class P, int warps> MS_DEVICE void chain_scales (unsigned char *stage,
 #pragma unroll 1
         for (int u = 0; u < units; u++) {
           unsigned *w = (unsigned *) unit (u);
-          for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (chain_low<T> (w[j]) * __int_as_float (exponent), chain_high<T> (w[j]) * __int_as_float (exponent));
+          for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (ms_low<T> (w[j]) * __int_as_float (exponent), ms_high<T> (w[j]) * __int_as_float (exponent));
         }
         ms_fence_async ();
         power = __int_as_float (0x7f000000 - exponent); // its inverse
@@ -486,8 +470,8 @@ MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gather
       const unsigned bits[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        acc[2 * j] += scale * chain_low<ms_f16> (bits[j]);
-        acc[2 * j + 1] += scale * chain_high<ms_f16> (bits[j]);
+        acc[2 * j] += scale * ms_low<ms_f16> (bits[j]);
+        acc[2 * j + 1] += scale * ms_high<ms_f16> (bits[j]);
       }
     }
 #pragma unroll
@@ -687,7 +671,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
 #pragma unroll
   for (int h = 0; h < 2; h++)
 #pragma unroll
-    for (int k = 0; k < STATS; k++) sum[h][k] = chain_quad_sum (sum[h][k]);
+    for (int k = 0; k < STATS; k++) sum[h][k] = ms_quad_sum (sum[h][k]);
 
   chain_gather<P> (smem, base, gathered, o, m, sum, rows, rank, context);
 }
@@ -800,7 +784,7 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
 #pragma unroll
   for (int h = 0; h < 2; h++) {
 #pragma unroll
-    for (int k = 0; k < P::STATS; k++) sum[h][k] = chain_quad_sum (sum[h][k]);
+    for (int k = 0; k < P::STATS; k++) sum[h][k] = ms_quad_sum (sum[h][k]);
 #pragma unroll
     for (int c = 0; c < L::chunks; c++)
       if (row + 8 * h < rows && c * 8 + 2 * t < P::DV) P::finish (context, row + 8 * h, c * 8 + 2 * t, o[4 * c + 2 * h], o[4 * c + 2 * h + 1], sum[h]);

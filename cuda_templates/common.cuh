@@ -104,6 +104,15 @@ MS_DEVICE float ms_warp_max (float x) {
   for (int lane = 16; lane; lane >>= 1) x = fmaxf (x, __shfl_xor_sync (0xffffffffu, x, lane));
   return x;
 }
+// Of four neighbours, which hold what belongs to one row of a fragment.
+MS_DEVICE float ms_quad_sum (float x) {
+  x += __shfl_xor_sync (0xffffffffu, x, 1);
+  return x + __shfl_xor_sync (0xffffffffu, x, 2);
+}
+
+// The two values of a word.
+template <class T> MS_DEVICE float ms_low (unsigned x) { T y; y.bits = (unsigned short) x; return ms_float (y); }
+template <class T> MS_DEVICE float ms_high (unsigned x) { T y; y.bits = (unsigned short) (x >> 16); return ms_float (y); }
 
 // ---- matrix units: D = A B + D, fragments as in the PTX manual ----
 

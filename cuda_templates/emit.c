@@ -168,6 +168,21 @@ void cuda_dense_strides (const int dim[4], int64_t stride[4]) {
   for (int d = 2; d >= 0; d--) stride[d] = stride[d + 1] * dim[d + 1];
 }
 
+int64_t cuda_stride (const mugraph_shape *s, int d) {
+  int64_t n = 1;
+  for (int i = d + 1; i < s->n_dims; i++) n *= s->dim[i];
+  return n;
+}
+
+void cuda_print_begin (cuda_text *t, const mugraph_block *b, const mugraph_op *o, const mugraph_shape *data, int d0, int d1, int64_t unit) {
+  for (int g = 0; g < 3; g++) {
+    int d = o->map[g];
+    if (d < d0 || d >= d1 || b->grid[g] == 1) continue;
+    int64_t chunk = o->kind == MUGRAPH_OP_INPUT ? (data->dim[d] + b->grid[g] - 1) / b->grid[g] : o->shape.dim[d];
+    cuda_print (t, unit == 1 ? " + (long long) b%c * %lld" : " + (int) b%c * %lld", "xyz"[g], (long long) (chunk * cuda_stride (data, d) / unit));
+  }
+}
+
 void cuda_aligned (const mugraph_shape *s, int dim[4], int64_t stride[4]) {
   for (int d = 0; d < 4; d++) dim[d] = d < 4 - s->n_dims ? 1 : s->dim[d - (4 - s->n_dims)];
   cuda_dense_strides (dim, stride);

@@ -85,6 +85,10 @@ const char *cuda_type (mugraph_dtype);
 /* A tensor's dimensions and strides (elements) aligned at the right of four, missing dimensions 1. */
 void cuda_aligned (const mugraph_shape *, int dim[4], int64_t stride[4]);
 void cuda_dense_strides (const int dim[4], int64_t stride[4]);
+int64_t cuda_stride (const mugraph_shape *, int d); /* of a dense tensor's dimension, elements */
+/* Where this block's part of dimensions d0 up to d1 of a tensor begins, as " + (long long) bx * 64" terms; elements, or (int) counted in units
+   for coordinates of tensor copies. o: the iterator or saver. */
+void cuda_print_begin (cuda_text *, const mugraph_block *, const mugraph_op *o, const mugraph_shape *data, int d0, int d1, int64_t unit);
 
 /* An index expression from four coordinate expressions; dimensions of size 1 are left out, so they broadcast. */
 void cuda_print_index (cuda_text *, const char *const at[4], const int dim[4], const int64_t stride[4]);

@@ -22,11 +22,6 @@ static const double LOG2E = 1.4426950408889634;
 
 static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
 static int32_t rows_of (const mugraph_shape *s) { return s->n_dims > 1 ? s->dim[s->n_dims - 2] : 1; }
-static int64_t stride_of (const mugraph_shape *s, int d) {
-  int64_t n = 1;
-  for (int i = d + 1; i < s->n_dims; i++) n *= s->dim[i];
-  return n;
-}
 static int32_t ceil_div (int32_t a, int32_t b) { return (a + b - 1) / b; }
 static const cuda_tensor *data_of (const printer *p, int i) { return &p->e->tensor[p->kernel->in[p->b->op[i].in[0]]]; }
 static bool is_stable_exp (const printer *p, int i) { return p->b->op[i].kind == MUGRAPH_OP_EXP && p->stable[i]; }
@@ -94,7 +89,7 @@ static bool is_there (void *user, int i, cuda_text *t) {
     if (o->kind == MUGRAPH_OP_SUM || o->kind == MUGRAPH_OP_MEAN) return cuda_print (t, "r%d[h]", i), true;
     if (s) {
       if (rows_of (&o->shape) == 1) cuda_print (t, "ms_load (c.in%d)", i);
-      else cuda_print (t, "row + 8 * h < rows ? ms_load (c.in%d + (row + 8 * h) * %lldLL) : 0.0f", i, (long long) stride_of (s, s->n_dims - 2));
+      else cuda_print (t, "row + 8 * h < rows ? ms_load (c.in%d + (row + 8 * h) * %lldLL) : 0.0f", i, (long long) cuda_stride (s, s->n_dims - 2));
       return true;
     }
     return false;
@@ -118,7 +113,7 @@ static bool is_there (void *user, int i, cuda_text *t) {
       }
     if (s) {
       cuda_print (t, "ms_load (c.in%d", i);
-      if (rows_of (&o->shape) > 1) cuda_print (t, " + row * %lldLL", (long long) stride_of (s, s->n_dims - 2));
+      if (rows_of (&o->shape) > 1) cuda_print (t, " + row * %lldLL", (long long) cuda_stride (s, s->n_dims - 2));
       cuda_print (t, cols_of (&o->shape) > 1 ? " + column)" : ")");
       return true;
     }
@@ -150,16 +145,16 @@ static void print_fixed (printer *p) {
     P ("    float r%d[2] = {};\n%s        auto value = [&] (float x) {\n", i, each);
     walk (p, OF_A, o->in[0], &done);
     P ("          return v%d;\n        };\n", o->in[0]);
-    P ("        if (column < D) r%d[e & 1] += value (chain_low<type> (a[k][e]));\n", i);
-    P ("        if (column + 1 < D) r%d[e & 1] += value (chain_high<type> (a[k][e]));\n      }\n", i);
-    for (int h = 0; h < 2; h++) P ("    r%d[%d] = chain_quad_sum (r%d[%d])%s;\n", i, h, i, h, o->kind == MUGRAPH_OP_MEAN ? " / D" : "");
+    P ("        if (column < D) r%d[e & 1] += value (ms_low<type> (a[k][e]));\n", i);
+    P ("        if (column + 1 < D) r%d[e & 1] += value (ms_high<type> (a[k][e]));\n      }\n", i);
+    for (int h = 0; h < 2; h++) P ("    r%d[%d] = ms_quad_sum (r%d[%d])%s;\n", i, h, i, h, o->kind == MUGRAPH_OP_MEAN ? " / D" : "");
   }
   if (c->a_map != c->a) {
     uint64_t done = 0;
     P ("%s        auto value = [&] (float x) {\n", each);
     walk (p, OF_A, c->a_map, &done);
     P ("          return v%d;\n        };\n", c->a_map);
-    P ("        const float low = column < D ? value (chain_low<type> (a[k][e])) : 0.0f, high = column + 1 < D ? value (chain_high<type> (a[k][e])) : 0.0f;\n");
+    P ("        const float low = column < D ? value (ms_low<type> (a[k][e])) : 0.0f, high = column + 1 < D ? value (ms_high<type> (a[k][e])) : 0.0f;\n");
     P ("        a[k][e] = ms_pack<type> (low, high);\n      }\n");
   }
   bool norm = false;
@@ -249,7 +244,7 @@ static void print_finish (printer *p) {
     if (op->kind != MUGRAPH_OP_OUTPUT) continue;
     const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
     int last = out->shape.n_dims - 1;
-    long long row = stride_of (&out->shape, last - 1);
+    long long row = cuda_stride (&out->shape, last - 1);
     bool split = false; /* columns may begin anywhere */
     for (int g = 0; g < 3; g++) split |= op->map[g] == last && p->b->grid[g] > 1 && op->shape.dim[last] % 2;
     uint64_t done = 0;
@@ -298,15 +293,6 @@ static void print_parts (printer *p) {
 
 /* ---- the kernel ---- */
 
-/* " + b<axis> * chunk * stride" of every split dimension from d0 up to d1. */
-static void print_begin (printer *p, const mugraph_op *o, const mugraph_shape *data, int d0, int d1, int64_t unit) {
-  for (int g = 0; g < 3; g++) {
-    int d = o->map[g];
-    if (d < d0 || d >= d1 || p->b->grid[g] == 1) continue;
-    int64_t chunk = o->kind == MUGRAPH_OP_INPUT ? ceil_div (data->dim[d], p->b->grid[g]) : o->shape.dim[d];
-    P (" + (long long) b%c * %lld", "xyz"[g], (long long) (chunk * stride_of (data, d) / unit));
-  }
-}
 static void print_limit (printer *p, const char *name, int axis, int32_t part, int32_t full) {
   if (axis < 0 || full % part == 0) P ("  const int %s = %d;\n", name, part);
   else P ("  const int %s = max (0, min (%d, %d - (int) b%c * %d));\n", name, part, full, "xyz"[axis], part);
@@ -351,35 +337,35 @@ static void print_kernel (printer *p, int launch) {
   for (int i = 0; i < b->n_ops; i++)
     if (inputs >> i & 1) {
       P (", in%d", b->op[i].in[0]);
-      print_begin (p, &b->op[i], &data_of (p, i)->shape, 0, MUGRAPH_DIMS, 1);
+      cuda_print_begin (&p->e->body, p->b, &b->op[i], &data_of (p, i)->shape, 0, MUGRAPH_DIMS, 1);
     }
   for (int i = 0, saver = 0; i < b->n_ops; i++)
     if (b->op[i].kind == MUGRAPH_OP_OUTPUT) {
       P (", out%d", saver);
-      print_begin (p, &b->op[i], &p->e->tensor[p->kernel->out[saver]].shape, 0, MUGRAPH_DIMS, 1);
+      cuda_print_begin (&p->e->body, p->b, &b->op[i], &p->e->tensor[p->kernel->out[saver]].shape, 0, MUGRAPH_DIMS, 1);
       saver++;
     }
   P ("};\n");
   if (waits) P ("  ms_wait_inputs ();\n");
   P ("  chain_%s<k%d_parts> (smem, in%d", c->wgmma ? "wgmma" : "mma", p->k, a->in[0]);
-  print_begin (p, a, sa, 0, MUGRAPH_DIMS, 1);
+  cuda_print_begin (&p->e->body, p->b, a, sa, 0, MUGRAPH_DIMS, 1);
   P (", rows, ");
   if (c->wgmma) {
     P ("&map1, 0");
-    print_begin (p, b1, s1, 0, l1 - 2, stride_of (s1, l1 - 3 < 0 ? 0 : l1 - 3));
+    cuda_print_begin (&p->e->body, p->b, b1, s1, 0, l1 - 2, cuda_stride (s1, l1 - 3 < 0 ? 0 : l1 - 3));
     P (", &map2, 0");
-    print_begin (p, b2, s2, 0, l2 - 2, stride_of (s2, l2 - 3 < 0 ? 0 : l2 - 3));
+    cuda_print_begin (&p->e->body, p->b, b2, s2, 0, l2 - 2, cuda_stride (s2, l2 - 3 < 0 ? 0 : l2 - 3));
     P (", 0");
-    print_begin (p, b2, s2, v2, v2 + 1, stride_of (s2, v2));
+    cuda_print_begin (&p->e->body, p->b, b2, s2, v2, v2 + 1, cuda_stride (s2, v2));
     P (", 0");
-    print_begin (p, b1, s1, n1, n1 + 1, stride_of (s1, n1));
+    cuda_print_begin (&p->e->body, p->b, b1, s1, n1, n1 + 1, cuda_stride (s1, n1));
     P (", length, blockIdx.x %% %d, c);\n", c->split);
     cuda_close_sm90a (p->e);
   } else {
     P ("in%d", b1->in[0]);
-    print_begin (p, b1, s1, 0, MUGRAPH_DIMS, 1);
+    cuda_print_begin (&p->e->body, p->b, b1, s1, 0, MUGRAPH_DIMS, 1);
     P (", in%d", b2->in[0]);
-    print_begin (p, b2, s2, 0, MUGRAPH_DIMS, 1);
+    cuda_print_begin (&p->e->body, p->b, b2, s2, 0, MUGRAPH_DIMS, 1);
     P (", length, c);\n");
   }
   P ("}\n");

@@ -26,28 +26,14 @@ static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; 
 static int64_t rows_of (const mugraph_shape *s) { return mugraph_volume (s) / cols_of (s); }
 static int32_t ceil_div (int32_t a, int32_t b) { return (a + b - 1) / b; }
 
-static int64_t stride_of (const mugraph_shape *s, int d) {
-  int64_t n = 1;
-  for (int i = d + 1; i < s->n_dims; i++) n *= s->dim[i];
-  return n;
-}
-
 static const cuda_tensor *input_of (const printer *p, int i) { return &p->e->tensor[p->kernel->in[p->b->op[i].in[0]]]; }
 static bool is_input (const printer *p, int i) { return p->s.needed[i] && p->b->op[i].kind == MUGRAPH_OP_INPUT; }
 
-/* Start of the block's part of a tensor, then of a row of it: rows are numbered over the leading dimensions of the widest tile. */
-static void print_begin (printer *p, const mugraph_op *o, const mugraph_shape *data) {
-  for (int g = 0; g < 3; g++) {
-    int d = o->map[g];
-    if (d < 0 || p->b->grid[g] == 1) continue;
-    int64_t chunk = o->kind == MUGRAPH_OP_INPUT ? ceil_div (data->dim[d], p->b->grid[g]) : o->shape.dim[d];
-    P (" + (long long) b%c * %lld", "xyz"[g], (long long) (chunk * stride_of (data, d)));
-  }
-}
+/* Start of a row within the block's part of a tensor: rows are numbered over the leading dimensions of the widest tile. */
 static void print_row (printer *p, const mugraph_op *o, const mugraph_shape *data) {
   if (rows_of (&o->shape) == 1) return;
   for (int d = 0; d + 1 < o->shape.n_dims; d++)
-    if (o->shape.dim[d] > 1) P (" + row%d * %lldLL", o->shape.n_dims - d, (long long) stride_of (data, d));
+    if (o->shape.dim[d] > 1) P (" + row%d * %lldLL", o->shape.n_dims - d, (long long) cuda_stride (data, d));
 }
 
 static void print_geometry (printer *p) {
@@ -74,12 +60,12 @@ static void print_geometry (printer *p) {
     const mugraph_op *o = &p->b->op[i];
     if (is_input (p, i)) {
       P ("  const %s *const p%d = in%d", cuda_type (input_of (p, i)->dtype), i, o->in[0]);
-      print_begin (p, o, &input_of (p, i)->shape);
+      cuda_print_begin (&p->e->body, p->b, o, &input_of (p, i)->shape, 0, MUGRAPH_DIMS, 1);
       P (";\n");
     } else if (o->kind == MUGRAPH_OP_OUTPUT) {
       const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
       P ("  %s *const o%d = out%d", cuda_type (out->dtype), i, saver++);
-      print_begin (p, o, &out->shape);
+      cuda_print_begin (&p->e->body, p->b, o, &out->shape, 0, MUGRAPH_DIMS, 1);
       P (";\n");
     }
   }

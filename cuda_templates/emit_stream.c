@@ -52,22 +52,6 @@ static bool is_invariant (const printer *p, int i) {
   return is_input (p, i) && has (p, i, MUGRAPH_STREAM_LEFT | MUGRAPH_STREAM_RIGHT) && !is_streamed (p, i);
 }
 
-static int64_t stride_of (const mugraph_shape *s, int d) {
-  int64_t n = 1;
-  for (int i = d + 1; i < s->n_dims; i++) n *= s->dim[i];
-  return n;
-}
-
-/* Where the block's part of a tensor begins, as " + (long long) bx * 64" terms. chunk: of the block, a grid dimension. */
-static void print_begin (printer *p, const mugraph_op *o, const mugraph_shape *data) {
-  for (int g = 0; g < 3; g++) {
-    int d = o->map[g];
-    if (d < 0 || p->b->grid[g] == 1) continue;
-    int64_t chunk = o->kind == MUGRAPH_OP_INPUT ? ceil_div (data->dim[d], p->b->grid[g]) : o->shape.dim[d];
-    P (" + (long long) b%c * %lld", "xyz"[g], (long long) (chunk * stride_of (data, d)));
-  }
-}
-
 /* Elements between rows of a tile in its tensor; 0 for a single row. */
 static long long row_stride (const printer *p, int i) { return rows_of (&op_of (p, i)->shape) == 1 ? 0 : (long long) cols_of (&data_of (p, i)->shape); }
 
@@ -114,7 +98,7 @@ static void print_savers (printer *p) {
     if (op_of (p, i)->kind != MUGRAPH_OP_OUTPUT) continue;
     const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
     P ("  %s *const o%d = out%d", cuda_type (out->dtype), i, saver++);
-    print_begin (p, op_of (p, i), &out->shape);
+    cuda_print_begin (&p->e->body, p->b, op_of (p, i), &out->shape, 0, MUGRAPH_DIMS, 1);
     P (";\n");
   }
 }
@@ -126,7 +110,7 @@ static void print_pointers (printer *p) {
     if (is_input (p, i) && p->s.role[i]) {
       const char *type = type_of (p, i);
       P ("  const %s *const p%d = in%d", type, i, o->in[0]);
-      print_begin (p, o, &data_of (p, i)->shape);
+      cuda_print_begin (&p->e->body, p->b, o, &data_of (p, i)->shape, 0, MUGRAPH_DIMS, 1);
       P (";\n");
       bool source = has (p, i, MUGRAPH_STREAM_SOURCE);
       if (is_streamed (p, i) && has (p, i, MUGRAPH_STREAM_RIGHT)) {
@@ -491,7 +475,7 @@ static void print_warp_sums (printer *p) {
   if (s->reduced < s->k_warps) P ("  }\n");
   for (int i = 0; i < p->b->n_ops; i++)
     if (has (p, i, MUGRAPH_STREAM_ROW))
-      P ("#pragma unroll\n  for (int m = 0; m < M; m++) {\n    const float v = stream_row_sum (y%d[m]);\n    if (t == 0 && wn == 0) stats[(%d + m * 8 + g) * %d + wk] = v;\n  }\n", i,
+      P ("#pragma unroll\n  for (int m = 0; m < M; m++) {\n    const float v = ms_quad_sum (y%d[m]);\n    if (t == 0 && wn == 0) stats[(%d + m * 8 + g) * %d + wk] = v;\n  }\n", i,
          rank_of (p, i, MUGRAPH_STREAM_ROW) * rows, s->k_warps);
 }
 
@@ -508,7 +492,7 @@ static void print_group_sums (printer *p) {
   P ("  }\n");
   for (int i = 0; i < p->b->n_ops; i++)
     if (has (p, i, MUGRAPH_STREAM_ROW))
-      P ("  if (warp > 4) {\n#pragma unroll\n    for (int m = 0; m < PART; m++) {\n      const float v = stream_row_sum (y%d[m]), all = v + __shfl_xor_sync (0xffffffffu, v, 4);\n"
+      P ("  if (warp > 4) {\n#pragma unroll\n    for (int m = 0; m < PART; m++) {\n      const float v = ms_quad_sum (y%d[m]), all = v + __shfl_xor_sync (0xffffffffu, v, 4);\n"
          "      if (unit == 0 && row0 + m * 16 < 8 * M) stats[%d + row0 + m * 16] = all;\n    }\n  }\n", i, rank_of (p, i, MUGRAPH_STREAM_ROW) * p->groups * 8);
 }
 
@@ -668,15 +652,6 @@ static void add_map (printer *p, int launch, int i) {
   cuda_add_tensor_map (p->e, launch, &map, name);
 }
 
-/* Where dimensions d0 to d1 begin in this block, " + bx * chunk" terms counted in units. */
-static void print_coordinate (printer *p, const mugraph_op *o, const mugraph_shape *data, int d0, int d1, int64_t unit) {
-  for (int g = 0; g < 3; g++) {
-    int d = o->map[g];
-    if (d < 0 || d < d0 || d >= d1 || p->b->grid[g] == 1) continue;
-    P (" + (int) b%c * %lld", "xyz"[g], (long long) (ceil_div (data->dim[d], p->b->grid[g]) * stride_of (data, d) / unit));
-  }
-}
-
 static void print_copies (printer *p, bool late) {
   const mugraph_stream *s = &p->s;
   P ("  const auto copy%s = [&] (int i, int s) {\n    const unsigned to = ring + s * STAGE, done = full + 8 * s;\n    const int k = rank * %d + i * 64;\n", late ? "_late" : "", s->part);
@@ -691,11 +666,11 @@ static void print_copies (printer *p, bool late) {
     int n = data->n_dims;
     if (!left) P ("#pragma unroll\n    for (int q = 0; q < GROUPS; q++)\n  ");
     P ("    ms_copy_box (to + %lld%s, &map%d, %s", (long long) place_of (p, i), left ? "" : " + q * 8192", i, along_k ? "k" : column);
-    print_coordinate (p, o, data, n - 1, n, 1);
+    cuda_print_begin (&p->e->body, p->b, o, data, n - 1, n, 1);
     P (", %s", along_k ? column : "k");
-    print_coordinate (p, o, data, n - 2, n - 1, n < 2 ? 1 : stride_of (data, n - 2));
+    cuda_print_begin (&p->e->body, p->b, o, data, n - 2, n - 1, n < 2 ? 1 : cuda_stride (data, n - 2));
     P (", 0");
-    print_coordinate (p, o, data, 0, n - 2, (int64_t) rows_of (data) * cols_of (data));
+    cuda_print_begin (&p->e->body, p->b, o, data, 0, n - 2, (int64_t) rows_of (data) * cols_of (data));
     P (", done);\n");
   }
   P ("    (void) to, (void) done, (void) k;\n  };\n");
@@ -712,7 +687,7 @@ static void print_ring (printer *p) {
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_input (p, i) || !p->s.role[i] || (is_copied (p, i) && !has (p, i, MUGRAPH_STREAM_POST))) continue;
     P ("  const %s *const p%d = in%d", type_of (p, i), i, op_of (p, i)->in[0]);
-    print_begin (p, op_of (p, i), &data_of (p, i)->shape);
+    cuda_print_begin (&p->e->body, p->b, op_of (p, i), &data_of (p, i)->shape, 0, MUGRAPH_DIMS, 1);
     P (";\n");
   }
   print_savers (p);
@@ -720,7 +695,7 @@ static void print_ring (printer *p) {
   if (late) print_copies (p, true);
   P ("  if (threadIdx.x == 0) {\n");
   for (int i = 0; i < p->b->n_ops; i++)
-    if (is_copied (p, i)) P ("    stream_prefetch (&map%d);\n", i);
+    if (is_copied (p, i)) P ("    ms_prefetch_map (&map%d);\n", i);
   P ("  }\n  if (threadIdx.x == 128) {\n    for (int i = 0; i < STAGES; i++) ms_barrier_init (full + 8 * i, 1), ms_barrier_init (empty + 8 * i, %d);\n    ms_barrier_init_fence ();\n", s->n_rows ? 8 : 4);
   P ("    for (int i = 0; i < STAGES && i < steps; i++) copy (i, i);\n");
   if (late) P ("    ms_wait_inputs ();\n    for (int i = 0; i < STAGES && i < steps; i++) copy_late (i, i);\n");
@@ -742,7 +717,7 @@ static void print_ring (printer *p) {
   }
   P ("        }\n      ms_wgmma_commit ();\n      ms_wgmma_wait ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n      if (++s == STAGES) s = 0, turn ^= 1;\n    }\n");
   for (int i = 0; i < p->b->n_ops; i++)
-    if (has (p, i, MUGRAPH_STREAM_PRODUCT)) P ("    stream_keep (f%d);\n", i);
+    if (has (p, i, MUGRAPH_STREAM_PRODUCT)) P ("    ms_keep (f%d);\n", i);
   P ("  } else if (warp == 4) {\n    if (lane == 0) {\n      for (int i = STAGES, s = 0, turn = 0; i < steps; i++) {\n        if (i == steps - STAGES / 2) ms_launch_dependents (); // not before: calls that stream side by side disturb each other\n        ms_barrier_wait (empty + 8 * s, turn);\n        copy (i, s);\n%s", late ? "        copy_late (i, s);\n" : "");
   P ("        if (++s == STAGES) s = 0, turn ^= 1;\n      }\n      ms_launch_dependents ();\n    }\n  }");
   if (s->n_rows) {

@@ -18,7 +18,6 @@ typedef struct {
 
 static int32_t rows_of (const mugraph_shape *s) { return s->n_dims < 2 ? 1 : s->dim[s->n_dims - 2]; }
 static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
-static int64_t ceil_div (int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static const mugraph_op *op_of (const printer *p, int i) { return &p->b->op[i]; }
 static const cuda_tensor *data_of (const printer *p, int i) { return &p->e->tensor[p->kernel->in[op_of (p, i)->in[0]]]; }
@@ -67,22 +66,6 @@ static int rank_of (const printer *p, int i, int role) {
   int n = 0;
   for (int j = 0; j < i; j++) n += has (p, j, role);
   return n;
-}
-
-static int64_t stride_of (const mugraph_shape *s, int d) {
-  int64_t n = 1;
-  for (int i = d + 1; i < s->n_dims; i++) n *= s->dim[i];
-  return n;
-}
-
-/* " + b<axis> * chunk * stride / unit" of every split dimension below d1. */
-static void print_begin (printer *p, const mugraph_op *o, const mugraph_shape *data, int d1, int64_t unit) {
-  for (int g = 0; g < 3; g++) {
-    int d = o->map[g];
-    if (d < 0 || d >= d1 || p->b->grid[g] == 1) continue;
-    int64_t chunk = o->kind == MUGRAPH_OP_INPUT ? ceil_div (data->dim[d], p->b->grid[g]) : o->shape.dim[d];
-    P (unit == 1 ? " + (long long) b%c * %lld" : " + b%c * %lld", "xyz"[g], (long long) (chunk * stride_of (data, d) / unit));
-  }
 }
 
 /* Valid positions of a dimension in the block. */
@@ -144,7 +127,7 @@ static void print_copy (printer *p, int k, int chain) {
     else P (side == CHAIN ? "column + %d, 0" : "column + %d, k", chunk * 64);
     if (all) P (" + rank * %d", part);
     P (", 0");
-    print_begin (p, o, data, data->n_dims - 2, stride_of (data, data->n_dims - 3 < 0 ? 0 : data->n_dims - 3));
+    cuda_print_begin (&p->e->body, p->b, o, data, 0, data->n_dims - 2, cuda_stride (data, data->n_dims - 3 < 0 ? 0 : data->n_dims - 3));
     P (", full");
     if (all) P (", %d", (1 << t->multicast) - 1);
     P (");\n");
@@ -176,7 +159,7 @@ static bool is_beside (const printer *p, int i) { return is_input (p, i) && has 
 static void print_beside (printer *p) {
   const mugraph_tiled *t = &p->t;
   P ("  MS_DEVICE void prefetch (int lane) const {\n");
-  for (int i = 0; i < operands (p); i++) P ("    if (lane == %d) tiled_prefetch (map%d);\n", i, i);
+  for (int i = 0; i < operands (p); i++) P ("    if (lane == %d) ms_prefetch_map (map%d);\n", i, i);
   P ("  }\n  MS_DEVICE void begin (int group) {\n    (void) group;\n");
   bool any = false;
   for (int i = 0; i < p->b->n_ops; i++) any |= is_beside (p, i) && cols_of (&op_of (p, i)->shape) == 1;
@@ -190,7 +173,7 @@ static void print_beside (printer *p) {
     P ("    for (int h = 0; h < 2; h++) m%d[h] = ", i);
     if (rows_of (&o->shape) > 1) P ("row + 8 * h >= rows ? 0.0f : ");
     P ("ms_load (in%d", o->in[0]);
-    print_begin (p, o, &data_of (p, i)->shape, MUGRAPH_DIMS, 1);
+    cuda_print_begin (&p->e->body, p->b, o, &data_of (p, i)->shape, 0, MUGRAPH_DIMS, 1);
     if (rows_of (&o->shape) > 1) P (" + (row + 8 * h) * %lldLL", (long long) cols_of (&data_of (p, i)->shape));
     P (");\n");
   }
@@ -200,7 +183,7 @@ static void print_beside (printer *p) {
     const mugraph_op *o = op_of (p, t->vector[v]);
     P ("#pragma unroll\n    for (int k = 0; k < 8; k++) {\n      const int at = step * 64 + k * 8 + 2 * (threadIdx.x & 3);\n      g[%d][k / 2][k & 1][0] = g[%d][k / 2][k & 1][1] = 0;\n", v, v);
     P (is_even_k (t) ? "      tiled_bits (g[%d][k / 2][k & 1], in%d" : "      if (at < depth) tiled_bits (g[%d][k / 2][k & 1], in%d", v, o->in[0]);
-    print_begin (p, o, &data_of (p, t->vector[v])->shape, MUGRAPH_DIMS, 1);
+    cuda_print_begin (&p->e->body, p->b, o, &data_of (p, t->vector[v])->shape, 0, MUGRAPH_DIMS, 1);
     P (" + at);\n    }\n");
   }
   P ("  }\n");
@@ -214,14 +197,6 @@ static bool operand_value (void *user, int i, cuda_text *t) {
   else if (cols_of (s) > 1) cuda_print (t, "tiled_value<%s> (g[%d][k][e >> 1], c)", cuda_type (data_of (p, i)->dtype), find (p->t.vector, p->t.n_vectors, i));
   else cuda_print (t, "m%d[e & 1]", i);
   return true;
-}
-
-static bool reaches (const printer *p, int from, int to) {
-  const mugraph_op *o = op_of (p, from);
-  if (from == to) return true;
-  for (int k = 0; k < o->n_in && o->kind != MUGRAPH_OP_INPUT; k++)
-    if (reaches (p, o->in[k], to)) return true;
-  return false;
 }
 
 /* What row statistics sum: the operator whose elements are added, its square for a root mean square. */
@@ -258,7 +233,7 @@ static void print_operands (printer *p) {
   print_limit (p, "depth", &t->c.k);
   bool used[MUGRAPH_TILED_OPERANDS] = {false};
   for (int l = 0; l < t->n_left; l++) {
-    for (int r = 0; r < n; r++) used[l] |= reaches (p, root[r], t->left[l]);
+    for (int r = 0; r < n; r++) used[l] |= mugraph_tiled_reaches (p->b, root[r], t->left[l]);
     if (!used[l]) continue;
     int fragment = fragment_of (p, t->left[l]);
     if (fragment >= 0) P ("    auto &a%d = l[%d];\n", t->left[l], fragment);
@@ -270,7 +245,7 @@ static void print_operands (printer *p) {
   P ("#pragma unroll\n        for (int c = 0; c < 2; c++) {\n          const bool there = ");
   P (is_even_k (t) ? "true;\n" : "step * 64 + k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3) + c < depth;\n");
   for (int l = 0; l < t->n_left; l++)
-    if (used[l]) P ("          const float x%d = c ? tiled_high<type> (a%d[k][e]) : tiled_low<type> (a%d[k][e]);\n", t->left[l], t->left[l], t->left[l]);
+    if (used[l]) P ("          const float x%d = c ? ms_high<type> (a%d[k][e]) : ms_low<type> (a%d[k][e]);\n", t->left[l], t->left[l], t->left[l]);
   cuda_walk w = {.block = p->b, .prefix = "v", .materialised = operand_value, .user = p};
   uint64_t done = 0;
   for (int i = 0; i < p->b->n_ops; i++) {
@@ -375,7 +350,7 @@ static void print_inputs (printer *p) {
     const mugraph_op *o = op_of (p, i);
     const mugraph_shape *data = &data_of (p, i)->shape;
     P ("    const %s *const p%d = in%d", cuda_type (data_of (p, i)->dtype), i, o->in[0]);
-    print_begin (p, o, data, MUGRAPH_DIMS, 1);
+    cuda_print_begin (&p->e->body, p->b, o, data, 0, MUGRAPH_DIMS, 1);
     P (";\n");
     if (cols_of (&o->shape) > 1) continue;
     if (rows_of (&o->shape) == 1) P ("    const float i%d = ms_load (p%d);\n", i, i);
@@ -403,7 +378,7 @@ static void print_finish (printer *p) {
     if (o->kind != MUGRAPH_OP_OUTPUT) continue;
     const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
     P ("    %s *const o%d = out%d", cuda_type (out->dtype), i, saver++);
-    print_begin (p, o, &out->shape, MUGRAPH_DIMS, 1);
+    cuda_print_begin (&p->e->body, p->b, o, &out->shape, 0, MUGRAPH_DIMS, 1);
     P (";\n");
   }
   print_row_values (p);

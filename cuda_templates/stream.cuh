@@ -205,12 +205,6 @@ template <int n> MS_DEVICE float stream_total (const float *p) {
   return (s.x + s.y) + (s.z + s.w);
 }
 
-// The four lanes of one group hold partial sums of the same row.
-MS_DEVICE float stream_row_sum (float x) {
-  x += __shfl_xor_sync (0xffffffffu, x, 1);
-  return x + __shfl_xor_sync (0xffffffffu, x, 2);
-}
-
 #if !defined (__CUDA_ARCH__) || __CUDA_ARCH__ >= 900 // and for nvcc on the host side
 // Sums travel to the block that finishes them by asynchronous stores, which count their bytes on that block's barrier: no fence of all
 // memory, no second barrier of the cluster. A block waits for what it is sent, so none ends while others still write to it.
@@ -257,13 +251,6 @@ MS_DEVICE unsigned long long stream_operand (unsigned address) {
 MS_DEVICE unsigned long long stream_operand_pair (unsigned address) {
   return (address & 0x3ffff) >> 4 | 4096ull >> 4 << 16 | 512ull >> 4 << 32 | 2ull << 62;
 }
-template <int Q, int N> MS_DEVICE void stream_keep (float (&r)[Q][N]) { // registers that matrix units were writing: nothing moves across
-#pragma unroll
-  for (int i = 0; i < Q * N; i++) asm volatile ("" : "+f"(r[i / N][i % N])::"memory");
-}
-
-MS_DEVICE void stream_prefetch (const ms_tensor_map *map) { asm volatile ("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
-
 // Eight k of a row of X.
 template <class T> MS_DEVICE void stream_read_tile (stream_piece<T, 8> &p, const unsigned char *tile, int row, int unit) {
   const uint4 x = *(const uint4 *) (tile + row * 128 + ((unit ^ row % 8) << 4));

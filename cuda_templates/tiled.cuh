@@ -17,7 +17,6 @@
 //   operands (l, y, g, stage, group, step)    left operands of a step in registers, and what it adds to the sums of rows g and g + 8 of this
 //                         warp's 16
 //   multiply (d, f, l, stage, group)          d and the sources f += products of a step, issued
-//   load_last (stage, full)          copies what the last step multiplies with the sources
 //   chain (d, a, rest, stage)        d += products of the last step, issued: sources as operands a, and what rounding left of them
 //   finish (d, y, group)             what follows the loop; writes the outputs
 //
@@ -33,22 +32,8 @@ MS_DEVICE void tiled_copy_all (unsigned to, const ms_tensor_map *map, int x, int
 MS_DEVICE void tiled_arrive (unsigned barrier, int rank) {
   asm volatile ("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(ms_cluster_address (barrier, rank)) : "memory");
 }
-MS_DEVICE void tiled_prefetch (const ms_tensor_map *map) { asm volatile ("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 MS_DEVICE void tiled_cluster_sync () { asm volatile ("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory"); }
-template <int pending> MS_DEVICE void tiled_wait () { asm volatile ("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory"); }
-template <int registers> MS_DEVICE void tiled_more_registers () { asm volatile ("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers)); }
-template <int registers> MS_DEVICE void tiled_fewer_registers () { asm volatile ("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers)); }
 
-template <int P, int N> MS_DEVICE void tiled_keep (float (&d)[P][N]) {
-#pragma unroll
-  for (int p = 0; p < P; p++)
-#pragma unroll
-    for (int i = 0; i < N; i++) asm volatile ("" : "+f"(d[p][i])::"memory");
-}
-template <int N> MS_DEVICE void tiled_keep (unsigned (&a)[N][4][4]) {
-#pragma unroll
-  for (int i = 0; i < 16 * N; i++) asm volatile ("" : "+r"(a[i / 16][i / 4 % 4][i % 4])::"memory");
-}
 template <int P, int N> MS_DEVICE void tiled_zero (float (&d)[P][N]) {
 #pragma unroll
   for (int p = 0; p < P; p++)
@@ -115,12 +100,6 @@ template <class T> MS_DEVICE float tiled_value (const unsigned (&v)[2], int c) {
   return ms_float (x);
 }
 template <> MS_DEVICE float tiled_value<float> (const unsigned (&v)[2], int c) { return __uint_as_float (v[c]); }
-MS_DEVICE float tiled_row_sum (float x) {
-  x += __shfl_xor_sync (0xffffffffu, x, 1);
-  return x + __shfl_xor_sync (0xffffffffu, x, 2);
-}
-template <class T> MS_DEVICE float tiled_low (unsigned x) { T y; y.bits = (unsigned short) x; return ms_float (y); }
-template <class T> MS_DEVICE float tiled_high (unsigned x) { T y; y.bits = (unsigned short) (x >> 16); return ms_float (y); }
 
 template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
   typedef typename P::type type;
@@ -141,7 +120,7 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
   else __syncthreads ();
   unsigned slot = 0, parity = 0;
   if (group == P::GROUPS) {
-    if constexpr (P::REGS > 0) tiled_fewer_registers<40> ();
+    if constexpr (P::REGS > 0) ms_registers_less<40> ();
     if (warp == 4 * P::GROUPS && lane == 0) {
       if (P::LATE) {
         ms_wait_inputs ();
@@ -166,7 +145,7 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
     }
     __syncwarp ();
   } else {
-    if constexpr (P::REGS > 0) tiled_more_registers<P::REGS> ();
+    if constexpr (P::REGS > 0) ms_registers_more<P::REGS> ();
     bool waited = P::LATE;
     if (P::LATE) ms_wait_inputs ();
     for (unsigned i = first; i < P::TILES; i += clusters) {
@@ -180,8 +159,8 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
           if (lane == 0) ms_barrier_arrive (empty + 8 * s);
         } else if (lane < CLUSTER) tiled_arrive (empty + 8 * s, lane);
       };
-      tiled_keep (d);
-      if (P::SOURCES > 0) tiled_keep (f);
+      ms_keep (d);
+      if (P::SOURCES > 0) ms_keep (f);
       // A step is issued with its operands in registers while the one before is still multiplied; those of the next one follow.
       unsigned l[2][FRAGMENTS][4][4], stage = base + slot * P::STAGE, at = slot, before = 0;
       unsigned g[VECTORS][4][2][2];
@@ -195,8 +174,8 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
         ms_wgmma_commit ();
         if (more) p.early (g, step + 1);
         if (step > 0) {
-          tiled_wait<1> (); // the step before has been multiplied
-          if (P::FRAGMENTS > 0) tiled_keep (next);
+          ms_wgmma_wait<1> (); // the step before has been multiplied
+          if (P::FRAGMENTS > 0) ms_keep (next);
           release (before);
         }
         before = at;
@@ -212,25 +191,25 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
         turn (l[0], l[1], step);
         if (step + 1 < P::STEPS) turn (l[1], l[0], step + 1);
       }
-      tiled_wait<0> ();
-      tiled_keep (d);
-      if (P::FRAGMENTS > 0) tiled_keep (l[0]), tiled_keep (l[1]);
+      ms_wgmma_wait<0> ();
+      ms_keep (d);
+      if (P::FRAGMENTS > 0) ms_keep (l[0]), ms_keep (l[1]);
       release (before);
       if constexpr (P::CHAIN > 0) {
         unsigned a[SOURCES][(P::INNER + 15) / 16][4], rest[SOURCES][(P::INNER + 15) / 16][4];
-        tiled_keep (f);
+        ms_keep (f);
         tiled_operand<type> (a, rest, f);
         ms_barrier_wait (full + 8 * slot, parity);
         ms_wgmma_fence ();
         p.chain (d, a, rest, base + slot * P::STAGE);
         ms_wgmma_commit ();
-        tiled_wait<0> ();
-        tiled_keep (d);
+        ms_wgmma_wait<0> ();
+        ms_keep (d);
         release (slot);
         if (++slot == STAGES) slot = 0, parity ^= 1;
       }
 #pragma unroll
-      for (int k = 0; k < P::STATS; k++) y[k][0] = tiled_row_sum (y[k][0]), y[k][1] = tiled_row_sum (y[k][1]);
+      for (int k = 0; k < P::STATS; k++) y[k][0] = ms_quad_sum (y[k][0]), y[k][1] = ms_quad_sum (y[k][1]);
       if (!waited) ms_wait_inputs (); // before anything is written to device memory
       waited = true;
       p.finish (d, y, group);

@@ -68,9 +68,23 @@ MS_DEVICE void ms_send (unsigned to, unsigned barrier, unsigned a, unsigned b, u
 
 // ---- wgmma ----
 
+// Registers that an asynchronous instruction may be reading or writing: nothing moves across.
+template <int N> MS_DEVICE void ms_keep (float (&r)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; i++) asm volatile ("" : "+f"(r[i])::"memory");
+}
+template <int N> MS_DEVICE void ms_keep (unsigned (&r)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; i++) asm volatile ("" : "+r"(r[i])::"memory");
+}
+template <class T, int M, int N> MS_DEVICE void ms_keep (T (&r)[M][N]) {
+#pragma unroll
+  for (int i = 0; i < M; i++) ms_keep (r[i]);
+}
+
 MS_DEVICE void ms_wgmma_fence () { asm volatile ("wgmma.fence.sync.aligned;" ::: "memory"); }
 MS_DEVICE void ms_wgmma_commit () { asm volatile ("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-MS_DEVICE void ms_wgmma_wait () { asm volatile ("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
+template <int pending = 0> MS_DEVICE void ms_wgmma_wait () { asm volatile ("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory"); }
 // Descriptor of a B operand whose columns (N) are contiguous: 64 columns a row of 128 bytes, rows swizzled by 128 bytes,
 // 8 rows a group of 1024 bytes, chunk bytes from one 64 columns to the next.
 MS_DEVICE unsigned long long ms_columns (unsigned address16, int chunk) {

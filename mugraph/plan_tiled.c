@@ -138,11 +138,11 @@ static bool choose_cluster (mugraph_tiled *t, int wanted, mugraph_error *e) {
 /* Blocks of an SM that clusters reach: one lives in one GPC, whose SMs it rarely divides. Measured on an H100. */
 static int reachable (const mugraph_device *d, int cluster) { return cluster <= 2 ? d->sms : d->sms * 120 / 132; }
 
-static bool reaches (const mugraph_block *b, int from, int to) {
+bool mugraph_tiled_reaches (const mugraph_block *b, int from, int to) {
   const mugraph_op *o = &b->op[from];
   if (from == to) return true;
   for (int k = 0; k < o->n_in && o->kind != MUGRAPH_OP_INPUT; k++)
-    if (reaches (b, o->in[k], to)) return true;
+    if (mugraph_tiled_reaches (b, o->in[k], to)) return true;
   return false;
 }
 
@@ -154,8 +154,8 @@ static void hold_tiles (const mugraph_block *b, mugraph_tiled *t, bool hold) {
     bool multiplied = false, read = false;
     for (int i = 0; i < t->n_products + t->n_sources; i++)
       multiplied |= b->op[i < t->n_products ? t->product[i] : t->source[i - t->n_products]].in[0] == t->left[l];
-    for (int i = 0; i < b->n_ops; i++) read |= t->c.role[i] & MUGRAPH_STREAM_ROW && reaches (b, i, t->left[l]);
-    for (int i = 0; i < t->n_computed; i++) read |= reaches (b, t->computed[i], t->left[l]);
+    for (int i = 0; i < b->n_ops; i++) read |= t->c.role[i] & MUGRAPH_STREAM_ROW && mugraph_tiled_reaches (b, i, t->left[l]);
+    for (int i = 0; i < t->n_computed; i++) read |= mugraph_tiled_reaches (b, t->computed[i], t->left[l]);
     t->held[l] = hold && multiplied && read;
     t->fragments += t->held[l];
   }
@@ -240,8 +240,8 @@ static int left_reads (const mugraph_block *b, const mugraph_tiled *t) {
   int n = 0;
   for (int l = 0; l < t->n_left; l++) {
     bool read = false;
-    for (int i = 0; i < b->n_ops; i++) read |= t->c.role[i] & MUGRAPH_STREAM_ROW && reaches (b, i, t->left[l]);
-    for (int i = 0; i < t->n_computed; i++) read |= reaches (b, t->computed[i], t->left[l]);
+    for (int i = 0; i < b->n_ops; i++) read |= t->c.role[i] & MUGRAPH_STREAM_ROW && mugraph_tiled_reaches (b, i, t->left[l]);
+    for (int i = 0; i < t->n_computed; i++) read |= mugraph_tiled_reaches (b, t->computed[i], t->left[l]);
     n += read;
     for (int i = 0; i < t->n_products + t->n_sources && !t->held[l]; i++)
       n += b->op[i < t->n_products ? t->product[i] : t->source[i - t->n_products]].in[0] == t->left[l];

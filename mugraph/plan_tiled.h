@@ -53,4 +53,7 @@ int mugraph_tiled_folded (const mugraph_tiled *, const mugraph_block *, int i);
 /* False with the reason when operator k's block graph is not of this class, or does not fit with its schedule. */
 bool mugraph_tiled_match (const mugraph *, int k, const mugraph_device *, mugraph_tiled *, mugraph_error *e);
 
+/* Whether operator `from` is `to` or computed from it. */
+bool mugraph_tiled_reaches (const mugraph_block *, int from, int to);
+
 #endif
