@@ -101,6 +101,11 @@ $(BUILD)/tests/fake/libcuda.so.1: tests/fake/gpu.c
 	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -shared -I. $< -lxxhash -o $@
 .PRECIOUS: $(BUILD)/tests/%.o $(BUILD)/%.o
 
+GOLDEN := $(addprefix $(BUILD)/tests/,cuda_golden cuda_generic cuda_stream cuda_chain cuda_rows cuda_tiled search_cost cli_golden)
+## golden: rewrite the golden kernels and reports of tests/golden/ with what is printed now; git shows the difference
+golden: msearch $(GOLDEN)
+	for t in $(GOLDEN); do MSEARCH_GOLDEN_WRITE=1 $$t || exit 1; done
+
 ## tests: build every test program
 tests: $(TESTS)
 
@@ -205,5 +210,5 @@ clean:
 list:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all demo check test tests bench-verify bench-search bench-model bench-kernels asan tsan clang tidy cppcheck format fuzz dist gpu-check clean list
+.PHONY: all demo check test tests bench-verify bench-search bench-model bench-kernels asan tsan clang tidy cppcheck format fuzz dist gpu-check golden clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

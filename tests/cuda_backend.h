@@ -4,12 +4,10 @@
 #define TESTS_CUDA_BACKEND_H
 
 #include "cuda_graphs.h"
+#include "golden.h"
 #include "../cuda_templates/cuda.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <cmocka.h>
+#include <xxhash.h>
 
 typedef struct {
   graph_case graph;    /* graph.backend is ignored */
@@ -66,6 +64,45 @@ static inline void check_backend_cases (const backend_case *cases, size_t n, int
     if (facts.gpu) check_backend_case (&cases[i], backend, "h100", true, &facts);
     if (cases[i].sched.split < 2 && cases[i].sched.copy < 2) check_backend_case (&cases[i], backend, "a100", false, &facts);
   }
+}
+
+/* What the planner makes of each kernel of a graph, and hashes of what is emitted, plain and with programmatic dependent launch, as lines
+   of a golden file: every case, where golden kernels show the text of a few. */
+static inline void print_golden_line (FILE *f, const char *name, const mugraph *candidate, const mugraph_device *d) {
+  mugraph_error e;
+  fprintf (f, "%s, sm_%d:", name, d->arch);
+  for (int k = 0; k < candidate->n_ops; k++) {
+    static mugraph_plan p;
+    if (candidate->op[k].kind != MUGRAPH_OP_CUSTOM) continue;
+    if (!mugraph_plan_kernel (candidate, k, d, &p, &e)) fprintf (f, " refused (%s)", e.text);
+    else
+      fprintf (f, " %s, %lld x %d threads, cluster %d, %d steps, %d warps, %d stages, split %d, %lld + %lld bytes, %d registers, moves %.4g %.4g %.4g, computes %.4g %.4g %.4g;",
+               mugraph_backend_text (p.backend), (long long) p.blocks, p.threads, p.cluster, p.iterations, p.sched.warps, p.sched.stages, p.sched.split, (long long) p.smem,
+               (long long) p.workspace, p.regs, p.dram_read, p.dram_write, p.l2_read, p.mma_flops, p.fp32_flops, p.sfu_ops);
+  }
+  for (int pdl = 0; pdl < 2; pdl++) {
+    char *file = cuda_emit_file (candidate, d, pdl, NULL, &e), *text = file ? golden_includes (file) : NULL;
+    if (file) fprintf (f, " %016llx", (unsigned long long) XXH3_64bits (text, strlen (text)));
+    else fprintf (f, " not emitted: %s", e.text);
+    free (file), free (text);
+  }
+  fprintf (f, "\n");
+}
+
+static inline void check_golden_cases (const backend_case *cases, size_t n, int backend, const char *name) {
+  char *text;
+  size_t size;
+  FILE *f = open_memstream (&text, &size);
+  assert_non_null (f);
+  for (size_t i = 0; i < n; i++) {
+    static mugraph program, candidate;
+    assert_true (build_backend_case (&cases[i], backend, &program, &candidate));
+    print_golden_line (f, cases[i].graph.name, &candidate, mugraph_device_find ("h100"));
+    print_golden_line (f, cases[i].graph.name, &candidate, mugraph_device_find ("a100"));
+  }
+  assert_int_equal (fclose (f), 0);
+  golden_check (name, text);
+  free (text);
 }
 
 #endif

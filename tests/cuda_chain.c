@@ -164,6 +164,11 @@ static const backend_case cases[] = {
   {{.name = "both turned, maps", .program = HEADS ("2") QKV ("128", "64", "1000,64", "72,1000", "f16") TURNED_PROGRAM ("Q", "relu(transpose(K))", "transpose(silu(V))"), .build = build_turned_maps, .grid = {2, 2}, .loop = 8}, {0}},
 };
 
+static void golden (void **state) {
+  (void) state;
+  check_golden_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_CHAIN, "chain.txt");
+}
+
 static void generated (void **state) {
   (void) state;
   check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_CHAIN);
@@ -216,6 +221,7 @@ static void plans (void **state) {
 }
 
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (plans), cmocka_unit_test (generated)};
+  golden_filter ();
+  const struct CMUnitTest tests[] = {cmocka_unit_test (plans), cmocka_unit_test (golden), cmocka_unit_test (generated)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

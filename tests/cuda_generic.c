@@ -1,13 +1,6 @@
 /* Every case of cuda_graphs.h compiles with NVRTC for sm_80 and sm_90a, by the backend that the planner chooses and by the
    generic one. What the kernels compute is checked on a GPU: make gpu-check. */
-#include "cuda_graphs.h"
-#include "../cuda_templates/cuda.h"
-#include "../cuda_templates/embedded.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <cmocka.h>
+#include "cuda_backend.h"
 
 static bool has_nvrtc (void) {
   cuda_facts f;
@@ -99,8 +92,28 @@ static void references (void **state) {
   }
 }
 
+static void golden (void **state) {
+  char *text;
+  size_t size;
+  FILE *f = open_memstream (&text, &size);
+  (void) state;
+  assert_non_null (f);
+  for (int i = 0; i < N_GRAPH_CASES; i++)
+    for (int way = 0; way < 4; way++) {
+      static mugraph program, candidate;
+      assert_true (build_case (&graph_cases[i], &program, &candidate));
+      if (way > 1 && !candidate.n_blocks) continue;
+      if (way > 1) use_backend (&candidate, MUGRAPH_BACKEND_GENERIC);
+      print_golden_line (f, graph_cases[i].name, &candidate, mugraph_device_find (way & 1 ? "a100" : "h100"));
+    }
+  assert_int_equal (fclose (f), 0);
+  golden_check ("generic.txt", text);
+  free (text);
+}
+
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (generic_80), cmocka_unit_test (generic_90), cmocka_unit_test (chosen_80),
+  golden_filter ();
+  const struct CMUnitTest tests[] = {cmocka_unit_test (golden), cmocka_unit_test (generic_80), cmocka_unit_test (generic_90), cmocka_unit_test (chosen_80),
                                      cmocka_unit_test (chosen_90), cmocka_unit_test (references)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

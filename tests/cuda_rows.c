@@ -61,6 +61,11 @@ static const backend_case cases[] = {
   {{.name = "accumulators without a loop", .program = ACCUMULATED, .b = 10, .build = build_accumulated, .grid = {3}, .loop = 1}, {0}},
 };
 
+static void golden (void **state) {
+  (void) state;
+  check_golden_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_ROWS, "rows.txt");
+}
+
 static void generated (void **state) {
   (void) state;
   check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_ROWS);
@@ -101,6 +106,7 @@ static void short_rows (void **state) {
 }
 
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (generated), cmocka_unit_test (idle_warps), cmocka_unit_test (short_rows)};
+  golden_filter ();
+  const struct CMUnitTest tests[] = {cmocka_unit_test (golden), cmocka_unit_test (generated), cmocka_unit_test (idle_warps), cmocka_unit_test (short_rows)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -170,6 +170,11 @@ static const backend_case cases[] = {
   {{.name = "sums of products", .program = SUM2, .b = 10, .build = build_sum, .grid = {3}, .loop = 5}, {0}},
 };
 
+static void golden (void **state) {
+  (void) state;
+  check_golden_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_STREAM, "stream.txt");
+}
+
 static void generated (void **state) {
   (void) state;
   check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_STREAM);
@@ -270,6 +275,7 @@ static void rings (void **state) {
 }
 
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (generated), cmocka_unit_test (loop_range), cmocka_unit_test (sector_requests), cmocka_unit_test (rings)};
+  golden_filter ();
+  const struct CMUnitTest tests[] = {cmocka_unit_test (golden), cmocka_unit_test (generated), cmocka_unit_test (loop_range), cmocka_unit_test (sector_requests), cmocka_unit_test (rings)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -231,6 +231,11 @@ static const backend_case cases[] = {
   {{.name = "two kernels", .program = "input X[256,512]: f16\ninput W[512,512]: f16\nY = matmul(X, W)\nZ = silu(Y)\noutput Z\noutput matmul(Z, W) + Y\n", .build = build_chain, .grid = {4, 2}, .loop = 8}, {0}},
 };
 
+static void golden (void **state) {
+  (void) state;
+  check_golden_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_TILED, "tiled.txt");
+}
+
 static void generated (void **state) {
   (void) state;
   cuda_facts facts;
@@ -337,6 +342,7 @@ static void other_devices (void **state) {
 }
 
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (plans), cmocka_unit_test (costs), cmocka_unit_test (other_devices), cmocka_unit_test (generated)};
+  golden_filter ();
+  const struct CMUnitTest tests[] = {cmocka_unit_test (plans), cmocka_unit_test (costs), cmocka_unit_test (other_devices), cmocka_unit_test (golden), cmocka_unit_test (generated)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

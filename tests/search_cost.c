@@ -1,6 +1,8 @@
 /* The cost model: figures that measurements bound, and the directions in which it must move. */
 #include "search/cost.h"
 #include "search/search.h"
+#include "golden.h"
+#include "mugraph/json.h"
 #include "search_structures.h"
 
 #include <math.h>
@@ -346,8 +348,43 @@ static void test_predefined_kernels (void **state) {
   assert_true (microseconds (h100) > one + 1e6 * h100->launch);
 }
 
+/* Every term of the model for every saved µGraph of tests/golden/, on each device. */
+static void golden_costs (void **state) {
+  static const char *const files[] = {"gated_mlp_bs16", "gqa_bs8", "lora_bs1", "norm_transformer_bs1", "qknorm_gqa_bs1", "rmsnorm_bs8"};
+  char *text;
+  size_t size;
+  FILE *f = open_memstream (&text, &size);
+  (void) state;
+  assert_non_null (f);
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    mugraph_file file;
+    char path[200];
+    snprintf (path, sizeof path, GOLDEN_FOLDER "saved_mugraphs/%s.json", files[i]);
+    ok (mugraph_file_load (path, &file, &error));
+    for (int n = 0; n < file.n; n++)
+      for (int d = 0; d < mugraph_n_devices; d++) {
+        cost_caches cold = {{false}};
+        const mugraph *saved = &file.saved[n].graph;
+        fprintf (f, "%s %d, %s:", files[i], n, mugraph_devices[d].name);
+        for (int k = 0; k < saved->n_ops; k++) {
+          cost_parts p;
+          cost_kernel (saved, k, &mugraph_devices[d], &cold, &p);
+          fprintf (f, " launch %.5g dram %.5g l2 %.5g mma %.5g sfu %.5g fp32 %.5g latency %.5g plain %.5g pdl %.5g total %.5g, %d an SM, %.5g waves;", p.launch, p.dram, p.l2,
+                   p.mma, p.sfu, p.fp32, p.latency, p.plain, p.pdl, p.total, p.occupancy, p.waves);
+        }
+        fprintf (f, "\n");
+      }
+    mugraph_file_free (&file);
+  }
+  assert_int_equal (fclose (f), 0);
+  golden_check ("costs.txt", text);
+  free (text);
+}
+
 int main (void) {
+  golden_filter ();
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test (golden_costs),
       cmocka_unit_test (test_places),           cmocka_unit_test (test_clusters_and_rests),
       cmocka_unit_test (test_ring),
       cmocka_unit_test (test_streams),          cmocka_unit_test (test_elements_in_flight),

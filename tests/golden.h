@@ -1,0 +1,86 @@
+/* Golden files: what is printed is compared byte for byte with a file under tests/golden/. `make golden` rewrites them instead;
+   git then shows what changed. */
+#ifndef TESTS_GOLDEN_H
+#define TESTS_GOLDEN_H
+
+#include "../cuda_templates/embedded.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+/* Of a test program that is to rewrite its golden files, run those tests only; called by main. */
+static inline void golden_filter (void) {
+  if (getenv ("MSEARCH_GOLDEN_WRITE")) cmocka_set_test_filter ("golden*");
+}
+
+#define GOLDEN_FOLDER "tests/golden/"
+
+static inline char *golden_read (const char *path) {
+  FILE *f = fopen (path, "rb");
+  if (!f) return NULL;
+  size_t size = 0, room = 1 << 16;
+  char *text = malloc (room);
+  for (size_t n; text && (n = fread (text + size, 1, room - size - 1, f)) > 0;) {
+    size += n;
+    if (room - size < 2) text = realloc (text, room *= 2);
+  }
+  fclose (f);
+  if (text) text[size] = 0;
+  return text;
+}
+
+/* Fails with the first line that differs. name: below tests/golden/. */
+static inline void golden_check (const char *name, const char *text) {
+  char path[300];
+  snprintf (path, sizeof path, GOLDEN_FOLDER "%s", name);
+  if (getenv ("MSEARCH_GOLDEN_WRITE")) {
+    FILE *f = fopen (path, "wb");
+    assert_non_null (f);
+    fputs (text, f);
+    assert_int_equal (fclose (f), 0);
+    return;
+  }
+  char *wanted = golden_read (path);
+  if (!wanted) fail_msg ("%s cannot be read; `make golden` writes it", path);
+  if (strcmp (wanted, text)) {
+    const char *a = wanted, *b = text;
+    int line = 1;
+    for (;; line++) {
+      size_t n = strcspn (a, "\n"), m = strcspn (b, "\n");
+      if (n != m || memcmp (a, b, n) || !a[n] || !b[m]) {
+        print_message ("%s:%d: differs (`make golden` takes what is printed now)\n  golden   %.*s\n  printed  %.*s\n", path, line, (int) n, a, (int) m, b);
+        break;
+      }
+      a += n + 1, b += m + 1;
+    }
+    free (wanted);
+    fail_msg ("%s: line %d differs", path, line);
+  }
+  free (wanted);
+}
+
+/* Device templates in an emitted source as #include lines: they are files of the tree, and golden kernels that include them
+   compile with nvcc -I cuda_templates. Owned by the caller. */
+static inline char *golden_includes (const char *source) {
+  char *text = malloc (strlen (source) + 1), *to = text;
+  assert_non_null (text);
+  for (const char *from = source; *from;) {
+    const cuda_embedded *t = cuda_embedded_templates;
+    if (from == source || from[-1] == '\n')
+      while (t->name && strncmp (from, t->text, strlen (t->text))) t++;
+    else t += cuda_n_embedded_templates;
+    if (t->name) {
+      to += sprintf (to, "#include \"%s\"\n", t->name);
+      from += strlen (t->text);
+    } else *to++ = *from++;
+  }
+  *to = 0;
+  return text;
+}
+
+#endif
