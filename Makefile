@@ -14,15 +14,23 @@ LDFLAGS += -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/lib:$$ORIGIN/../lib'
 endif
 LDLIBS  := -lz3 -lcjson -lxxhash -ldl -lm -lpthread
 
-# A room is a folder and a static library; it may use the rooms to its right only.
-ROOMS := search cuda_templates verify mugraph
+# A room is a folder with its chapters (sub-folders) and a static library; it may use the rooms below it only. cuda_templates makes
+# two: its chapter runtime, which needs a driver, is a library of its own, so that search cannot use it.
+ROOMS := search runtime cuda_templates verify mugraph
+folders_mugraph        := mugraph mugraph/program mugraph/file
+folders_verify         := verify
+folders_cuda_templates := cuda_templates $(addprefix cuda_templates/,generic stream chain rows tiled emit)
+folders_runtime        := cuda_templates/runtime
+folders_search         := search search/prune search/structures search/schedules
+folders_tools          := tools
 below_mugraph        :=
 below_verify         := mugraph
 below_cuda_templates := mugraph
-below_search         := verify mugraph
+below_runtime        := cuda_templates mugraph
+below_search         := cuda_templates verify mugraph
 
 archive = $(BUILD)/lib$(1).a
-objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(folders_$(1):%=%/*.c)))
 
 ## all: the msearch binary
 all: msearch
@@ -66,13 +74,13 @@ $(BUILD)/%.o: %.c
 # Texts that the binary carries: workload programs and device templates, as C strings in generated sources.
 $(call archive,mugraph): $(BUILD)/mugraph/workloads.embed.o
 $(call archive,cuda_templates): $(BUILD)/cuda_templates/templates.embed.o
-$(BUILD)/mugraph/workloads.embed.c: EMBED := mugraph/embedded.h mugraph_embedded mugraph_embedded_workloads mugraph_n_embedded_workloads
-$(BUILD)/mugraph/workloads.embed.c: $(sort $(wildcard mugraph/workloads/*.mg))
-$(BUILD)/cuda_templates/templates.embed.c: EMBED := cuda_templates/embedded.h cuda_embedded cuda_embedded_templates cuda_n_embedded_templates
-$(BUILD)/cuda_templates/templates.embed.c: $(sort $(wildcard cuda_templates/*.cuh))
-$(BUILD)/%.embed.c: tools/embed.sh
+$(BUILD)/mugraph/workloads.embed.c: EMBED := mugraph/program/workloads.h mugraph_workload_file mugraph_workload_files mugraph_n_workload_files
+$(BUILD)/mugraph/workloads.embed.c: $(sort $(wildcard mugraph/program/workloads/*.mg))
+$(BUILD)/cuda_templates/templates.embed.c: EMBED := cuda_templates/emit/templates.h cuda_template_file cuda_template_files cuda_n_template_files
+$(BUILD)/cuda_templates/templates.embed.c: $(sort $(wildcard cuda_templates/*/*.cuh))
+$(BUILD)/%.embed.c: tools/embed.sh Makefile
 	@mkdir -p $(@D)
-	sh tools/embed.sh $(EMBED) $(filter-out tools/embed.sh,$^) > $@.tmp && mv $@.tmp $@
+	sh tools/embed.sh $(EMBED) $(filter-out tools/embed.sh Makefile,$^) > $@.tmp && mv $@.tmp $@
 $(BUILD)/%.embed.o: $(BUILD)/%.embed.c
 	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
@@ -88,7 +96,7 @@ endef
 $(eval $(call test_of,mugraph,mugraph))
 $(eval $(call test_of,verify,verify))
 $(eval $(call test_of,search,search))
-$(eval $(call test_of,cuda_templates,cuda))
+$(eval $(call test_of,runtime,cuda))
 $(BUILD)/tests/cli_%: $(BUILD)/tests/cli_%.o $(foreach r,$(ROOMS),$(call archive,$(r))) | $(BUILD)/msearch
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 $(BUILD)/tests/all_%: $(BUILD)/tests/all_%.o $(foreach r,$(ROOMS),$(call archive,$(r)))
@@ -101,7 +109,7 @@ $(BUILD)/tests/fake/libcuda.so.1: tests/fake/gpu.c
 	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -shared -I. $< -lxxhash -o $@
 .PRECIOUS: $(BUILD)/tests/%.o $(BUILD)/%.o
 
-GOLDEN := $(addprefix $(BUILD)/tests/,cuda_golden cuda_generic cuda_stream cuda_chain cuda_rows cuda_tiled search_cost cli_golden)
+GOLDEN := $(addprefix $(BUILD)/tests/,cuda_golden cuda_generic cuda_stream cuda_chain cuda_rows cuda_tiled cuda_cost cli_golden)
 ## golden: rewrite the golden kernels and reports of tests/golden/ with what is printed now; git shows the difference
 golden: msearch $(GOLDEN)
 	for t in $(GOLDEN); do MSEARCH_GOLDEN_WRITE=1 $$t || exit 1; done
@@ -115,11 +123,11 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(foreach r,$(ROOMS),$(call arc
 	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 ## bench-verify: time real-shape verification and witness fingerprints (ARGS="threads batch")
-bench-verify: $(BUILD)/bench/verify
+bench-verify: $(BUILD)/bench/verify_speed
 	$< $(ARGS)
 
 ## bench-search: search speed of all workloads, medians (ARGS="-r runs -t threads program:batch ...")
-bench-search: $(BUILD)/bench/search
+bench-search: $(BUILD)/bench/search_speed
 	$< $(ARGS)
 
 ## bench-kernels: on a machine with a GPU, time every saved µGraph (ARGS: options)
@@ -152,8 +160,9 @@ build-tsan/gomp.o: tests/tsan/gomp.c
 clang:
 	$(call variant,clang) CC=clang build-clang/msearch tests
 
-SOURCES := $(wildcard $(ROOMS:%=%/*.c) tools/*.c bench/*.c tests/*.c tests/*/*.c)
-HEADERS := $(wildcard $(ROOMS:%=%/*.h) tools/*.h bench/*.h tests/*.h)
+FOLDERS := $(foreach r,$(ROOMS) tools,$(folders_$(r))) bench tests
+SOURCES := $(wildcard $(FOLDERS:%=%/*.c) tests/*/*.c)
+HEADERS := $(wildcard $(FOLDERS:%=%/*.h))
 
 ## tidy: clang-tidy with .clang-tidy (SOURCES="a.c ..." for some)
 tidy:
@@ -190,7 +199,7 @@ dist:
 
 # Hand-built and random µGraphs on a GPU. They link neither libz3 nor libcjson, so they run where those are missing.
 GPU_TESTS := $(BUILD)/tests/gpu_test $(BUILD)/tests/gpu_random
-$(GPU_TESTS): %: %.o $(foreach r,cuda_templates verify mugraph,$(call archive,$(r)))
+$(GPU_TESTS): %: %.o $(foreach r,runtime cuda_templates verify mugraph,$(call archive,$(r)))
 	$(CC) $(LDFLAGS) $^ -lxxhash -ldl -lm -lpthread -o $@
 
 ## gpu-check: on a machine with a GPU, run and compare all workloads at b = 1, 8, 16, and sanitize every kernel (SHAPES=yes: and others)

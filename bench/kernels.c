@@ -13,10 +13,10 @@
    The speed of light of a case is the largest of three ceilings measured on this GPU in the same run: reading its inputs
    once, its matmul operations at the rate of back-to-back tensor instructions, and an empty kernel.
    Writes DIR/<gpu>-<date>.json and .md (default bench/results; nothing with --no-time). Exit status: 0 all right, 1 some case wrong, 2 usage. */
-#include "../cuda_templates/cuda.h"
-#include "../mugraph/json.h"
-#include "../mugraph/program.h"
-#include "../verify/verify.h"
+#include "cuda_templates/cuda.h"
+#include "mugraph/file/json.h"
+#include "mugraph/program/program.h"
+#include "verify/verify.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -86,7 +86,7 @@ static double time_probe (const cuda_program *p, int arch, int sets) {
 }
 
 /* Reading bytes once from cold memory, the best of several grids: as many sets as the kernels have, more than 4x L2 together. */
-static double ceiling_read (const mugraph_device *dev, int64_t bytes, bool pdl) {
+static double ceiling_read (const cuda_device *dev, int64_t bytes, bool pdl) {
   char source[sizeof read_source + 64];
   double sets = fmin (CALLS * REPLAYS, fmax (CALLS, 4.0 * dev->l2_bytes / (double) bytes + 1));
   snprintf (source, sizeof source, "#define N %lldl\n%s", (long long) (bytes / 16), read_source);
@@ -98,7 +98,7 @@ static double ceiling_read (const mugraph_device *dev, int64_t bytes, bool pdl) 
   return best;
 }
 
-static double ceiling_empty (const mugraph_device *dev, bool pdl) {
+static double ceiling_empty (const cuda_device *dev, bool pdl) {
   char source[] = "extern \"C\" __global__ void probe (const void *, void *) {\n#if __CUDA_ARCH__ >= 900\n"
                   "  asm volatile (\"griddepcontrol.launch_dependents;\");\n#endif\n}\n";
   cuda_program p = probe (source, dev->sms, 128, 0, pdl, 256);
@@ -107,7 +107,7 @@ static double ceiling_empty (const mugraph_device *dev, bool pdl) {
 
 /* Tensor-core flop/s of back-to-back instructions on operands that stay put: wgmma m64n128k16 on sm_90a, mma.sync
    m16n8k16 before it. */
-static double ceiling_matmul (const mugraph_device *dev) {
+static double ceiling_matmul (const cuda_device *dev) {
   enum { LOOPS = 4096 };
   static char source[16384];
   size_t n = 0;
@@ -148,7 +148,7 @@ static double ceiling_matmul (const mugraph_device *dev) {
 
 typedef struct {
   const char *dir, *peers, *program, *gpu;
-  const mugraph_device *device;
+  const cuda_device *device;
   char date[16];
   bool all, time;
   double matmul_rate, empty, empty_pdl;
@@ -484,8 +484,8 @@ int main (int argc, char **argv) {
     return 2;
   }
   o.gpu = facts.device;
-  o.device = mugraph_device_find (facts.device);
-  if (!o.device) o.device = mugraph_device_find (facts.arch >= 90 ? "h100" : "a100");
+  o.device = cuda_device_find (facts.device);
+  if (!o.device) o.device = cuda_device_find (facts.arch >= 90 ? "h100" : "a100");
   if (o.time) {
     o.empty = ceiling_empty (o.device, false), o.empty_pdl = ceiling_empty (o.device, true), o.matmul_rate = ceiling_matmul (o.device);
     printf ("%s: %.0f TFLOP/s of tensor instructions, empty kernel %.2f us plain, %.2f us pdl\n", o.gpu, o.matmul_rate * 1e-12, o.empty, o.empty_pdl);

@@ -5,10 +5,10 @@
    For every saved file and every device it holds measurements of: the µGraphs timed, the best one's times launched plainly
    and with programmatic dependent launch and what the model says of them, its rank by the model (1 first; equal costs share
    the best rank), the best rank of any µGraph within 3 % of the measured best, and Spearman's rank correlation. "The best",
-   ranks and correlation are by search_score. -v lists every µGraph. Microseconds, cold. */
-#include "../mugraph/json.h"
-#include "../mugraph/print.h"
-#include "../search/search.h"
+   ranks and correlation are by cost_score. -v lists every µGraph. Microseconds, cold. */
+#include "mugraph/file/json.h"
+#include "mugraph/print.h"
+#include "search/search.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -66,7 +66,7 @@ static void list (const mugraph_file *file, const timed t[], int n) {
       const mugraph_block *b = &g->block[o->block];
       const mugraph_sched *s = &b->sched;
       printf (" | %dx%dx%d loop %d %s warps %d stages %d split %d tile %dx%d", b->grid[0], b->grid[1], b->grid[2], b->loop,
-              mugraph_backend_text ((mugraph_backend) s->backend), s->warps, s->stages, s->split, s->tile_m, s->tile_n);
+              cuda_generator_text ((cuda_generator) s->backend), s->warps, s->stages, s->split, s->tile_m, s->tile_n);
     }
     printf ("  %06llx\n", (unsigned long long) file->saved[t[i].index].structure >> 40);
   }
@@ -76,19 +76,19 @@ typedef struct {
   int files, exact, near; /* near: some µGraph within 3 % of the best is among the model's first */
 } score;
 
-static void judge (const mugraph_file *file, const char *gpu, const mugraph_device *device, bool verbose, score *s) {
+static void judge (const mugraph_file *file, const char *gpu, const cuda_device *device, bool verbose, score *s) {
   timed *t = calloc ((size_t) file->n, sizeof *t);
   int n = 0, near = 1 << 30;
   for (int i = 0; t && i < file->n; i++) {
     const cJSON *m = cJSON_GetObjectItemCaseSensitive (file->saved[i].measured, gpu);
     timed x = {.index = i, .plain = mugraph_record_number (m, "cold_us", INFINITY), .pdl = mugraph_record_number (m, "cold_pdl_us", INFINITY)};
-    x.best = search_score (x.plain, x.pdl);
-    search_times (&file->saved[i].graph, device, &x.model_plain, &x.model_pdl);
-    x.model = search_score (x.model_plain, x.model_pdl);
+    x.best = cost_score (x.plain, x.pdl);
+    cost_times (&file->saved[i].graph, device, &x.model_plain, &x.model_pdl);
+    x.model = cost_score (x.model_plain, x.model_pdl);
     if (isfinite (x.best) && mugraph_record_number (m, "correct", 1) != 0) t[n++] = x;
   }
   if (n) qsort (t, (size_t) n, sizeof *t, by_best);
-  for (int i = 0; i < n && t[i].best <= SEARCH_NEAR * t[0].best; i++) {
+  for (int i = 0; i < n && t[i].best <= COST_NEAR * t[0].best; i++) {
     int r = model_rank (t, n, i);
     if (r < near) near = r;
   }
@@ -122,7 +122,7 @@ int main (int argc, char **argv) {
       for (const cJSON *m = file.saved[k].measured ? file.saved[k].measured->child : NULL; m; m = m->next) {
         bool seen = false;
         for (int j = 0; j < k && !seen; j++) seen = cJSON_GetObjectItemCaseSensitive (file.saved[j].measured, m->string) != NULL;
-        const mugraph_device *device = seen ? NULL : mugraph_device_find (m->string);
+        const cuda_device *device = seen ? NULL : cuda_device_find (m->string);
         if (seen) continue;
         if (!device) {
           fprintf (stderr, "bench/model: %s: no device facts of \"%s\"\n", argv[i], m->string);

@@ -3,8 +3,8 @@
 #ifndef CUDA_TEMPLATES_CUDA_H
 #define CUDA_TEMPLATES_CUDA_H
 
-#include "../mugraph/mugraph.h"
-#include "../mugraph/plan.h"
+#include "mugraph/mugraph.h"
+#include "plan.h"
 
 enum { CUDA_LAUNCHES = 128, CUDA_BUFFERS = 160, CUDA_ARGS = 32 };
 
@@ -45,14 +45,14 @@ typedef struct {
 } cuda_program;
 
 /* Emits a µGraph for a device: every kernel operator becomes one or more launches. pdl: launches overlap the end of the
-   one before (griddepcontrol). Reads mugraph_plan_kernel for graph-defined kernels. */
-bool cuda_emit (const mugraph *, const mugraph_device *, bool pdl, cuda_program *, mugraph_error *e);
+   one before (griddepcontrol). Reads cuda_plan_kernel for graph-defined kernels. */
+bool cuda_emit (const mugraph *, const cuda_device *, bool pdl, cuda_program *, mugraph_error *e);
 /* A float64 reference of an input program, naive, sharing no code with the above: what GPU outputs are compared with.
    Buffers are doubles; inputs too. */
 bool cuda_emit_reference (const mugraph *program, cuda_program *, mugraph_error *e);
 /* The text of a self-contained .cu with a host launch function: what `msearch emit` writes. comment may be NULL.
    Owned by the caller. */
-char *cuda_emit_file (const mugraph *, const mugraph_device *, bool pdl, const char *comment, mugraph_error *e);
+char *cuda_emit_file (const mugraph *, const cuda_device *, bool pdl, const char *comment, mugraph_error *e);
 void cuda_program_free (cuda_program *);
 /* The buffer of input or output number index, or -1. */
 int cuda_find_buffer (const cuda_program *, int role, int index);
@@ -91,14 +91,14 @@ typedef struct {
   double rel_err;
   double warm_us, cold_us, warm_spread_us, cold_spread_us;
 } cuda_measurement;
-bool cuda_measure (const mugraph *program, const mugraph *candidate, const mugraph_device *, bool pdl, uint64_t seed,
+bool cuda_measure (const mugraph *program, const mugraph *candidate, const cuda_device *, bool pdl, uint64_t seed,
                    const double *scale, double tolerance, bool want_time, cuda_measurement *, mugraph_error *e);
 
 /* The same for many candidates of one program: the float64 reference runs once. Owns copies of all but device. CUDA_QUICK
    leaves the warm times at 0 and replays less: good for telling what is clearly slower. One thread at a time. */
 typedef enum { CUDA_CHECK, CUDA_QUICK, CUDA_FULL } cuda_effort;
 typedef struct cuda_meter cuda_meter;
-cuda_meter *cuda_meter_new (const mugraph *program, const mugraph_device *, uint64_t seed, const double *scale, mugraph_error *e);
+cuda_meter *cuda_meter_new (const mugraph *program, const cuda_device *, uint64_t seed, const double *scale, mugraph_error *e);
 bool cuda_meter_run (cuda_meter *, const mugraph *candidate, bool pdl, double tolerance, cuda_effort, cuda_measurement *, mugraph_error *e);
 void cuda_meter_free (cuda_meter *);
 

@@ -2,9 +2,9 @@
 #ifndef SEARCH_SEARCH_H
 #define SEARCH_SEARCH_H
 
-#include "../mugraph/mugraph.h"
-#include "../mugraph/plan.h"
-#include "../verify/verify.h"
+#include "mugraph/mugraph.h"
+#include "cuda_templates/cost.h"
+#include "verify/verify.h"
 
 /* options.def rows: OPTION (name, type, default, low, high, in_key, argument, help), see that file. */
 typedef struct {
@@ -47,25 +47,13 @@ typedef void (*search_progress) (void *user, const search_stats *, double second
 
 /* Searches. stop may be set by a signal handler; the best so far is then kept. False only for errors; finding nothing is
    n == 0. */
-bool search_run (const mugraph *program, const search_options *, const mugraph_device *, const volatile int *stop,
+bool search_run (const mugraph *program, const search_options *, const cuda_device *, const volatile int *stop,
                  search_progress, void *user, search_result *, mugraph_error *e);
 void search_result_free (search_result *);
 
 /* Schedules of one structure at the shapes of program, ranked by the model; up to max are kept. For a structure from a
    file too. Returns the number written to out. */
-int search_schedules (const mugraph *structure, const search_options *, const mugraph_device *, int max,
+int search_schedules (const mugraph *structure, const search_options *, const cuda_device *, int max,
                       search_candidate out[]);
-
-/* What µGraphs are compared by, everywhere: plain^(1/3) pdl^(2/3) of the cold times of a call, one by itself (launched plainly) and
-   among others like it (programmatic dependent launch; infinity or 0: the device has none, then plain alone). A kernel in use has
-   other kernels beside it: one that takes little of a full device, but long, is no better for its users than one that is quick
-   alone and keeps the next from starting. */
-double search_score (double plain, double pdl);
-#define SEARCH_NEAR 1.03 /* times the best score: as good, as runs of one kernel differ by so much */
-
-/* The roofline times of one call of a whole µGraph on a device, microseconds; infinity when some kernel cannot be planned.
-   search_cost: their score. */
-void search_times (const mugraph *, const mugraph_device *, double *plain, double *pdl);
-double search_cost (const mugraph *, const mugraph_device *);
 
 #endif

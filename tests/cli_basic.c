@@ -146,10 +146,10 @@ static void test_help (void **state) {
   assert_string_equal (err, "");
   /* every option of the tables, with range and default */
 #define OPTION(name, type, def, low, high, in_key, argument, help) must_have (out, help);
-#include "../search/options.def"
+#include "search/options.def"
 #undef OPTION
 #define CLI(field, letter, kind, low, high, argument, commands, help) must_have (out, help);
-#include "../tools/options.def"
+#include "tools/cli_options.def"
 #undef CLI
   must_have (out, "--block-ops=N");
   must_have (out, "(1 to 64) [8]");
@@ -631,7 +631,7 @@ static void test_two_at_once (void **state) {
 /* The largest bounds, without pruning: no machine explores them in the time these tests give it. */
 enum {
 #define OPTION(name, type, def, low, high, in_key, argument, help) HIGH_##name = (int) (high),
-#include "../search/options.def"
+#include "search/options.def"
 #undef OPTION
 };
 static process start_endless (const char *more, const char *path) {

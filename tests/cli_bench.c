@@ -1,6 +1,6 @@
 /* bench/kernels where there is a GPU: which µGraphs of a file it takes, what its table says, what is a failure. The GPU is
    tests/fake/gpu.c, beside this program. */
-#include "../mugraph/json.h"
+#include "mugraph/file/json.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,7 +5,7 @@
 
 #include "cuda_graphs.h"
 #include "golden.h"
-#include "../cuda_templates/cuda.h"
+#include "cuda_templates/cuda.h"
 
 #include <xxhash.h>
 
@@ -26,7 +26,7 @@ static inline bool build_backend_case (const backend_case *c, int backend, mugra
 
 /* True when the case was checked as far as this machine can. */
 static inline void check_backend_case (const backend_case *c, int backend, const char *device, bool pdl, const cuda_facts *facts) {
-  const mugraph_device *d = mugraph_device_find (device);
+  const cuda_device *d = cuda_device_find (device);
   mugraph program, candidate;
   cuda_program p;
   mugraph_error e;
@@ -35,8 +35,8 @@ static inline void check_backend_case (const backend_case *c, int backend, const
   assert_non_null (d);
   assert_true (build_backend_case (c, backend, &program, &candidate));
   for (int k = 0; k < candidate.n_ops; k++) {
-    mugraph_plan plan; /* emission may replace a schedule, the case may not */
-    if (candidate.op[k].kind == MUGRAPH_OP_CUSTOM && !mugraph_plan_kernel (&candidate, k, d, &plan, &e))
+    cuda_plan plan; /* emission may replace a schedule, the case may not */
+    if (candidate.op[k].kind == MUGRAPH_OP_CUSTOM && !cuda_plan_kernel (&candidate, k, d, &plan, &e))
       fail_msg ("%s for sm_%d: %s", c->graph.name, d->arch, e.text);
   }
   if (!cuda_emit (&candidate, d, pdl, &p, &e)) fail_msg ("%s: %s", c->graph.name, e.text);
@@ -46,7 +46,7 @@ static inline void check_backend_case (const backend_case *c, int backend, const
   cuda_program_free (&p);
   if (!facts->gpu || facts->arch < d->arch) return; /* code for sm_80 is compiled for the GPU that is here */
   cuda_measurement m;
-  double tolerance = mugraph_plan_storage (&program, program.output[0]) == MUGRAPH_BF16 ? 6e-3 : 2e-3;
+  double tolerance = cuda_plan_storage (&program, program.output[0]) == MUGRAPH_BF16 ? 6e-3 : 2e-3;
   if (!cuda_measure (&program, &candidate, d, pdl, 7, c->graph.scale[0] ? c->graph.scale : NULL, tolerance, false, &m, &e))
     fail_msg ("%s: %s", c->graph.name, e.text);
   if (!m.correct) fail_msg ("%s (%s, pdl %d): relative error %g", c->graph.name, device, pdl, m.rel_err);
@@ -68,16 +68,16 @@ static inline void check_backend_cases (const backend_case *cases, size_t n, int
 
 /* What the planner makes of each kernel of a graph, and hashes of what is emitted, plain and with programmatic dependent launch, as lines
    of a golden file: every case, where golden kernels show the text of a few. */
-static inline void print_golden_line (FILE *f, const char *name, const mugraph *candidate, const mugraph_device *d) {
+static inline void print_golden_line (FILE *f, const char *name, const mugraph *candidate, const cuda_device *d) {
   mugraph_error e;
   fprintf (f, "%s, sm_%d:", name, d->arch);
   for (int k = 0; k < candidate->n_ops; k++) {
-    static mugraph_plan p;
+    static cuda_plan p;
     if (candidate->op[k].kind != MUGRAPH_OP_CUSTOM) continue;
-    if (!mugraph_plan_kernel (candidate, k, d, &p, &e)) fprintf (f, " refused (%s)", e.text);
+    if (!cuda_plan_kernel (candidate, k, d, &p, &e)) fprintf (f, " refused (%s)", e.text);
     else
       fprintf (f, " %s, %lld x %d threads, cluster %d, %d steps, %d warps, %d stages, split %d, %lld + %lld bytes, %d registers, moves %.4g %.4g %.4g, computes %.4g %.4g %.4g;",
-               mugraph_backend_text (p.backend), (long long) p.blocks, p.threads, p.cluster, p.iterations, p.sched.warps, p.sched.stages, p.sched.split, (long long) p.smem,
+               cuda_generator_text (p.backend), (long long) p.blocks, p.threads, p.cluster, p.iterations, p.sched.warps, p.sched.stages, p.sched.split, (long long) p.smem,
                (long long) p.workspace, p.regs, p.dram_read, p.dram_write, p.l2_read, p.mma_flops, p.fp32_flops, p.sfu_ops);
   }
   for (int pdl = 0; pdl < 2; pdl++) {
@@ -97,8 +97,8 @@ static inline void check_golden_cases (const backend_case *cases, size_t n, int 
   for (size_t i = 0; i < n; i++) {
     static mugraph program, candidate;
     assert_true (build_backend_case (&cases[i], backend, &program, &candidate));
-    print_golden_line (f, cases[i].graph.name, &candidate, mugraph_device_find ("h100"));
-    print_golden_line (f, cases[i].graph.name, &candidate, mugraph_device_find ("a100"));
+    print_golden_line (f, cases[i].graph.name, &candidate, cuda_device_find ("h100"));
+    print_golden_line (f, cases[i].graph.name, &candidate, cuda_device_find ("a100"));
   }
   assert_int_equal (fclose (f), 0);
   golden_check (name, text);

@@ -166,12 +166,12 @@ static const backend_case cases[] = {
 
 static void golden (void **state) {
   (void) state;
-  check_golden_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_CHAIN, "chain.txt");
+  check_golden_cases (cases, sizeof cases / sizeof *cases, CUDA_GENERATOR_CHAIN, "chain.txt");
 }
 
 static void generated (void **state) {
   (void) state;
-  check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_CHAIN);
+  check_backend_cases (cases, sizeof cases / sizeof *cases, CUDA_GENERATOR_CHAIN);
 }
 
 /* What the planner makes of a schedule on an H100: 0 stages, it refuses. */
@@ -196,18 +196,18 @@ static void plans (void **state) {
     {"320", "64", "4096", "64", {32, 1}, {.split = 2}, 0, 0, 0},               /* five warpgroups */
     {"256", "64", "4096", "264", {32, 2}, {.split = 2}, 0, 0, 0},
   };
-  const mugraph_device *d = mugraph_device_find ("h100");
+  const cuda_device *d = cuda_device_find ("h100");
   (void) state;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     static mugraph program, g;
     mugraph_error e;
-    mugraph_plan p;
+    cuda_plan p;
     char text[400];
     snprintf (text, sizeof text, HEADS ("32") "input Q[h,%s,%s]: f16\ninput K[h,%s,%s]: f16\ninput V[h,%s,%s]: f16\n" SOFTMAX_V, rows[i].m, rows[i].d, rows[i].d, rows[i].n,
               rows[i].n, rows[i].dv);
     backend_case c = {{.name = "plan", .program = text, .build = build_attention, .grid = {rows[i].grid[0], rows[i].grid[1]}, .loop = 8}, rows[i].sched};
-    assert_true (build_backend_case (&c, MUGRAPH_BACKEND_CHAIN, &program, &g));
-    bool good = mugraph_plan_kernel (&g, 0, d, &p, &e);
+    assert_true (build_backend_case (&c, CUDA_GENERATOR_CHAIN, &program, &g));
+    bool good = cuda_plan_kernel (&g, 0, d, &p, &e);
     if (good != (rows[i].stages > 0)) fail_msg ("row %zu: %s", i, good ? "planned" : e.text);
     if (!good) continue;
     assert_int_equal (p.sched.warps, rows[i].warps);

@@ -1,6 +1,6 @@
 /* What `msearch emit` writes is a file that nvcc alone builds, with and without its main function. */
 #include "cuda_graphs.h"
-#include "../cuda_templates/cuda.h"
+#include "cuda_templates/cuda.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,13 +36,13 @@ static int compile_text (const char *text, const char *arch, const char *more) {
 }
 
 /* unit: of the text, by the generator that was meant. copy: of the schedule, 2 for weights by tensor copies. */
-static void check_file (const char *name, mugraph_backend backend, int copy, const char *unit, const char *device, const char *arch) {
+static void check_file (const char *name, cuda_generator backend, int copy, const char *unit, const char *device, const char *arch) {
   mugraph program, candidate;
   mugraph_error e;
   assert_true (build_case (find_case (name), &program, &candidate));
   candidate.block[0].sched.backend = backend;
   candidate.block[0].sched.copy = (int16_t) copy;
-  char *text = cuda_emit_file (&candidate, mugraph_device_find (device), true, "measured: 1.00 us\nsecond line", &e);
+  char *text = cuda_emit_file (&candidate, cuda_device_find (device), true, "measured: 1.00 us\nsecond line", &e);
   if (!text) fail_msg ("%s: %s", name, e.text);
   assert_non_null (strstr (text, "\n// measured: 1.00 us\n// second line\n"));
   assert_non_null (strstr (text, "extern \"C\" cudaError_t msearch_launch ("));
@@ -62,16 +62,16 @@ static void check_file (const char *name, mugraph_backend backend, int copy, con
 
 static void hopper (void **state) {
   (void) state;
-  check_file ("rmsnorm 2x4096x6144 /96 x64", MUGRAPH_BACKEND_STREAM, 1, "k0_stream", "h100", "sm_90a");
-  check_file ("rmsnorm 2x4096x6144 /96 x64", MUGRAPH_BACKEND_STREAM, 2, "stream_ring", "h100", "sm_90a"); /* wgmma, as in the next ones */
-  check_file ("tiled gelu and bias", MUGRAPH_BACKEND_TILED, 0, "k0_tiled", "h100", "sm_90a");
-  check_file ("gqa 2x256x64x4096 /2,4 x64", MUGRAPH_BACKEND_CHAIN, 0, "k0_chain", "h100", "sm_90a");
-  check_file ("gqa split 2x256x64x4096 /2,8 x8", MUGRAPH_BACKEND_AUTO, 0, "k0_generic", "h100", "sm_90a");
-  check_file ("ntrans 8x4096 /8", MUGRAPH_BACKEND_ROWS, 0, "k0_rows", "h100", "sm_90a");
+  check_file ("rmsnorm 2x4096x6144 /96 x64", CUDA_GENERATOR_STREAM, 1, "k0_stream", "h100", "sm_90a");
+  check_file ("rmsnorm 2x4096x6144 /96 x64", CUDA_GENERATOR_STREAM, 2, "stream_ring", "h100", "sm_90a"); /* wgmma, as in the next ones */
+  check_file ("tiled gelu and bias", CUDA_GENERATOR_TILED, 0, "k0_tiled", "h100", "sm_90a");
+  check_file ("gqa 2x256x64x4096 /2,4 x64", CUDA_GENERATOR_CHAIN, 0, "k0_chain", "h100", "sm_90a");
+  check_file ("gqa split 2x256x64x4096 /2,8 x8", CUDA_GENERATOR_AUTO, 0, "k0_generic", "h100", "sm_90a");
+  check_file ("ntrans 8x4096 /8", CUDA_GENERATOR_ROWS, 0, "k0_rows", "h100", "sm_90a");
 }
 static void ampere (void **state) {
   (void) state;
-  check_file ("large tiles, one block", MUGRAPH_BACKEND_AUTO, 0, "k0_", "a100", "sm_80");
+  check_file ("large tiles, one block", CUDA_GENERATOR_AUTO, 0, "k0_", "a100", "sm_80");
 }
 
 int main (void) {

@@ -2,8 +2,8 @@
    published, each by the generator that the planner chooses for the device and with the schedule it was saved with. Of
    each file the first one, all of them with ALL=1; FILES="a.json ..." names other files. What they compute is compared on a GPU:
    build/bench/kernels --all --no-time FILE.json ... */
-#include "../cuda_templates/cuda.h"
-#include "../mugraph/json.h"
+#include "cuda_templates/cuda.h"
+#include "mugraph/file/json.h"
 
 #include <glob.h>
 #include <setjmp.h>
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-static bool compiles (const mugraph *g, const mugraph_device *d, bool pdl, mugraph_error *e) {
+static bool compiles (const mugraph *g, const cuda_device *d, bool pdl, mugraph_error *e) {
   cuda_program *p = calloc (1, sizeof *p);
   char *cubin = NULL;
   size_t size = 0;
@@ -36,7 +36,7 @@ static int check_file (const char *path, bool all) {
   int n = all || !f.n ? f.n : 1;
 #pragma omp parallel for schedule(dynamic) reduction(+ : failed)
   for (int i = 0; i < 2 * n; i++) {
-    const mugraph_device *d = mugraph_device_find (devices[i % 2]);
+    const cuda_device *d = cuda_device_find (devices[i % 2]);
     mugraph_error why = {""};
     if (compiles (&f.saved[i / 2].graph, d, i / 2 % 2, &why)) continue;
     print_message ("%s: µGraph %d for sm_%d: %s\n", path, i / 2, d->arch, why.text);

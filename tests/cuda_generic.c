@@ -24,7 +24,7 @@ static void check_program (const char *name, const cuda_program *p) {
 }
 
 static void compile_for (const char *device, int backend) {
-  const mugraph_device *d = mugraph_device_find (device);
+  const cuda_device *d = cuda_device_find (device);
   assert_non_null (d);
   for (int i = 0; i < N_GRAPH_CASES; i++) {
     mugraph program, candidate;
@@ -50,19 +50,19 @@ static void compile_for (const char *device, int backend) {
 
 static void generic_80 (void **state) {
   (void) state;
-  if (has_nvrtc ()) compile_for ("a100", MUGRAPH_BACKEND_GENERIC);
+  if (has_nvrtc ()) compile_for ("a100", CUDA_GENERATOR_GENERIC);
 }
 static void generic_90 (void **state) {
   (void) state;
-  if (has_nvrtc ()) compile_for ("h100", MUGRAPH_BACKEND_GENERIC);
+  if (has_nvrtc ()) compile_for ("h100", CUDA_GENERATOR_GENERIC);
 }
 static void chosen_80 (void **state) {
   (void) state;
-  if (has_nvrtc ()) compile_for ("a100", MUGRAPH_BACKEND_AUTO);
+  if (has_nvrtc ()) compile_for ("a100", CUDA_GENERATOR_AUTO);
 }
 static void chosen_90 (void **state) {
   (void) state;
-  if (has_nvrtc ()) compile_for ("h100", MUGRAPH_BACKEND_AUTO);
+  if (has_nvrtc ()) compile_for ("h100", CUDA_GENERATOR_AUTO);
 }
 
 /* The float64 references compile too, and so do the kernels that draw inputs. */
@@ -82,7 +82,7 @@ static void references (void **state) {
     free (cubin);
     cuda_program_free (&p);
   }
-  for (const cuda_embedded *t = cuda_embedded_templates; t->name; t++) {
+  for (const cuda_template_file *t = cuda_template_files; t->name; t++) {
     mugraph_error e;
     char *cubin;
     size_t size;
@@ -103,8 +103,8 @@ static void golden (void **state) {
       static mugraph program, candidate;
       assert_true (build_case (&graph_cases[i], &program, &candidate));
       if (way > 1 && !candidate.n_blocks) continue;
-      if (way > 1) use_backend (&candidate, MUGRAPH_BACKEND_GENERIC);
-      print_golden_line (f, graph_cases[i].name, &candidate, mugraph_device_find (way & 1 ? "a100" : "h100"));
+      if (way > 1) use_backend (&candidate, CUDA_GENERATOR_GENERIC);
+      print_golden_line (f, graph_cases[i].name, &candidate, cuda_device_find (way & 1 ? "a100" : "h100"));
     }
   assert_int_equal (fclose (f), 0);
   golden_check ("generic.txt", text);

@@ -24,17 +24,17 @@ static const struct {
   int backend, first_arch;
   backend_case c;
 } cases[] = {
-  {"generic_attention", MUGRAPH_BACKEND_GENERIC, 80, {{.name = "attention, norms, ragged", .program = QKN ("b", "50", "33", "500", "TYPE"), .b = 3, .build = build_attention_norm, .grid = {3, 2}, .loop = 7}, {0}}},
-  {"generic_split", MUGRAPH_BACKEND_GENERIC, 80, {{.name = "keys over the grid, pre-defined combine", .program = ATT ("2*b", "64", "64", "1024", "TYPE"), .b = 1, .build = build_split_attention_plain, .grid = {2, 4}, .loop = 4}, {0}}},
-  {"stream_rmsnorm", MUGRAPH_BACKEND_STREAM, 80, {{.name = "rmsnorm, split", .program = RMS ("b", "4096", "6144", "TYPE"), .b = 16, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {.split = 2}}},
-  {"stream_ring", MUGRAPH_BACKEND_STREAM, 90, {{.name = "rmsnorm, ring", .program = RMS ("b", "4096", "6144", "TYPE"), .b = 16, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {.copy = 2}}},
-  {"stream_lora", MUGRAPH_BACKEND_STREAM, 80, {{.name = "lora, ragged", .program = LORA ("b", "130", "1000", "5", "TYPE"), .b = 3, .build = build_lora, .grid = {7}, .loop = 3}, {0}}},
-  {"chain_attention", MUGRAPH_BACKEND_CHAIN, 80, {{.name = "attention", .program = ATT ("2*b", "256", "64", "4096", "TYPE"), .b = 1, .build = build_attention, .grid = {2, 4}, .loop = 64}, {0}}},
-  {"chain_norms", MUGRAPH_BACKEND_CHAIN, 80, {{.name = "norms of Q and V, ragged", .program = QKN ("b", "50", "40", "504", "TYPE"), .b = 3, .build = build_attention_norm, .grid = {3, 2}, .loop = 7}, {0}}},
-  {"rows_ntrans", MUGRAPH_BACKEND_ROWS, 80, {{.name = "two norms in turn", .program = NTR ("b", "4096", "TYPE"), .b = 16, .build = build_split, .grid = {4}, .loop = 1, .maps = "0000"}, {0}}},
-  {"rows_softmax", MUGRAPH_BACKEND_ROWS, 80, {{.name = "softmax of odd rows in clusters", .program = SOFT, .b = 3, .build = build_split, .grid = {3}, .loop = 1, .maps = "00"}, {.split = 2}}},
-  {"tiled_rmsnorm", MUGRAPH_BACKEND_TILED, 90, {{.name = "rmsnorm of many rows", .program = RMS ("2*b", "4096", "6144", "TYPE"), .b = 512, .build = build_norm_tiles, .grid = {32, 8}, .loop = 64}, {0}}},
-  {"tiled_epilogue", MUGRAPH_BACKEND_TILED, 90, {{.name = "bias, gelu, residual, ragged", .program = EPILOGUE, .build = build_epilogue_tiles, .grid = {3, 3}, .loop = 3}, {0}}},
+  {"generic_attention", CUDA_GENERATOR_GENERIC, 80, {{.name = "attention, norms, ragged", .program = QKN ("b", "50", "33", "500", "TYPE"), .b = 3, .build = build_attention_norm, .grid = {3, 2}, .loop = 7}, {0}}},
+  {"generic_split", CUDA_GENERATOR_GENERIC, 80, {{.name = "keys over the grid, pre-defined combine", .program = ATT ("2*b", "64", "64", "1024", "TYPE"), .b = 1, .build = build_split_attention_plain, .grid = {2, 4}, .loop = 4}, {0}}},
+  {"stream_rmsnorm", CUDA_GENERATOR_STREAM, 80, {{.name = "rmsnorm, split", .program = RMS ("b", "4096", "6144", "TYPE"), .b = 16, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {.split = 2}}},
+  {"stream_ring", CUDA_GENERATOR_STREAM, 90, {{.name = "rmsnorm, ring", .program = RMS ("b", "4096", "6144", "TYPE"), .b = 16, .build = build_rmsnorm, .grid = {96}, .loop = 64}, {.copy = 2}}},
+  {"stream_lora", CUDA_GENERATOR_STREAM, 80, {{.name = "lora, ragged", .program = LORA ("b", "130", "1000", "5", "TYPE"), .b = 3, .build = build_lora, .grid = {7}, .loop = 3}, {0}}},
+  {"chain_attention", CUDA_GENERATOR_CHAIN, 80, {{.name = "attention", .program = ATT ("2*b", "256", "64", "4096", "TYPE"), .b = 1, .build = build_attention, .grid = {2, 4}, .loop = 64}, {0}}},
+  {"chain_norms", CUDA_GENERATOR_CHAIN, 80, {{.name = "norms of Q and V, ragged", .program = QKN ("b", "50", "40", "504", "TYPE"), .b = 3, .build = build_attention_norm, .grid = {3, 2}, .loop = 7}, {0}}},
+  {"rows_ntrans", CUDA_GENERATOR_ROWS, 80, {{.name = "two norms in turn", .program = NTR ("b", "4096", "TYPE"), .b = 16, .build = build_split, .grid = {4}, .loop = 1, .maps = "0000"}, {0}}},
+  {"rows_softmax", CUDA_GENERATOR_ROWS, 80, {{.name = "softmax of odd rows in clusters", .program = SOFT, .b = 3, .build = build_split, .grid = {3}, .loop = 1, .maps = "00"}, {.split = 2}}},
+  {"tiled_rmsnorm", CUDA_GENERATOR_TILED, 90, {{.name = "rmsnorm of many rows", .program = RMS ("2*b", "4096", "6144", "TYPE"), .b = 512, .build = build_norm_tiles, .grid = {32, 8}, .loop = 64}, {0}}},
+  {"tiled_epilogue", CUDA_GENERATOR_TILED, 90, {{.name = "bias, gelu, residual, ragged", .program = EPILOGUE, .build = build_epilogue_tiles, .grid = {3, 3}, .loop = 3}, {0}}},
 };
 
 static char *with_type (const char *program, const char *type) {
@@ -52,7 +52,7 @@ static void golden_kernels (void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     for (int way = 0; way < 4; way++) {
       bool pdl = way & 1;
-      const mugraph_device *d = mugraph_device_find (way & 2 ? "h100" : "a100");
+      const cuda_device *d = cuda_device_find (way & 2 ? "h100" : "a100");
       const char *type = pdl ? "bf16" : "f16";
       if (d->arch < cases[i].first_arch) continue;
       static mugraph program, candidate;

@@ -3,9 +3,9 @@
 #ifndef TESTS_CUDA_GRAPHS_H
 #define TESTS_CUDA_GRAPHS_H
 
-#include "../mugraph/mugraph.h"
-#include "../mugraph/plan.h"
-#include "../mugraph/program.h"
+#include "mugraph/mugraph.h"
+#include "cuda_templates/plan.h"
+#include "mugraph/program/program.h"
 
 #include <stdio.h>
 #include <string.h>

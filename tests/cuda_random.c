@@ -1,6 +1,6 @@
 /* Random valid µGraphs, as odd as the checks let them be, become CUDA that NVRTC compiles; the generic code generator takes
    all of them. What they compute is compared on a GPU by tests/gpu_random.c. */
-#include "../cuda_templates/cuda.h"
+#include "cuda_templates/cuda.h"
 #include "random_mugraph.h"
 
 #include <setjmp.h>
@@ -31,7 +31,7 @@ static void compiles (void **state) {
     random_state = 1000 + (uint64_t) i;
     random_mugraph (&g, &scratch);
     set_backend (&g, i & 1);
-    const mugraph_device *d = mugraph_device_find (i & 2 ? "a100" : "h100");
+    const cuda_device *d = cuda_device_find (i & 2 ? "a100" : "h100");
     if (!cuda_emit (&g, d, i & 1, &p, &e)) fail_msg ("graph %d: %s", i, e.text);
     if (!cuda_compile (p.source, d->arch, &cubin, &size, &log, &e)) {
       print_message ("%s\n%s\n", p.source, log ? log : "");
@@ -54,14 +54,14 @@ static void emission_is_reproducible (void **state) {
     random_state = 5000 + (uint64_t) i;
     random_mugraph (&g, &scratch);
     set_backend (&g, 1);
-    if (!cuda_emit (&g, mugraph_device_find ("h100"), false, &p, &e)) {
+    if (!cuda_emit (&g, cuda_device_find ("h100"), false, &p, &e)) {
       if (!strstr (e.text, "the tiles of one block take")) fail_msg ("graph %d: %s", i, e.text);
       refused++;
       continue;
     }
-    assert_true (cuda_emit (&g, mugraph_device_find ("h100"), false, &q, &e));
+    assert_true (cuda_emit (&g, cuda_device_find ("h100"), false, &q, &e));
     assert_string_equal (p.source, q.source);
-    for (int k = 0; k < p.n_launches; k++) assert_true (p.launch[k].smem <= mugraph_device_find ("h100")->smem_block);
+    for (int k = 0; k < p.n_launches; k++) assert_true (p.launch[k].smem <= cuda_device_find ("h100")->smem_block);
     cuda_program_free (&p);
     cuda_program_free (&q);
   }

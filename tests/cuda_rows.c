@@ -63,25 +63,25 @@ static const backend_case cases[] = {
 
 static void golden (void **state) {
   (void) state;
-  check_golden_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_ROWS, "rows.txt");
+  check_golden_cases (cases, sizeof cases / sizeof *cases, CUDA_GENERATOR_ROWS, "rows.txt");
 }
 
 static void generated (void **state) {
   (void) state;
-  check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_ROWS);
+  check_backend_cases (cases, sizeof cases / sizeof *cases, CUDA_GENERATOR_ROWS);
 }
 
 /* Warps beyond the rows would have nothing to do: both schedules are one. */
 static void idle_warps (void **state) {
   (void) state;
-  mugraph_plan plan[2];
+  cuda_plan plan[2];
   for (int i = 0; i < 2; i++) {
     const backend_case c = {{.name = "idle warps", .program = NTR ("b", "4096", "f16"), .b = 8, .build = build_split, .grid = {8}, .loop = 1, .maps = "0000"},
                             {.warps = (int16_t) (8 << i), .tile_n = 512}};
     mugraph program, candidate;
     mugraph_error e;
-    assert_true (build_backend_case (&c, MUGRAPH_BACKEND_ROWS, &program, &candidate));
-    assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &plan[i], &e));
+    assert_true (build_backend_case (&c, CUDA_GENERATOR_ROWS, &program, &candidate));
+    assert_true (cuda_plan_kernel (&candidate, 0, cuda_device_find ("h100"), &plan[i], &e));
     assert_int_equal (plan[i].threads, 256);
   }
   assert_memory_equal (&plan[0].sched, &plan[1].sched, sizeof plan[0].sched);
@@ -93,14 +93,14 @@ static void short_rows (void **state) {
   const backend_case c = {{.name = "short rows", .program = NTR ("b", "128", "f16"), .b = 640, .build = build_split, .grid = {10}, .loop = 1, .maps = "0000"}, {0}};
   mugraph program, candidate;
   mugraph_error e;
-  mugraph_plan plan, again;
-  assert_true (build_backend_case (&c, MUGRAPH_BACKEND_ROWS, &program, &candidate));
-  assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &plan, &e));
+  cuda_plan plan, again;
+  assert_true (build_backend_case (&c, CUDA_GENERATOR_ROWS, &program, &candidate));
+  assert_true (cuda_plan_kernel (&candidate, 0, cuda_device_find ("h100"), &plan, &e));
   assert_int_equal (plan.threads, 256);
   assert_int_equal (plan.iterations, 2); /* 64 rows, 32 at a time */
   candidate.block[0].sched = plan.sched;
-  candidate.block[0].sched.backend = MUGRAPH_BACKEND_ROWS;
-  assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &again, &e));
+  candidate.block[0].sched.backend = CUDA_GENERATOR_ROWS;
+  assert_true (cuda_plan_kernel (&candidate, 0, cuda_device_find ("h100"), &again, &e));
   assert_int_equal (again.threads, plan.threads);
   assert_int_equal (again.iterations, plan.iterations);
 }

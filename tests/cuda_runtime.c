@@ -1,6 +1,6 @@
 /* The runtime as far as it goes without a GPU: what the machine can do, compiling, the cache on disk, clear errors. */
 #include "cuda_graphs.h"
-#include "../cuda_templates/cuda.h"
+#include "cuda_templates/cuda.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -185,10 +185,10 @@ static void no_gpu_is_one_line (void **state) {
     return;
   }
   assert_true (build_case (&graph_cases[0], &program, &candidate));
-  assert_false (cuda_measure (&program, &candidate, mugraph_device_find ("h100"), false, 1, NULL, 2e-3, false, &m, &e));
+  assert_false (cuda_measure (&program, &candidate, cuda_device_find ("h100"), false, 1, NULL, 2e-3, false, &m, &e));
   assert_true (*e.text && !strchr (e.text, '\n'));
   cuda_program p;
-  assert_true (cuda_emit (&candidate, mugraph_device_find ("h100"), false, &p, &e));
+  assert_true (cuda_emit (&candidate, cuda_device_find ("h100"), false, &p, &e));
   e.text[0] = 0;
   assert_null (cuda_load (&p, "\177ELF", 4, 1, &e));
   assert_true (*e.text && !strchr (e.text, '\n'));

@@ -172,12 +172,12 @@ static const backend_case cases[] = {
 
 static void golden (void **state) {
   (void) state;
-  check_golden_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_STREAM, "stream.txt");
+  check_golden_cases (cases, sizeof cases / sizeof *cases, CUDA_GENERATOR_STREAM, "stream.txt");
 }
 
 static void generated (void **state) {
   (void) state;
-  check_backend_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_STREAM);
+  check_backend_cases (cases, sizeof cases / sizeof *cases, CUDA_GENERATOR_STREAM);
 }
 
 /* k is walked in registers: how the block graph cuts it for its loop changes neither the plan nor the kernel. */
@@ -188,12 +188,12 @@ static void loop_range (void **state) {
   for (int loop = 4; loop <= 64; loop *= 4) {
     const backend_case c = {{.name = "loop range", .program = RMS ("b", "4096", "6144", "f16"), .b = 5, .build = build_rmsnorm, .grid = {96}, .loop = loop}, {0}};
     mugraph program, candidate;
-    mugraph_plan plan;
+    cuda_plan plan;
     cuda_program p;
     mugraph_error e;
-    assert_true (build_backend_case (&c, MUGRAPH_BACKEND_STREAM, &program, &candidate));
-    assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &plan, &e));
-    assert_true (cuda_emit (&candidate, mugraph_device_find ("h100"), true, &p, &e));
+    assert_true (build_backend_case (&c, CUDA_GENERATOR_STREAM, &program, &candidate));
+    assert_true (cuda_plan_kernel (&candidate, 0, cuda_device_find ("h100"), &plan, &e));
+    assert_true (cuda_emit (&candidate, cuda_device_find ("h100"), true, &p, &e));
     if (first) {
       assert_memory_equal (&used, &plan.sched, sizeof used);
       assert_string_equal (first, p.source);
@@ -214,10 +214,10 @@ static void sector_requests (void **state) {
     const backend_case c = {{.name = "sectors", .program = RMS ("b", "4096", "6144", "f16"), .b = 32, .build = build_rmsnorm, .grid = {96}, .loop = 64},
                             {.warps = 16, .stages = (int16_t) (2 - odd)}};
     mugraph program, candidate;
-    mugraph_plan plan;
+    cuda_plan plan;
     mugraph_error e;
-    assert_true (build_backend_case (&c, MUGRAPH_BACKEND_STREAM, &program, &candidate));
-    assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &plan, &e));
+    assert_true (build_backend_case (&c, CUDA_GENERATOR_STREAM, &program, &candidate));
+    assert_true (cuda_plan_kernel (&candidate, 0, cuda_device_find ("h100"), &plan, &e));
     read[odd] = plan.l2_read;
     assert_true (plan.regs <= 128);
   }
@@ -253,10 +253,10 @@ static void rings (void **state) {
   };
   for (size_t i = 0; i < sizeof ring / sizeof *ring; i++) {
     mugraph program, candidate;
-    mugraph_plan plan;
+    cuda_plan plan;
     mugraph_error e;
-    assert_true (build_backend_case (&ring[i].c, MUGRAPH_BACKEND_STREAM, &program, &candidate));
-    bool fits = mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &plan, &e);
+    assert_true (build_backend_case (&ring[i].c, CUDA_GENERATOR_STREAM, &program, &candidate));
+    bool fits = cuda_plan_kernel (&candidate, 0, cuda_device_find ("h100"), &plan, &e);
     if (ring[i].reason) {
       if (fits || !strstr (e.text, ring[i].reason)) fail_msg ("%s: %s", ring[i].c.graph.name, fits ? "it fits" : e.text);
       continue;
@@ -266,10 +266,10 @@ static void rings (void **state) {
     assert_int_equal (plan.sched.warps, ring[i].warps);
     assert_int_equal (plan.sched.tile_n, ring[i].tile_n);
     candidate.block[0].sched = plan.sched; /* what was chosen is a request for the same */
-    mugraph_plan again;
-    assert_true (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("h100"), &again, &e));
+    cuda_plan again;
+    assert_true (cuda_plan_kernel (&candidate, 0, cuda_device_find ("h100"), &again, &e));
     assert_memory_equal (&plan, &again, sizeof plan);
-    assert_false (mugraph_plan_kernel (&candidate, 0, mugraph_device_find ("a100"), &plan, &e));
+    assert_false (cuda_plan_kernel (&candidate, 0, cuda_device_find ("a100"), &plan, &e));
     assert_non_null (strstr (e.text, "sm_90"));
   }
 }

@@ -233,7 +233,7 @@ static const backend_case cases[] = {
 
 static void golden (void **state) {
   (void) state;
-  check_golden_cases (cases, sizeof cases / sizeof *cases, MUGRAPH_BACKEND_TILED, "tiled.txt");
+  check_golden_cases (cases, sizeof cases / sizeof *cases, CUDA_GENERATOR_TILED, "tiled.txt");
 }
 
 static void generated (void **state) {
@@ -245,16 +245,16 @@ static void generated (void **state) {
     return;
   }
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-    for (int pdl = 0; pdl < (facts.gpu ? 2 : 1); pdl++) check_backend_case (&cases[i], MUGRAPH_BACKEND_TILED, "h100", pdl, &facts);
+    for (int pdl = 0; pdl < (facts.gpu ? 2 : 1); pdl++) check_backend_case (&cases[i], CUDA_GENERATOR_TILED, "h100", pdl, &facts);
 }
 
-static bool plan_matmul (const char *m, const char *k, const char *n, int grid_n, int grid_m, mugraph_sched sched, const char *device, mugraph_plan *p, mugraph_error *e) {
+static bool plan_matmul (const char *m, const char *k, const char *n, int grid_n, int grid_m, mugraph_sched sched, const char *device, cuda_plan *p, mugraph_error *e) {
   static mugraph program, g;
   char text[200];
   snprintf (text, sizeof text, "input X[%s,%s]: f16\ninput W[%s,%s]: f16\noutput matmul(X, W)\n", m, k, k, n);
   backend_case c = {{.name = "plan", .program = text, .build = build_matmul, .grid = {grid_n, grid_m}, .loop = 8}, sched};
-  assert_true (build_backend_case (&c, sched.backend ? sched.backend : MUGRAPH_BACKEND_TILED, &program, &g));
-  return mugraph_plan_kernel (&g, 0, mugraph_device_find (device), p, e);
+  assert_true (build_backend_case (&c, sched.backend ? sched.backend : CUDA_GENERATOR_TILED, &program, &g));
+  return cuda_plan_kernel (&g, 0, cuda_device_find (device), p, e);
 }
 
 /* What is launched: tiles, blocks that walk over them, clusters; 0 blocks: refused, with the reason. */
@@ -285,10 +285,10 @@ static void plans (void **state) {
     {"2048", "2048", "2048", {8, 16}, {.multicast = 3}, 0, 0, 0, 0, 0, "multicast"},
     {"1920", "2048", "1680", {7, 15}, {.multicast = 2}, 0, 0, 0, 0, 0, "clusters"},
   };
-  const mugraph_device *d = mugraph_device_find ("h100");
+  const cuda_device *d = cuda_device_find ("h100");
   (void) state;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    mugraph_plan p;
+    cuda_plan p;
     mugraph_error e = {""};
     bool good = plan_matmul (rows[i].m, rows[i].k, rows[i].n, rows[i].grid[0], rows[i].grid[1], rows[i].sched, "h100", &p, &e);
     if (good != (rows[i].blocks > 0)) fail_msg ("row %zu: %s", i, good ? "planned" : e.text);
@@ -304,9 +304,9 @@ static void plans (void **state) {
     int copied[2] = {0, 0}; /* by the tensor copy engine for one block, for all of a cluster */
     for (int t = 0; t < MUGRAPH_BLOCK_OPS; t++) {
       if (!p.tile[t].copy) continue;
-      assert_true (p.tile[t].copy == MUGRAPH_COPY_TENSOR || p.tile[t].copy == MUGRAPH_COPY_MULTICAST);
+      assert_true (p.tile[t].copy == CUDA_COPY_TENSOR || p.tile[t].copy == CUDA_COPY_MULTICAST);
       assert_int_equal (p.tile[t].depth, rows[i].stages);
-      copied[p.tile[t].copy == MUGRAPH_COPY_MULTICAST]++;
+      copied[p.tile[t].copy == CUDA_COPY_MULTICAST]++;
     }
     assert_int_equal (copied[1], rows[i].cluster > 1);
     assert_int_equal (copied[0] + copied[1], 2);
@@ -317,7 +317,7 @@ static void plans (void **state) {
 
 /* What a cluster shares comes from L2 once; the products are those of all rounds. */
 static void costs (void **state) {
-  mugraph_plan one, two;
+  cuda_plan one, two;
   mugraph_error e;
   (void) state;
   assert_true (plan_matmul ("2048", "2048", "2048", 8, 16, (mugraph_sched) {.multicast = 1}, "h100", &one, &e));
@@ -333,12 +333,12 @@ static void costs (void **state) {
 
 /* Devices without wgmma have other generators for the same block graph. */
 static void other_devices (void **state) {
-  mugraph_plan p;
+  cuda_plan p;
   mugraph_error e;
   (void) state;
   assert_false (plan_matmul ("2048", "2048", "2048", 8, 16, (mugraph_sched) {0}, "a100", &p, &e));
   assert_non_null (strstr (e.text, "sm_80"));
-  assert_true (plan_matmul ("2048", "2048", "2048", 8, 16, (mugraph_sched) {.backend = MUGRAPH_BACKEND_GENERIC}, "a100", &p, &e));
+  assert_true (plan_matmul ("2048", "2048", "2048", 8, 16, (mugraph_sched) {.backend = CUDA_GENERATOR_GENERIC}, "a100", &p, &e));
 }
 
 int main (void) {

@@ -3,7 +3,7 @@
 #ifndef TESTS_GOLDEN_H
 #define TESTS_GOLDEN_H
 
-#include "../cuda_templates/embedded.h"
+#include "cuda_templates/emit/templates.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,15 +65,15 @@ static inline void golden_check (const char *name, const char *text) {
 }
 
 /* Device templates in an emitted source as #include lines: they are files of the tree, and golden kernels that include them
-   compile with nvcc -I cuda_templates. Owned by the caller. */
+   compile with nvcc -I cuda_templates/device -I cuda_templates/chain (each folder). Owned by the caller. */
 static inline char *golden_includes (const char *source) {
   char *text = malloc (strlen (source) + 1), *to = text;
   assert_non_null (text);
   for (const char *from = source; *from;) {
-    const cuda_embedded *t = cuda_embedded_templates;
+    const cuda_template_file *t = cuda_template_files;
     if (from == source || from[-1] == '\n')
       while (t->name && strncmp (from, t->text, strlen (t->text))) t++;
-    else t += cuda_n_embedded_templates;
+    else t += cuda_n_template_files;
     if (t->name) {
       to += sprintf (to, "#include \"%s\"\n", t->name);
       from += strlen (t->text);

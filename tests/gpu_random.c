@@ -5,8 +5,8 @@
    Random graphs cancel, overflow and divide by zero at will, so the interpreter runs twice, once on inputs that are off by
    about a thousandth, and what that changes is no error of the kernels. Elements that are not finite in either run, or too large
    for a half, are not compared; nor are graphs with values between that are too large for a float, where the result is off. */
-#include "../cuda_templates/cuda.h"
-#include "../verify/verify.h"
+#include "cuda_templates/cuda.h"
+#include "verify/verify.h"
 #include "random_mugraph.h"
 
 #include <math.h>
@@ -21,7 +21,7 @@ typedef struct {
   mugraph g, scratch;
 } graphs;
 
-static const mugraph_device *device;
+static const cuda_device *device;
 static bool pdl;
 static int backend = 1, first = 1, count = 200;
 
@@ -109,7 +109,7 @@ static double unpack (const void *from, int64_t i, int dtype) {
 
 /* Compares output k; returns the error in units of what is allowed. */
 static double compare (const mugraph *g, int k, const void *got, const double *want, const double *moved, int64_t *compared) {
-  int dtype = mugraph_plan_storage (g, g->output[k]);
+  int dtype = cuda_plan_storage (g, g->output[k]);
   double limit = dtype == MUGRAPH_F32 ? 1e30 : dtype == MUGRAPH_BF16 ? 1e30 : 60000, tolerance = dtype == MUGRAPH_BF16 ? 6e-3 : 2e-3;
   double difference = 0, norm = 0, change = 0, tiny = dtype == MUGRAPH_F16 ? 1e-7 : 1e-30;
   int64_t n = mugraph_volume (&g->tensor[g->output[k]].shape), used = 0;
@@ -214,8 +214,8 @@ int main (int argc, char **argv) {
     fprintf (stderr, "gpu_random: %s\n", facts.line);
     return 2;
   }
-  device = mugraph_device_find (facts.device);
-  if (!device) device = mugraph_device_find (facts.arch >= 90 ? "h100" : "a100");
+  device = cuda_device_find (facts.device);
+  if (!device) device = cuda_device_find (facts.arch >= 90 ? "h100" : "a100");
   compile_all ();
   graphs *x = malloc (sizeof *x);
   for (int i = 0; x && i < count; i++) {

@@ -4,7 +4,7 @@
    gpu_test [--backend N] [--device NAME] [--pdl] [--time] [--list] [PART OF A NAME]...
 
    --device a100: the code that is generated for sm_80, compiled for the GPU of this machine. */
-#include "../cuda_templates/cuda.h"
+#include "cuda_templates/cuda.h"
 #include "cuda_graphs.h"
 
 #include <pthread.h>
@@ -18,7 +18,7 @@ typedef struct {
   int arch;    /* of this machine's GPU */
   int n_parts;
   char **part;
-  const mugraph_device *device;
+  const cuda_device *device;
 } options;
 
 static bool wanted (const options *o, const graph_case *c) {
@@ -76,9 +76,9 @@ static void compile_all (const options *o) {
 static void backends (const options *o, const mugraph *g, char text[MUGRAPH_KERNEL_OPS + 1]) {
   int n = 0;
   for (int k = 0; k < g->n_ops; k++) {
-    mugraph_plan p;
+    cuda_plan p;
     text[n] = '-';
-    if (g->op[k].kind == MUGRAPH_OP_CUSTOM) text[n] = mugraph_plan_kernel (g, k, o->device, &p, NULL) ? *mugraph_backend_text (p.backend) : '?';
+    if (g->op[k].kind == MUGRAPH_OP_CUSTOM) text[n] = cuda_plan_kernel (g, k, o->device, &p, NULL) ? *cuda_generator_text (p.backend) : '?';
     n++;
   }
   text[n] = 0;
@@ -127,7 +127,7 @@ int main (int argc, char **argv) {
     else if (!strcmp (argv[i], "--backend") && i + 1 < argc)
       o.backend = atoi (argv[++i]);
     else if (!strcmp (argv[i], "--device") && i + 1 < argc)
-      o.device = mugraph_device_find (argv[++i]);
+      o.device = cuda_device_find (argv[++i]);
     else if (!strcmp (argv[i], "--list")) {
       for (int c = 0; c < N_GRAPH_CASES; c++) puts (graph_cases[c].name);
       return 0;
@@ -141,8 +141,8 @@ int main (int argc, char **argv) {
     fprintf (stderr, "gpu_test: %s\n", facts.line);
     return 2;
   }
-  if (!o.device) o.device = mugraph_device_find (facts.device);
-  if (!o.device) o.device = mugraph_device_find (facts.arch >= 90 ? "h100" : "a100");
+  if (!o.device) o.device = cuda_device_find (facts.device);
+  if (!o.device) o.device = cuda_device_find (facts.arch >= 90 ? "h100" : "a100");
   o.arch = facts.arch;
   printf ("%s, kernels for %s%s\n%-44s %-6s %-5s %9s%s\n", facts.line, o.device->name, o.pdl ? ", pdl" : "", "case", "by", "", "rel_err",
           o.time ? "   warm us   cold us" : "");

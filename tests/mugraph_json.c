@@ -17,7 +17,7 @@
 #include <utime.h>
 #include <dirent.h>
 
-#include "mugraph/json.h"
+#include "mugraph/file/json.h"
 #include "random_mugraph.h"
 
 /* ---- a small file of every construct ---- */

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mugraph/mirage.h"
-#include "mugraph/reader.h"
+#include "mugraph/file/mirage.h"
+#include "mugraph/file/reader.h"
 
 #define DATA "tests/data/mirage/"
 

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "mugraph/mirage.h"
+#include "mugraph/file/mirage.h"
 #include "mugraph/print.h"
 #include "random_mugraph.h"
 

@@ -1,5 +1,5 @@
 /* The program language: grammar, messages and their places, printing, workloads, overrides, the batch size that fits. */
-#include "mugraph/program.h"
+#include "mugraph/program/program.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

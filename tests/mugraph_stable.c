@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "tests/verify_graphs.h"
+#include "verify_graphs.h"
 
 static mugraph g;
 static mugraph_stable s;

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mugraph/plan.h"
-#include "mugraph/program.h"
+#include "cuda_templates/plan.h"
+#include "mugraph/program/program.h"
 #include "search/search.h"
 
 #define QKV(t) "input Q[16, 128, 64]: " t "\ninput K[16, 1024, 64]: " t "\ninput V[16, 1024, 64]: " t "\n"
@@ -40,15 +40,15 @@ static void test_one_kernel (void **state) {
   o.top = 4;
   for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
     search_result r;
-    mugraph_plan plan;
-    const mugraph_device *d = mugraph_device_find (devices[i == 2]);
+    cuda_plan plan;
+    const cuda_device *d = cuda_device_find (devices[i == 2]);
     if (!mugraph_program_parse (programs[i].text, strlen (programs[i].text), "test", NULL, p, &e)) fail_msg ("%s", e.text);
     assert_true (search_run (&p->graph, &o, d, NULL, NULL, NULL, &r, &e));
     assert_true (r.finished && r.n > 0);
     const mugraph *best = &r.candidate[0].graph;
     if (best->n_ops != 1 || best->op[0].kind != MUGRAPH_OP_CUSTOM) fail_msg ("program %zu: %d kernels", i, best->n_ops);
-    assert_true (mugraph_plan_kernel (best, 0, d, &plan, &e));
-    if (plan.backend != MUGRAPH_BACKEND_CHAIN) fail_msg ("program %zu by the %s generator", i, mugraph_backend_text (plan.backend));
+    assert_true (cuda_plan_kernel (best, 0, d, &plan, &e));
+    if (plan.backend != CUDA_GENERATOR_CHAIN) fail_msg ("program %zu by the %s generator", i, cuda_generator_text (plan.backend));
     if ((int) r.stats.structures > programs[i].structures) fail_msg ("program %zu: %d structures", i, (int) r.stats.structures);
     assert_int_equal (r.verify.verdict, VERIFY_EQUIVALENT);
     search_result_free (&r);

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mugraph/program.h"
-#include "search/enumerate.h"
-#include "search/fuse.h"
+#include "mugraph/program/program.h"
+#include "search/structures/enumerate.h"
+#include "search/structures/fuse.h"
 
 /* Bounds that are explored without pruning in well under a second; what each has to find at least. */
 static const struct {

@@ -1,7 +1,7 @@
 /* Abstract expressions: what the normal form identifies, what pruning must keep and what it must cut. */
-#include "mugraph/program.h"
-#include "search/expr.h"
-#include "search/prune_z3.h"
+#include "mugraph/program/program.h"
+#include "search/prune/expr.h"
+#include "search/prune/prune_z3.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -12,11 +12,11 @@
      what gqa 5 to 9 write.
    - ntrans 2, 5, 8 write a row and its root mean square for a division by a kernel of its own. Root mean squares do not leave the
      kernel here: they divide where they are computed (ntrans 0, 1, ...), or the whole norm is the second kernel. */
-#include "mugraph/json.h"
+#include "mugraph/file/json.h"
 #include "mugraph/print.h"
-#include "mugraph/program.h"
-#include "search/enumerate.h"
-#include "search/schedule.h"
+#include "mugraph/program/program.h"
+#include "search/structures/enumerate.h"
+#include "search/schedules/schedule.h"
 #include "verify/verify.h"
 
 #include <dirent.h>
@@ -118,7 +118,7 @@ static void add_schedules (const mugraph *g, int block, set *with, set *without)
 
 static double cheapest_us (const mugraph *g) {
   static search_candidate c;
-  const mugraph_device *d = mugraph_device_find ("h100");
+  const cuda_device *d = cuda_device_find ("h100");
   return schedule_structure (g, d, 300, 1, &c, NULL) ? c.cost_us : INFINITY;
 }
 

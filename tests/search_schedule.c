@@ -1,7 +1,7 @@
 /* Schedules: every one runs and computes what the structure computes, the cheapest first, none cheaper left out. */
-#include "search/schedule.h"
-#include "search/cost.h"
-#include "mugraph/program.h"
+#include "search/schedules/schedule.h"
+#include "cuda_templates/cost.h"
+#include "mugraph/program/program.h"
 #include "search_structures.h"
 #include "verify/verify.h"
 
@@ -17,11 +17,11 @@ enum { MOST = 16 };
 static mugraph g;
 static mugraph_error error;
 static search_candidate found[MOST];
-static const mugraph_device *h100;
+static const cuda_device *h100;
 
 static int set_up (void **state) {
   (void) state;
-  h100 = mugraph_device_find ("h100");
+  h100 = cuda_device_find ("h100");
   assert_non_null (h100);
   return 0;
 }
@@ -38,7 +38,7 @@ static bool same_launch (const mugraph *a, const mugraph *b) {
   return true;
 }
 
-static int schedules (const mugraph_device *d, int most) {
+static int schedules (const cuda_device *d, int most) {
   uint64_t structure = mugraph_hash (&g, false), costed = 0;
   int n = schedule_structure (&g, d, 0, most, found, &costed);
   assert_true (n > 0 && n <= most && costed > 0 && costed <= 3000);
@@ -48,7 +48,7 @@ static int schedules (const mugraph_device *d, int most) {
     assert_true (mugraph_equal (&again, &found[i].graph));
     assert_int_equal (found[i].structure, structure);
     assert_int_equal (found[i].rank, i);
-    assert_true (isfinite (found[i].cost_us) && found[i].cost_us == search_cost (&again, d));
+    assert_true (isfinite (found[i].cost_us) && found[i].cost_us == cost_graph (&again, d));
     assert_true (!i || found[i].cost_us >= found[i - 1].cost_us);
     for (int k = 0; k < g.n_outputs; k++)
       assert_true (mugraph_same_shape (&again.tensor[again.output[k]].shape, &g.tensor[g.output[k]].shape));
@@ -108,7 +108,7 @@ static void test_schedules_compute_the_same (void **state) {
 static void test_partial_results_grow (void **state) {
   (void) state;
   ok (build_attention (&g, 2, 256, 64, 4096, 1, 1, 1, &error));
-  schedules (mugraph_device_find ("a100"), 8); /* has no clusters that could share the loop */
+  schedules (cuda_device_find ("a100"), 8); /* has no clusters that could share the loop */
   const mugraph *best = &found[0].graph;
   int32_t parts = best->block[0].grid[2];
   assert_true (parts > 4 && best->block[0].grid[0] * best->block[0].grid[1] * parts >= 64);
@@ -131,7 +131,7 @@ static void test_none_cheaper_is_missed (void **state) {
       for (int loop = 1; loop <= shapes[s].inner; loop *= 2) {
         g.block[0].grid[0] = x, g.block[0].loop = loop;
         if (!mugraph_infer (&g, &error)) continue;
-        double cost = search_cost (&g, h100);
+        double cost = cost_graph (&g, h100);
         if (cost < least) least = cost;
       }
     print_message ("rows %d inner %d columns %d: %.2f us, by all tiles %.2f\n", shapes[s].rows, shapes[s].inner,
@@ -144,9 +144,9 @@ static void test_none_cheaper_is_missed (void **state) {
     for (int w = 1; w <= 32; w *= 2)
       for (int s2 = 1; s2 <= 8; s2 *= 2) {
         g.block[0].sched = sched, g.block[0].sched.warps = (int16_t) w;
-        assert_true (search_cost (&g, h100) >= best - 1e-9);
+        assert_true (cost_graph (&g, h100) >= best - 1e-9);
         g.block[0].sched = sched, g.block[0].sched.stages = (int16_t) s2;
-        assert_true (search_cost (&g, h100) >= best - 1e-9);
+        assert_true (cost_graph (&g, h100) >= best - 1e-9);
       }
   }
 }
@@ -180,14 +180,14 @@ static void test_plain_launches_too (void **state) {
   double least = INFINITY, least_plain = INFINITY;
   for (int i = 0; i < n; i++) {
     double us, pdl;
-    search_times (&found[i].graph, h100, &us, &pdl);
+    cost_times (&found[i].graph, h100, &us, &pdl);
     plain += found[i].plain;
     if (us < least) least = us;
     if (found[i].plain && us < least_plain) least_plain = us;
   }
   assert_true (plain >= 1 && plain <= 8);
   assert_true (least_plain <= 1.001 * least);
-  n = schedules (mugraph_device_find ("a100"), 16); /* knows one way only */
+  n = schedules (cuda_device_find ("a100"), 16); /* knows one way only */
   for (int i = 0; i < n; i++) assert_false (found[i].plain);
 }
 
@@ -199,7 +199,7 @@ static void test_ways_of_copying (void **state) {
   for (int i = schedules (h100, MOST); i--;) ways[found[i].graph.block[0].sched.copy]++;
   assert_true (ways[1] > 0 && ways[2] > 0);
   memset (ways, 0, sizeof ways);
-  for (int i = schedules (mugraph_device_find ("a100"), MOST); i--;) ways[found[i].graph.block[0].sched.copy]++;
+  for (int i = schedules (cuda_device_find ("a100"), MOST); i--;) ways[found[i].graph.block[0].sched.copy]++;
   assert_true (ways[1] > 0 && ways[2] == 0);
 }
 
@@ -220,7 +220,7 @@ static void test_transposed_weights (void **state) {
       search_options_default (&o);
       ok (search_run (&p->graph, &o, h100, NULL, NULL, NULL, &r, &error));
       assert_true (r.n > 0 && r.candidate[0].graph.n_ops == 1);
-      assert_int_equal (r.candidate[0].graph.block[0].sched.backend, rows == 8 ? MUGRAPH_BACKEND_STREAM : MUGRAPH_BACKEND_TILED);
+      assert_int_equal (r.candidate[0].graph.block[0].sched.backend, rows == 8 ? CUDA_GENERATOR_STREAM : CUDA_GENERATOR_TILED);
       us[turned] = r.candidate[0].cost_us;
       search_result_free (&r);
     }
@@ -280,7 +280,7 @@ static void test_what_a_search_keeps (void **state) {
 static void test_saved_schedules_are_tried (void **state) {
   (void) state;
   ok (build_attention (&g, 16, 256, 64, 4096, 2, 4, 16, &error));
-  double given = search_cost (&g, h100);
+  double given = cost_graph (&g, h100);
   schedules (h100, 4);
   assert_true (found[0].cost_us <= given);
   assert_int_equal (schedule_structure (&g, h100, 2, 1, found, NULL), 1); /* no time for any other */
@@ -311,10 +311,10 @@ static void test_fixed_axes (void **state) {
 
 static void test_every_device (void **state) {
   (void) state;
-  for (int d = 0; d < mugraph_n_devices; d++) {
+  for (int d = 0; d < cuda_n_devices; d++) {
     ok (build_rms_norm (&g, 16, 4096, 6144, 16, 64, &error));
-    schedules (&mugraph_devices[d], 4);
-    if (mugraph_devices[d].arch < 90) assert_int_equal (found[0].graph.block[0].sched.split, 1);
+    schedules (&cuda_devices[d], 4);
+    if (cuda_devices[d].arch < 90) assert_int_equal (found[0].graph.block[0].sched.split, 1);
   }
 }
 
@@ -331,27 +331,27 @@ static void test_budget (void **state) {
 static void test_identity (void **state) {
   (void) state;
   ok (build_rms_norm (&g, 2, 4096, 6144, 96, 64, &error));
-  g.block[0].sched.backend = MUGRAPH_BACKEND_STREAM;
+  g.block[0].sched.backend = CUDA_GENERATOR_STREAM;
   uint64_t one = schedule_identity (&g, h100, true), structure = schedule_identity (&g, h100, false);
   ok (build_rms_norm (&g, 2, 4096, 6144, 96, 32, &error)); /* the stream generator cuts the loop by itself */
-  g.block[0].sched.backend = MUGRAPH_BACKEND_STREAM;
+  g.block[0].sched.backend = CUDA_GENERATOR_STREAM;
   assert_true (schedule_identity (&g, h100, true) == one);
-  mugraph_plan p;
-  ok (mugraph_plan_kernel (&g, 0, h100, &p, &error));
+  cuda_plan p;
+  ok (cuda_plan_kernel (&g, 0, h100, &p, &error));
   g.block[0].sched.warps = p.sched.warps; /* the planner's own choice */
   assert_true (schedule_identity (&g, h100, true) == one);
   g.block[0].sched.warps = p.sched.warps == 8 ? 16 : 8;
-  ok (mugraph_plan_kernel (&g, 0, h100, &p, &error));
+  ok (cuda_plan_kernel (&g, 0, h100, &p, &error));
   assert_true (schedule_identity (&g, h100, true) != one && schedule_identity (&g, h100, false) == structure);
   ok (build_rms_norm (&g, 2, 4096, 6144, 64, 64, &error));
-  g.block[0].sched.backend = MUGRAPH_BACKEND_STREAM;
+  g.block[0].sched.backend = CUDA_GENERATOR_STREAM;
   assert_true (schedule_identity (&g, h100, true) != one && schedule_identity (&g, h100, false) == structure);
   /* the generic generator does as the loop says */
   ok (build_rms_norm (&g, 2, 4096, 6144, 96, 64, &error));
-  g.block[0].sched.backend = MUGRAPH_BACKEND_GENERIC;
+  g.block[0].sched.backend = CUDA_GENERATOR_GENERIC;
   one = schedule_identity (&g, h100, true);
   ok (build_rms_norm (&g, 2, 4096, 6144, 96, 32, &error));
-  g.block[0].sched.backend = MUGRAPH_BACKEND_GENERIC;
+  g.block[0].sched.backend = CUDA_GENERATOR_GENERIC;
   assert_true (schedule_identity (&g, h100, true) != one);
 }
 

@@ -1,5 +1,5 @@
 /* Timing candidates: what is tried, what is timed in full, what order comes out. The GPU is a table of times. */
-#include "search/tune.h"
+#include "search/schedules/tune.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <math.h>
 
-#include "tests/verify_graphs.h"
+#include "verify_graphs.h"
 #include "verify/verify.h"
 
 static mugraph a, b;

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "tests/verify_graphs.h"
+#include "verify_graphs.h"
 #include "verify/verify.h"
 
 static uint64_t state;

@@ -3,11 +3,11 @@
 #ifndef TOOLS_CLI_H
 #define TOOLS_CLI_H
 
-#include "../cuda_templates/cuda.h"
-#include "../mugraph/json.h"
-#include "../mugraph/plan.h"
-#include "../mugraph/program.h"
-#include "../search/search.h"
+#include "cuda_templates/cuda.h"
+#include "mugraph/file/json.h"
+#include "cuda_templates/plan.h"
+#include "mugraph/program/program.h"
+#include "search/search.h"
 #include <stdio.h>
 
 #ifndef MSEARCH_VERSION
@@ -64,7 +64,7 @@ bool cli_check_outputs (const cli *, mugraph_error *);
 bool cli_write_json (const cli *, cJSON *, mugraph_error *);
 
 /* The device that costs and code are made for; facts as cuda_probe found them (NULL: not asked). */
-bool cli_device (const cli *, const cuda_facts *, mugraph_device *, mugraph_error *);
+bool cli_device (const cli *, const cuda_facts *, cuda_device *, mugraph_error *);
 
 /* What this machine can do, with --no-gpu taken into account. */
 void cli_probe (const cli *, cuda_facts *);
@@ -91,7 +91,7 @@ typedef struct {
   const cli *c;
   FILE *text; /* may be NULL */
   cuda_facts facts;
-  mugraph_device device;
+  cuda_device device;
   mugraph_program program; /* --file: the program in it, or --program's */
   char path[4096];         /* of the µGraphs */
   mugraph_file file;
@@ -106,7 +106,7 @@ typedef struct {
   bool correct, pdl;       /* its outputs are right; its better time is with programmatic dependent launch */
   double rel_err, warm_us, cold_us, plain_us; /* plain_us: cold, launched plainly */
   int model_rank;          /* the model's rank of the best, from 0; -1: unknown */
-  int near_rank;           /* the first rank of any that is as good (SEARCH_NEAR) */
+  int near_rank;           /* the first rank of any that is as good (COST_NEAR) */
   int n_measured, n_wrong;
   double start;            /* of the run, by tune_now */
   cuda_meter *meter;       /* while something is measured */
@@ -124,7 +124,7 @@ char *cli_signature (const mugraph *, char *buffer, size_t size);
 /* ", backend 2 warps 16": what of the schedules is not the default */
 char *cli_schedule (const mugraph *, char *buffer, size_t size);
 int cli_kernels (const mugraph *);
-/* search_score of the cold times in a record of measurements, best_us in those of older versions; infinity: not timed. */
+/* cost_score of the cold times in a record of measurements, best_us in those of older versions; infinity: not timed. */
 double cli_measured_score (const cJSON *record);
 
 #endif

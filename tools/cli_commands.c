@@ -1,7 +1,7 @@
 /* list, show, verify, emit, import; and what all commands share. */
 #include "cli.h"
 
-#include "../mugraph/print.h"
+#include "mugraph/print.h"
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
@@ -59,26 +59,26 @@ void cli_probe (const cli *c, cuda_facts *f) {
             f->nvrtc_version / 1000, f->nvrtc_version % 1000 / 10);
 }
 
-bool cli_device (const cli *c, const cuda_facts *f, mugraph_device *out, mugraph_error *e) {
-  const mugraph_device *d = NULL;
+bool cli_device (const cli *c, const cuda_facts *f, cuda_device *out, mugraph_error *e) {
+  const cuda_device *d = NULL;
   bool here = f && f->gpu;
   int arch = c->arch ? c->arch : here ? f->arch : 90;
-  for (int i = 0; c->device && i < mugraph_n_devices; i++)
-    if (!strcmp (c->device, mugraph_devices[i].name)) d = &mugraph_devices[i];
+  for (int i = 0; c->device && i < cuda_n_devices; i++)
+    if (!strcmp (c->device, cuda_devices[i].name)) d = &cuda_devices[i];
   if (c->device && !d) {
     char names[200] = "";
-    for (int i = 0; i < mugraph_n_devices; i++) {
+    for (int i = 0; i < cuda_n_devices; i++) {
       strcat (names, i ? ", " : "");
-      strcat (names, mugraph_devices[i].name);
+      strcat (names, cuda_devices[i].name);
     }
     return mugraph_fail (e, "unknown device '%.100s' (there are %s)", c->device, names);
   }
-  if (!d && here) d = mugraph_device_find (f->device);
+  if (!d && here) d = cuda_device_find (f->device);
   if (d && !c->device && c->arch && d->arch != c->arch) d = NULL;
   /* Else the first of the table's that has this compute capability, or the nearest below. */
-  for (int i = 0; !c->device && i < mugraph_n_devices && !(d && d->arch == arch); i++)
-    if (mugraph_devices[i].arch <= arch && (!d || mugraph_devices[i].arch > d->arch)) d = &mugraph_devices[i];
-  if (!c->device && !c->arch && !here) d = mugraph_device_find ("h100");
+  for (int i = 0; !c->device && i < cuda_n_devices && !(d && d->arch == arch); i++)
+    if (cuda_devices[i].arch <= arch && (!d || cuda_devices[i].arch > d->arch)) d = &cuda_devices[i];
+  if (!c->device && !c->arch && !here) d = cuda_device_find ("h100");
   *out = *d;
   if (c->arch || (here && !c->device)) out->arch = arch;
   return true;
@@ -210,7 +210,7 @@ static int is_saved (const struct dirent *d) {
 
 double cli_measured_score (const cJSON *record) {
   double plain = mugraph_record_number (record, "cold_us", INFINITY), pdl = mugraph_record_number (record, "cold_pdl_us", INFINITY);
-  if (isfinite (plain)) return search_score (plain, pdl);
+  if (isfinite (plain)) return cost_score (plain, pdl);
   return mugraph_record_number (record, "best_us", INFINITY);
 }
 
@@ -328,10 +328,10 @@ static char *draw (const char *dot, size_t size, size_t *drawn, mugraph_error *e
   return svg;
 }
 
-static void print_tiles (FILE *out, const mugraph *g, const mugraph_device *d) {
+static void print_tiles (FILE *out, const mugraph *g, const cuda_device *d) {
   static const char *const homes[] = {
-    [MUGRAPH_HOME_NONE] = "-", [MUGRAPH_HOME_REGISTERS] = "registers", [MUGRAPH_HOME_SHARED] = "shared", [MUGRAPH_HOME_DEVICE] = "device"};
-  mugraph_plan *p = malloc (sizeof *p);
+    [CUDA_HOME_NONE] = "-", [CUDA_HOME_REGISTERS] = "registers", [CUDA_HOME_SHARED] = "shared", [CUDA_HOME_DEVICE] = "device"};
+  cuda_plan *p = malloc (sizeof *p);
   for (int k = 0; p && k < g->n_ops; k++) {
     mugraph_error e;
     char dims[100];
@@ -342,25 +342,25 @@ static void print_tiles (FILE *out, const mugraph *g, const mugraph_device *d) {
       continue;
     }
     const mugraph_block *b = &g->block[g->op[k].block];
-    if (!mugraph_plan_kernel (g, k, d, p, &e)) {
+    if (!cuda_plan_kernel (g, k, d, p, &e)) {
       fprintf (out, ", no plan for %s: %s\n", d->name, e.text);
       continue;
     }
-    fprintf (out, ", %s generator\n", mugraph_backend_text (p->backend));
+    fprintf (out, ", %s generator\n", cuda_generator_text (p->backend));
     fprintf (out, "  grid %dx%dx%d, %lld blocks of %d threads, cluster %d, %d iterations, %lld bytes of shared memory, %lld of workspace a block, about %d registers a thread\n",
              b->grid[0], b->grid[1], b->grid[2], (long long) p->blocks, p->threads, p->cluster, p->iterations, (long long) p->smem, (long long) p->workspace, p->regs);
     fputs ("  schedule", out);
 #define SCHED(name, def, low, high, help) fprintf (out, " %s=%d", #name, p->sched.name);
-#include "../mugraph/sched.def"
+#include "mugraph/sched.def"
 #undef SCHED
     fprintf (out, "\n  moves %.3g MB from device memory (%.3g MB from L2), %.3g MB to it; %.3g mma, %.3g fp32, %.3g special operations\n",
              p->dram_read / 1e6, p->l2_read / 1e6, p->dram_write / 1e6, p->mma_flops, p->fp32_flops, p->sfu_ops);
     for (int i = 0; i < b->n_ops; i++) {
-      const mugraph_tile_plan *t = &p->tile[i];
+      const cuda_tile_plan *t = &p->tile[i];
       fprintf (out, "  %3d %-12s %-16s %-9s", i, mugraph_op_table[b->op[i].kind].text, mugraph_dims_text (&b->op[i].shape, dims, sizeof dims),
                t->fused ? "fused" : (size_t) t->home < sizeof homes / sizeof *homes ? homes[t->home] : "?");
-      if (!t->fused && t->home != MUGRAPH_HOME_NONE) fprintf (out, " %lld bytes at %lld", (long long) t->bytes, (long long) t->offset);
-      if (t->copy) fprintf (out, ", by %s, %d deep", mugraph_copy_text (t->copy), t->depth);
+      if (!t->fused && t->home != CUDA_HOME_NONE) fprintf (out, " %lld bytes at %lld", (long long) t->bytes, (long long) t->offset);
+      if (t->copy) fprintf (out, ", by %s, %d deep", cuda_copy_text (t->copy), t->depth);
       fprintf (out, "%s\n", b->op[i].after_loop ? ", after the loop" : "");
     }
   }
@@ -444,7 +444,7 @@ static bool is_program (const char *subject) {
 static bool show_graph (FILE *out, const mugraph *g, const char *title, const cli *c, mugraph_error *e) {
   if (c->tiles) {
     cuda_facts facts;
-    mugraph_device device;
+    cuda_device device;
     cli_probe (c, &facts);
     if (!cli_device (c, &facts, &device, e)) return false;
     print_tiles (out, g, &device);
@@ -621,7 +621,7 @@ int cli_verify (const cli *c, mugraph_error *e) {
 
 /* ---- emit ---- */
 
-static bool write_cubin (const cli *c, const mugraph *g, const mugraph_device *d, bool pdl, mugraph_error *e) {
+static bool write_cubin (const cli *c, const mugraph *g, const cuda_device *d, bool pdl, mugraph_error *e) {
   cuda_program *p = calloc (1, sizeof *p);
   char *cubin = NULL, *log = NULL;
   size_t size = 0;
@@ -637,7 +637,7 @@ static bool write_cubin (const cli *c, const mugraph *g, const mugraph_device *d
   return ok;
 }
 
-static void describe (const cli *c, const mugraph_file *f, const mugraph_device *d, bool pdl, char *text, size_t size) {
+static void describe (const cli *c, const mugraph_file *f, const cuda_device *d, bool pdl, char *text, size_t size) {
   const mugraph_saved *m = &f->saved[c->index];
   char line[512];
   size_t n = (size_t) snprintf (text, size, "%s, b = %d: %s\nmsearch %s for %s (sm_%d)%s", *f->name ? f->name : c->subject, f->batch,
@@ -654,7 +654,7 @@ static void describe (const cli *c, const mugraph_file *f, const mugraph_device 
 
 int cli_emit (const cli *c, mugraph_error *e) {
   mugraph_file f;
-  mugraph_device d;
+  cuda_device d;
   cuda_facts facts;
   char comment[2048];
   if (!load_indexed (c, &f, e)) return CLI_BAD;
@@ -710,9 +710,9 @@ int cli_import (const cli *c, mugraph_error *e) {
     for (int i = 0; i < f.n; i++) take_names (&f.saved[i].graph, &p->graph);
   }
   if (ok && (c->device || c->arch)) { /* what they would cost */
-    mugraph_device d;
+    cuda_device d;
     ok = cli_device (c, NULL, &d, e);
-    for (int i = 0; ok && i < f.n; i++) f.saved[i].cost_us = search_cost (&f.saved[i].graph, &d);
+    for (int i = 0; ok && i < f.n; i++) f.saved[i].cost_us = cost_graph (&f.saved[i].graph, &d);
   }
   char *text = ok ? mugraph_file_print (&f) : NULL;
   if (ok && !text) ok = mugraph_fail (e, "out of memory");

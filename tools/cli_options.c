@@ -1,4 +1,4 @@
-/* Options: one table, from search/options.def and tools/options.def, for parser, help and defaults. */
+/* Options: one table, from search/options.def and tools/cli_options.def, for parser, help and defaults. */
 #include "cli.h"
 
 #include <ctype.h>
@@ -22,12 +22,12 @@ typedef struct {
 static const option options[] = {
 #define CLI(field, letter, kind, low, high, argument, commands, help)                                                  \
   {#field, letter, KIND_##kind, offsetof (cli, field), 0, low, high, argument, commands, help},
-#include "options.def"
+#include "cli_options.def"
 #undef CLI
 #define OPTION(name, type, def, low, high, in_key, argument, help)                                                     \
   {#name, 0, _Generic ((type) 0, int: KIND_INT, double: KIND_REAL), offsetof (cli, search.name), def, low, high,         \
    argument, NULL, help},
-#include "../search/options.def"
+#include "search/options.def"
 #undef OPTION
 };
 enum { N_OPTIONS = sizeof options / sizeof *options };
@@ -80,7 +80,7 @@ void cli_help (FILE *out, bool full) {
     print_option (out, &options[i]);
   }
   fputs ("\nDevices:", out);
-  for (int i = 0; i < mugraph_n_devices; i++) fprintf (out, "%s %s", i ? "," : "", mugraph_devices[i].name);
+  for (int i = 0; i < cuda_n_devices; i++) fprintf (out, "%s %s", i ? "," : "", cuda_devices[i].name);
   fputs ("\n\nExit status: 0 done, 1 not equivalent or wrong on the GPU, 2 bad usage or input, 3 nothing found, 130 interrupted.\n"
          "Environment: MSEARCH_CACHE (folder of compiled kernels), MSEARCH_NVRTC (path of libnvrtc).\n",
          out);

@@ -1,7 +1,7 @@
 /* What a search or a reuse found: text for people, an object for programs. */
 #include "cli.h"
 
-#include "../mugraph/print.h"
+#include "mugraph/print.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +47,7 @@ char *cli_schedule (const mugraph *g, char *buffer, size_t size) {
     if (b && n < size) n += (size_t) snprintf (buffer + n, size - n, ";");
 #define SCHED(name, def, low, high, help)                                                                              \
   if (s->name != d.name && n < size) n += (size_t) snprintf (buffer + n, size - n, "%s %s %d", n ? "" : ",", #name, s->name);
-#include "../mugraph/sched.def"
+#include "mugraph/sched.def"
 #undef SCHED
   }
   return buffer;
@@ -90,7 +90,7 @@ static void report_search (FILE *out, const cli_session *s) {
 #define STAT(name, unit, help)                                                                                         \
   cli_label (out, "");                                                                                                 \
   fprintf (out, "%-12s %14s  %s\n", #name, cli_count (number (r, #name), a), help);
-#include "../search/statistics.def"
+#include "search/statistics.def"
 #undef STAT
   }
 }
@@ -128,7 +128,7 @@ static void report_cuda (FILE *out, const cli_session *s) {
     cli_label (out, "");
     fprintf (out, "%d µGraphs compiled and run in %.1f s, %d wrong", s->n_measured, s->tune_seconds, s->n_wrong);
     if (s->model_rank >= 0) fprintf (out, "; the best is number %d of the cost model", s->model_rank + 1);
-    if (s->model_rank >= 0 && s->near_rank < s->model_rank) fprintf (out, ", one within %.0f %% of it number %d", 100 * (SEARCH_NEAR - 1), s->near_rank + 1);
+    if (s->model_rank >= 0 && s->near_rank < s->model_rank) fprintf (out, ", one within %.0f %% of it number %d", 100 * (COST_NEAR - 1), s->near_rank + 1);
     fputc ('\n', out);
   }
 }

@@ -1,7 +1,7 @@
 /* msearch WORKLOAD, msearch --file: look up or search, verify, compile, measure, save, report. */
 #include "cli.h"
 
-#include "../search/tune.h"
+#include "search/schedules/tune.h"
 #include <errno.h>
 #include <math.h>
 #include <omp.h>
@@ -29,7 +29,7 @@ static uint64_t cache_key (const cli *c, const mugraph *program) {
     fprintf (out, "%s\n%s", MUGRAPH_SCHEMA, printed);
 #define OPTION(name, type, def, low, high, in_key, argument, help)                                                     \
   if (in_key) fprintf (out, "%s=%.17g\n", #name, (double) c->search.name);
-#include "../search/options.def"
+#include "search/options.def"
 #undef OPTION
     fclose (out);
     key = XXH3_64bits (text, size);
@@ -44,7 +44,7 @@ static bool default_bounds (const cli *c) {
   search_options_default (&d);
 #define OPTION(name, type, def, low, high, in_key, argument, help)                                                     \
   if (in_key && c->search.name != d.name) return false;
-#include "../search/options.def"
+#include "search/options.def"
 #undef OPTION
   return true;
 }
@@ -170,7 +170,7 @@ static void record_search (cli_session *s, const search_result *r) {
   mugraph_record_set (o, "seconds", r->seconds);
   mugraph_record_set (o, "threads", r->threads);
 #define STAT(name, unit, help) mugraph_record_set (o, #name, (double) r->stats.name);
-#include "../search/statistics.def"
+#include "search/statistics.def"
 #undef STAT
   cJSON_AddBoolToObject (o, "finished", r->finished);
   cJSON_AddBoolToObject (o, "interrupted", r->interrupted);
@@ -180,7 +180,7 @@ static void record_search (cli_session *s, const search_result *r) {
   cJSON_AddStringToObject (o, "version", MSEARCH_VERSION);
 #define OPTION(name, type, def, low, high, in_key, argument, help)                                                     \
   if (!cJSON_HasObjectItem (o, #name)) mugraph_record_set (o, #name, (double) options->name);
-#include "../search/options.def"
+#include "search/options.def"
 #undef OPTION
 }
 
@@ -397,7 +397,7 @@ static void tune (cli_session *s) {
   if (s->measured && s->correct) {
     s->model_rank = s->near_rank = order[0];
     for (int i = 0; i < order[0]; i++)
-      if (i < s->near_rank && tune_score (&r[i]) <= SEARCH_NEAR * tune_score (&r[order[0]])) s->near_rank = i;
+      if (i < s->near_rank && tune_score (&r[i]) <= COST_NEAR * tune_score (&r[order[0]])) s->near_rank = i;
   }
   int left = n;
   for (; left > 1 && r[order[0]].correct && r[order[left - 1]].tried && !r[order[left - 1]].correct; left--)

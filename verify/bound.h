@@ -2,7 +2,7 @@
 #ifndef VERIFY_BOUND_H
 #define VERIFY_BOUND_H
 
-#include "../mugraph/mugraph.h"
+#include "mugraph/mugraph.h"
 
 enum { VERIFY_DRAWS = 4 }; /* inputs drawn for one trial before divisions by zero make it unknown */
 

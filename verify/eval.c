@@ -71,7 +71,7 @@ enum { none, neg, square, keyed, add, sub, mul, divide, exponential };
 #define RULE_exp exponential
 static const uint8_t rule[MUGRAPH_N_OPS] = {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = RULE_##field,
-#include "../mugraph/op.def"
+#include "mugraph/op.def"
 #undef OP
 };
 

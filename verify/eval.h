@@ -9,7 +9,7 @@
 #ifndef VERIFY_EVAL_H
 #define VERIFY_EVAL_H
 
-#include "../mugraph/mugraph.h"
+#include "mugraph/mugraph.h"
 #include "number.h"
 
 /* Memory that is taken piece by piece and given back at once. */

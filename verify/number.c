@@ -94,12 +94,12 @@ const number number_p = {
     .size = 4,
     .unary = {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = UNARY_##field (p),
-#include "../mugraph/op.def"
+#include "mugraph/op.def"
 #undef OP
     },
     .binary = {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = BINARY_##field (p),
-#include "../mugraph/op.def"
+#include "mugraph/op.def"
 #undef OP
     },
     .inverse = inverse_p, .sum = sum_p, .scale = scale_p, .fill = fill_p, .matmul = matmul_p,
@@ -109,12 +109,12 @@ const number number_q = {
     .size = 4,
     .unary = {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = UNARY_##field (q),
-#include "../mugraph/op.def"
+#include "mugraph/op.def"
 #undef OP
     },
     .binary = {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = BINARY_##field (q),
-#include "../mugraph/op.def"
+#include "mugraph/op.def"
 #undef OP
     },
     .inverse = inverse_q, .sum = sum_q, .scale = scale_q, .fill = fill_q, .matmul = matmul_q,
@@ -190,12 +190,12 @@ const number number_real = {
     .size = 8,
     .unary = {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = real1_##real,
-#include "../mugraph/op.def"
+#include "mugraph/op.def"
 #undef OP
     },
     .binary = {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = real2_##real,
-#include "../mugraph/op.def"
+#include "mugraph/op.def"
 #undef OP
     },
     .sum = sum_real, .scale = scale_real, .fill = fill_real, .matmul = matmul_real,

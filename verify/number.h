@@ -7,7 +7,7 @@
 #ifndef VERIFY_NUMBER_H
 #define VERIFY_NUMBER_H
 
-#include "../mugraph/mugraph.h"
+#include "mugraph/mugraph.h"
 
 /* out[i] = f (a[i * sa], b[i * sb]); strides are 0 or 1; out may be a or b where their stride is 1. */
 typedef void number_binary (int64_t n, const void *a, int sa, const void *b, int sb, void *out);

@@ -10,7 +10,7 @@
 #ifndef VERIFY_VERIFY_H
 #define VERIFY_VERIFY_H
 
-#include "../mugraph/mugraph.h"
+#include "mugraph/mugraph.h"
 
 typedef struct {
   uint64_t seed;

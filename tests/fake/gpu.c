@@ -5,7 +5,7 @@
    FAKE_GPU_CRASH=N: the N-th module that a process loads goes astray when it runs, and the process can do nothing more.
    FAKE_GPU_KILL=N: that takes the process with it. FAKE_GPU_WRONG=N: it writes something else. Each happens once, as long as
    the file ./happened is there. */
-#include "../../cuda_templates/cuda_api.h"
+#include "cuda_templates/runtime/cuda_api.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* libFuzzer: the import of Mirage's format. Whatever is accepted must pass inference and be writable in our schema. */
-#include "mugraph/mirage.h"
-#include "mugraph/reader.h"
+#include "mugraph/file/mirage.h"
+#include "mugraph/file/reader.h"
 #include <stdlib.h>
 #include <string.h>
 
