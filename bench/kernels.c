@@ -1,18 +1,18 @@
-/* bench/kernels: times the µGraphs of files, ours or Mirage's, on the GPU of this machine, beside the speed of light and the
-   peers.
+/* bench/kernels: times the µGraphs of files, ours or Mirage's, on the GPU of this machine, beside the speed of light
+   and the peers.
 
      bench/kernels [-o DIR] [--date YYYY-MM-DD] [--peers FILE] [--program PROGRAM] [--all] [--no-time] FILE.json ...
 
-   Of each file the µGraph that is fastest by its own records on this GPU, plainly launched and with programmatic dependent
-   launch (pdl) each for itself, the first one where there are no records; --all: every µGraph. A file that names no program (Mirage's)
-   is taken to be for --program, else for the workload that its name begins with.
-   Every output is compared with a float64 reference before anything is timed; a wrong kernel has no time. A µGraph that is
-   wrong because it is not equivalent to the program is listed as such and is no failure. --no-time only compares. Protocol: 40 calls in one CUDA
-   graph, replayed 30 times, median per call; warm on one input set, cold with input sets that exceed 4x L2,
-   one for each call of the graph.
-   The speed of light of a case is the largest of three ceilings measured on this GPU in the same run: reading its inputs
-   once, its matmul operations at the rate of back-to-back tensor instructions, and an empty kernel.
-   Writes DIR/<gpu>-<date>.json and .md (default bench/results; nothing with --no-time). Exit status: 0 all right, 1 some case wrong, 2 usage. */
+   Of each file the µGraph that is fastest by its own records on this GPU, plainly launched and with programmatic
+   dependent launch (pdl) each for itself, the first one where there are no records; --all: every µGraph. A file that
+   names no program (Mirage's) is taken to be for --program, else for the workload that its name begins with. Every
+   output is compared with a float64 reference before anything is timed; a wrong kernel has no time. A µGraph that is
+   wrong because it is not equivalent to the program is listed as such and is no failure. --no-time only compares.
+   Protocol: 40 calls in one CUDA graph, replayed 30 times, median per call; warm on one input set, cold with input sets
+   that exceed 4x L2, one for each call of the graph. The speed of light of a case is the largest of three ceilings
+   measured on this GPU in the same run: reading its inputs once, its matmul operations at the rate of back-to-back
+   tensor instructions, and an empty kernel. Writes DIR/<gpu>-<date>.json and .md (default bench/results; nothing with
+   --no-time). Exit status: 0 all right, 1 some case wrong, 2 usage. */
 #include "cuda_templates/cuda.h"
 #include "mugraph/file/json.h"
 #include "mugraph/program/program.h"
@@ -47,7 +47,8 @@ static const char read_source[] =
     "  }\n"
     "  uint4 v[8];\n"
     "#pragma unroll\n"
-    "  for (int k = 0; k < 8; k++) v[k] = i + k * stride < n ? __ldcs (data + i + k * stride) : make_uint4 (0, 0, 0, 0);\n"
+    "  for (int k = 0; k < 8; k++) v[k] = i + k * stride < n ? __ldcs (data + i + k * stride) : make_uint4 (0, 0, 0, "
+    "0);\n"
     "#pragma unroll\n"
     "  for (int k = 0; k < 8; k++) acc ^= v[k].x ^ v[k].y ^ v[k].z ^ v[k].w;\n"
     "  if (acc == 0x9e3779b9u) *out = acc;\n"
@@ -57,8 +58,13 @@ static cuda_program probe (char *source, int blocks, int threads, int smem, bool
   cuda_program p = {.source = source, .n_launches = 1, .n_buffers = 2};
   p.buffer[0] = (cuda_buffer){.role = CUDA_BUFFER_INPUT, .index = 0, .bytes = bytes, .name = "data"};
   p.buffer[1] = (cuda_buffer){.role = CUDA_BUFFER_OUTPUT, .index = 0, .bytes = 256, .name = "out"};
-  p.launch[0] = (cuda_launch){.name = "probe", .grid = {blocks, 1, 1}, .block = threads, .cluster = {1, 1, 1}, .smem = smem,
-                              .pdl = pdl, .n_args = 2};
+  p.launch[0] = (cuda_launch){.name = "probe",
+                              .grid = {blocks, 1, 1},
+                              .block = threads,
+                              .cluster = {1, 1, 1},
+                              .smem = smem,
+                              .pdl = pdl,
+                              .n_args = 2};
   p.launch[0].arg[0] = (cuda_arg){.kind = CUDA_ARG_POINTER, .buffer = 0};
   p.launch[0].arg[1] = (cuda_arg){.kind = CUDA_ARG_POINTER, .buffer = 1};
   return p;
@@ -85,7 +91,8 @@ static double time_probe (const cuda_program *p, int arch, int sets) {
   return median;
 }
 
-/* Reading bytes once from cold memory, the best of several grids: as many sets as the kernels have, more than 4x L2 together. */
+/* Reading bytes once from cold memory, the best of several grids: as many sets as the kernels have, more than 4x L2
+ * together. */
 static double ceiling_read (const cuda_device *dev, int64_t bytes, bool pdl) {
   char source[sizeof read_source + 64];
   double sets = fmin (CALLS * REPLAYS, fmax (CALLS, 4.0 * dev->l2_bytes / (double) bytes + 1));
@@ -124,18 +131,24 @@ static double ceiling_matmul (const cuda_device *dev) {
          "  unsigned long long d = (unsigned long long) ((s & 0x3ffff) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;\n"
          "  float c[64] = {0};\n"
          "  asm volatile (\"wgmma.fence.sync.aligned;\" ::: \"memory\");\n"
-         "  for (int i = 0; i < %d; i++) {\n    asm volatile (\"wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {", LOOPS);
+         "  for (int i = 0; i < %d; i++) {\n    asm volatile (\"wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {",
+         LOOPS);
     for (int i = 0; i < 64; i++) PUT ("%s%%%d", i ? "," : "", i);
     PUT ("}, %%64, %%64, 1, 1, 1, 0, 0;\" : ");
     for (int i = 0; i < 64; i++) PUT ("%s\"+f\" (c[%d])", i ? "," : "", i);
-    PUT (" : \"l\" (d));\n    if (i %% 8 == 7) asm volatile (\"wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;\" ::: \"memory\");\n"
+    PUT (" : \"l\" (d));\n    if (i %% 8 == 7) asm volatile (\"wgmma.commit_group.sync.aligned; "
+         "wgmma.wait_group.sync.aligned 0;\" ::: \"memory\");\n"
          "  }\n  float t = 0;\n  for (int i = 0; i < 64; i++) t += c[i];\n");
     flops = 2.0 * 64 * 128 * 16 * LOOPS * (threads / 128);
   } else {
-    PUT ("  float c[8][4] = {{0}};\n  unsigned a = 0x2c002c00u + threadIdx.x;\n  for (int i = 0; i < %d; i++)\n", LOOPS);
-    PUT ("#pragma unroll\n    for (int j = 0; j < 8; j++)\n      asm volatile (\"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
-         "{%%0,%%1,%%2,%%3}, {%%4,%%4,%%4,%%4}, {%%4,%%4}, {%%0,%%1,%%2,%%3};\" : \"+f\" (c[j][0]), \"+f\" (c[j][1]), \"+f\" "
-         "(c[j][2]), \"+f\" (c[j][3]) : \"r\" (a));\n  float t = 0;\n  for (int j = 0; j < 8; j++) t += c[j][0] + c[j][3];\n");
+    PUT ("  float c[8][4] = {{0}};\n  unsigned a = 0x2c002c00u + threadIdx.x;\n  for (int i = 0; i < %d; i++)\n",
+         LOOPS);
+    PUT ("#pragma unroll\n    for (int j = 0; j < 8; j++)\n      asm volatile "
+         "(\"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+         "{%%0,%%1,%%2,%%3}, {%%4,%%4,%%4,%%4}, {%%4,%%4}, {%%0,%%1,%%2,%%3};\" : \"+f\" (c[j][0]), \"+f\" (c[j][1]), "
+         "\"+f\" "
+         "(c[j][2]), \"+f\" (c[j][3]) : \"r\" (a));\n  float t = 0;\n  for (int j = 0; j < 8; j++) t += c[j][0] + "
+         "c[j][3];\n");
     flops = 2.0 * 16 * 8 * 16 * 8 * LOOPS * (threads / 32);
   }
   PUT ("  if (t == 1234567.0f) *out = t;\n}\n");
@@ -211,8 +224,10 @@ static int recorded_best (const mugraph_file *f, const char *gpu, bool pdl) {
   return best;
 }
 
-/* The program, its name and batch size; the file's own, or --program's, or that of the workload in its name ("dir/gqa_bs8.json"). */
-static bool find_program (const bench_options *o, const char *path, const mugraph_file *f, mugraph_program *p, mugraph_error *e) {
+/* The program, its name and batch size; the file's own, or --program's, or that of the workload in its name
+ * ("dir/gqa_bs8.json"). */
+static bool find_program (const bench_options *o, const char *path, const mugraph_file *f, mugraph_program *p,
+                          mugraph_error *e) {
   const char *base = strrchr (path, '/') ? strrchr (path, '/') + 1 : path;
   const char *end = strstr (base, "_bs");
   char stem[MUGRAPH_PROGRAM_NAME];
@@ -226,7 +241,8 @@ static bool find_program (const bench_options *o, const char *path, const mugrap
   }
   snprintf (stem, sizeof stem, "%.*s", (int) (end ? end - base : (int) strcspn (base, ".")), base);
   if (!o->program && !mugraph_workload_find (stem))
-    return mugraph_fail (e, "%s: does not say which program its µGraphs are for: --program=WORKLOAD or --program=FILE.mg", path);
+    return mugraph_fail (
+        e, "%s: does not say which program its µGraphs are for: --program=WORKLOAD or --program=FILE.mg", path);
   mugraph_shape in[MUGRAPH_INPUTS];
   for (int t = 0; t < f->saved[0].graph.n_inputs; t++) in[t] = f->saved[0].graph.tensor[t].shape;
   return mugraph_program_fit (o->program ? o->program : stem, NULL, f->saved[0].graph.n_inputs, in, p, e);
@@ -256,27 +272,30 @@ static bool equivalent (const mugraph *program, const mugraph *g) {
   return r.verdict != VERIFY_DIFFERENT;
 }
 
-static void run_case (const bench_options *o, cuda_meter *meter, const mugraph *program, const mugraph_file *f, bench_case *c) {
+static void run_case (const bench_options *o, cuda_meter *meter, const mugraph *program, const mugraph_file *f,
+                      bench_case *c) {
   bool done = true;
   for (int pdl = 0; pdl < 2 && done; pdl++)
-    done = cuda_meter_run (meter, &f->saved[c->index[pdl]].graph, pdl, TOLERANCE, o->time ? CUDA_FULL : CUDA_CHECK, &c->m[pdl], &c->error);
-  if (!done)
-    c->state = FAILED;
+    done = cuda_meter_run (meter, &f->saved[c->index[pdl]].graph, pdl, TOLERANCE, o->time ? CUDA_FULL : CUDA_CHECK,
+                           &c->m[pdl], &c->error);
+  if (!done) c->state = FAILED;
   else if (!c->m[0].correct || !c->m[1].correct)
-    c->state = equivalent (program, &f->saved[c->index[!c->m[1].correct && c->m[0].correct]].graph) ? WRONG : NOT_EQUIVALENT;
-  if (c->state == NOT_EQUIVALENT) mugraph_fail (&c->error, "not equivalent to the program (or its inputs are in another order: msearch import --inputs)");
+    c->state =
+        equivalent (program, &f->saved[c->index[!c->m[1].correct && c->m[0].correct]].graph) ? WRONG : NOT_EQUIVALENT;
+  if (c->state == NOT_EQUIVALENT)
+    mugraph_fail (&c->error,
+                  "not equivalent to the program (or its inputs are in another order: msearch import --inputs)");
 }
 
 static void print_case (const bench_options *o, const bench_case *c) {
   char index[32] = "";
-  if (c->index[0] == c->index[1])
-    snprintf (index, sizeof index, "%d", c->index[0]);
-  else
-    snprintf (index, sizeof index, "%d/%d", c->index[0], c->index[1]);
-  printf ("%-10s b=%-3d µGraph %-5s %-7s err %.1e", c->name, c->batch, index, state_text[c->state], fmax (c->m[0].rel_err, c->m[1].rel_err));
+  if (c->index[0] == c->index[1]) snprintf (index, sizeof index, "%d", c->index[0]);
+  else snprintf (index, sizeof index, "%d/%d", c->index[0], c->index[1]);
+  printf ("%-10s b=%-3d µGraph %-5s %-7s err %.1e", c->name, c->batch, index, state_text[c->state],
+          fmax (c->m[0].rel_err, c->m[1].rel_err));
   if (o->time && c->state == OK)
-    printf ("  plain %7.2f / %7.2f  pdl %7.2f / %7.2f  light %6.2f / %6.2f", c->m[0].warm_us, c->m[0].cold_us, c->m[1].warm_us, c->m[1].cold_us,
-            c->light[0], c->light[1]);
+    printf ("  plain %7.2f / %7.2f  pdl %7.2f / %7.2f  light %6.2f / %6.2f", c->m[0].warm_us, c->m[0].cold_us,
+            c->m[1].warm_us, c->m[1].cold_us, c->light[0], c->light[1]);
   if (o->time && isfinite (c->peer)) printf ("  peer %6.1f", c->peer);
   printf ("%s%s\n", c->error.text[0] ? "  " : "", c->error.text);
   fflush (stdout);
@@ -298,7 +317,9 @@ static int run_file (const bench_options *o, const char *path, bench_case **case
     if (strstr (o->gpu, "H100")) find_peer (o->peers, &first);
     int64_t bytes = ((int64_t) first.bytes + 15) / 16 * 16;
     for (int pdl = 0; pdl < 2; pdl++) {
-      if (o->time) first.light[pdl] = fmax (fmax (ceiling_read (o->device, bytes, pdl), first.flops / o->matmul_rate * 1e6), pdl ? o->empty_pdl : o->empty);
+      if (o->time)
+        first.light[pdl] = fmax (fmax (ceiling_read (o->device, bytes, pdl), first.flops / o->matmul_rate * 1e6),
+                                 pdl ? o->empty_pdl : o->empty);
       first.index[pdl] = recorded_best (&f, o->gpu, pdl);
     }
     if (o->all) compile_all (o, &f);
@@ -310,10 +331,8 @@ static int run_file (const bench_options *o, const char *path, bench_case **case
     bench_case *c = &more[n + i];
     *c = first;
     if (o->all) c->index[0] = c->index[1] = i;
-    if (meter)
-      run_case (o, meter, &p->graph, &f, c);
-    else
-      c->state = FAILED;
+    if (meter) run_case (o, meter, &p->graph, &f, c);
+    else c->state = FAILED;
     print_case (o, c);
   }
   cuda_meter_free (meter);
@@ -349,17 +368,25 @@ static void write_mean (FILE *f, const bench_case cases[], int n) {
   int compared;
   double best = mean_speedup (cases, n, 3, &compared);
   if (compared)
-    fprintf (f, "speed-up over the best peer, geometric mean of %d cases: %.2fx (plain %.2fx, pdl %.2fx)\n", compared, best,
-             mean_speedup (cases, n, 1, &compared), mean_speedup (cases, n, 2, &compared));
+    fprintf (f, "speed-up over the best peer, geometric mean of %d cases: %.2fx (plain %.2fx, pdl %.2fx)\n", compared,
+             best, mean_speedup (cases, n, 1, &compared), mean_speedup (cases, n, 2, &compared));
 }
 
 static void write_markdown (FILE *f, const bench_options *o, const bench_case cases[], int n) {
-  fprintf (f, "%s, %s: `build/bench/kernels%s saved_mugraphs/*.json`. Microseconds a call, warm / cold: 40 calls in one CUDA graph, 30 "
-              "replays, median; every output is compared with float64 first. pdl: programmatic dependent launch. light: the largest "
-              "of reading the inputs once, the matmuls at %.0f TFLOP/s and an empty kernel (%.2f / %.2f us), each measured in the same run "
-              "(plain / pdl). of light: the part of the speed of light that the faster cold time reaches. Peers: cold, the better of what bench/peers.csv "
-              "lists.\n\n", o->gpu, o->date, o->all ? " --all" : "", o->matmul_rate * 1e-12, o->empty, o->empty_pdl);
-  fprintf (f, "| workload | b | µGraph (plain, pdl) | rel. error | plain | pdl | light | of light | best peer | speed-up |\n");
+  fprintf (f,
+           "%s, %s: `build/bench/kernels%s saved_mugraphs/*.json`. Microseconds a call, warm / cold: 40 calls in one "
+           "CUDA graph, 30 "
+           "replays, median; every output is compared with float64 first. pdl: programmatic dependent launch. light: "
+           "the largest "
+           "of reading the inputs once, the matmuls at %.0f TFLOP/s and an empty kernel (%.2f / %.2f us), each "
+           "measured in the same run "
+           "(plain / pdl). of light: the part of the speed of light that the faster cold time reaches. Peers: cold, "
+           "the better of what bench/peers.csv "
+           "lists.\n\n",
+           o->gpu, o->date, o->all ? " --all" : "", o->matmul_rate * 1e-12, o->empty, o->empty_pdl);
+  fprintf (
+      f,
+      "| workload | b | µGraph (plain, pdl) | rel. error | plain | pdl | light | of light | best peer | speed-up |\n");
   fprintf (f, "|---|---|---|---|---|---|---|---|---|---|\n");
   for (int i = 0; i < n; i++) {
     const bench_case *c = &cases[i];
@@ -369,13 +396,12 @@ static void write_markdown (FILE *f, const bench_options *o, const bench_case ca
       continue;
     }
     bool pdl = c->m[1].cold_us < c->m[0].cold_us;
-    fprintf (f, " %.1e | %.2f / %s%.2f%s | %.2f / %s%.2f%s | %.2f / %.2f | %.0f %% |", fmax (c->m[0].rel_err, c->m[1].rel_err), c->m[0].warm_us, pdl ? "" : "**",
-             c->m[0].cold_us, pdl ? "" : "**", c->m[1].warm_us, pdl ? "**" : "", c->m[1].cold_us, pdl ? "**" : "", c->light[0], c->light[1],
-             100 * c->light[pdl] / c->m[pdl].cold_us);
-    if (isfinite (c->peer))
-      fprintf (f, " %.1f (%s) | %.2fx |\n", c->peer, c->peer_name, c->peer / c->m[pdl].cold_us);
-    else
-      fprintf (f, " | |\n");
+    fprintf (f, " %.1e | %.2f / %s%.2f%s | %.2f / %s%.2f%s | %.2f / %.2f | %.0f %% |",
+             fmax (c->m[0].rel_err, c->m[1].rel_err), c->m[0].warm_us, pdl ? "" : "**", c->m[0].cold_us,
+             pdl ? "" : "**", c->m[1].warm_us, pdl ? "**" : "", c->m[1].cold_us, pdl ? "**" : "", c->light[0],
+             c->light[1], 100 * c->light[pdl] / c->m[pdl].cold_us);
+    if (isfinite (c->peer)) fprintf (f, " %.1f (%s) | %.2fx |\n", c->peer, c->peer_name, c->peer / c->m[pdl].cold_us);
+    else fprintf (f, " | |\n");
   }
   fprintf (f, "\n");
   write_mean (f, cases, n);
@@ -446,7 +472,10 @@ static bool write_results (const bench_options *o, const bench_case cases[], int
 }
 
 static int usage (const char *what) {
-  fprintf (stderr, "bench/kernels: %s\nusage: bench/kernels [-o DIR] [--date YYYY-MM-DD] [--peers FILE] [--program PROGRAM] [--all] [--no-time] FILE.json ...\n", what);
+  fprintf (stderr,
+           "bench/kernels: %s\nusage: bench/kernels [-o DIR] [--date YYYY-MM-DD] [--peers FILE] [--program PROGRAM] "
+           "[--all] [--no-time] FILE.json ...\n",
+           what);
   return 2;
 }
 
@@ -487,8 +516,10 @@ int main (int argc, char **argv) {
   o.device = cuda_device_find (facts.device);
   if (!o.device) o.device = cuda_device_find (facts.arch >= 90 ? "h100" : "a100");
   if (o.time) {
-    o.empty = ceiling_empty (o.device, false), o.empty_pdl = ceiling_empty (o.device, true), o.matmul_rate = ceiling_matmul (o.device);
-    printf ("%s: %.0f TFLOP/s of tensor instructions, empty kernel %.2f us plain, %.2f us pdl\n", o.gpu, o.matmul_rate * 1e-12, o.empty, o.empty_pdl);
+    o.empty = ceiling_empty (o.device, false), o.empty_pdl = ceiling_empty (o.device, true),
+    o.matmul_rate = ceiling_matmul (o.device);
+    printf ("%s: %.0f TFLOP/s of tensor instructions, empty kernel %.2f us plain, %.2f us pdl\n", o.gpu,
+            o.matmul_rate * 1e-12, o.empty, o.empty_pdl);
   }
   bench_case *cases = NULL;
   int n = 0, count[4] = {0};
@@ -497,7 +528,8 @@ int main (int argc, char **argv) {
   for (int i = 0; i < n; i++) count[cases[i].state]++;
   if (n) qsort (cases, (size_t) n, sizeof *cases, by_workload);
   if (o.time) write_mean (stdout, cases, n);
-  printf ("%d right, %d wrong, %d failed, %d not equivalent to their program\n", count[OK], count[WRONG], count[FAILED], count[NOT_EQUIVALENT]);
+  printf ("%d right, %d wrong, %d failed, %d not equivalent to their program\n", count[OK], count[WRONG], count[FAILED],
+          count[NOT_EQUIVALENT]);
   bool saved = !o.time || write_results (&o, cases, n, &e);
   if (!saved) fprintf (stderr, "bench/kernels: %s\n", e.text);
   free (cases);

@@ -2,10 +2,10 @@
 
      build/bench/model [-v] FILE.json ...
 
-   For every saved file and every device it holds measurements of: the µGraphs timed, the best one's times launched plainly
-   and with programmatic dependent launch and what the model says of them, its rank by the model (1 first; equal costs share
-   the best rank), the best rank of any µGraph within 3 % of the measured best, and Spearman's rank correlation. "The best",
-   ranks and correlation are by cost_score. -v lists every µGraph. Microseconds, cold. */
+   For every saved file and every device it holds measurements of: the µGraphs timed, the best one's times launched
+   plainly and with programmatic dependent launch and what the model says of them, its rank by the model (1 first; equal
+   costs share the best rank), the best rank of any µGraph within 3 % of the measured best, and Spearman's rank
+   correlation. "The best", ranks and correlation are by cost_score. -v lists every µGraph. Microseconds, cold. */
 #include "mugraph/file/json.h"
 #include "mugraph/print.h"
 #include "search/search.h"
@@ -55,8 +55,8 @@ static int model_rank (const timed t[], int n, int i) {
 static void list (const mugraph_file *file, const timed t[], int n) {
   for (int i = 0; i < n; i++) {
     const mugraph *g = &file->saved[t[i].index].graph;
-    printf ("    %3d. (model %3d.)  score %7.2f, model %7.2f  plain %7.2f, model %7.2f  pdl %7.2f, model %7.2f ", i + 1, model_rank (t, n, i), t[i].best, t[i].model,
-            t[i].plain, t[i].model_plain, t[i].pdl, t[i].model_pdl);
+    printf ("    %3d. (model %3d.)  score %7.2f, model %7.2f  plain %7.2f, model %7.2f  pdl %7.2f, model %7.2f ", i + 1,
+            model_rank (t, n, i), t[i].best, t[i].model, t[i].plain, t[i].model_plain, t[i].pdl, t[i].model_pdl);
     for (int k = 0; k < g->n_ops; k++) {
       const mugraph_op *o = &g->op[k];
       if (o->kind != MUGRAPH_OP_CUSTOM) {
@@ -65,8 +65,9 @@ static void list (const mugraph_file *file, const timed t[], int n) {
       }
       const mugraph_block *b = &g->block[o->block];
       const mugraph_sched *s = &b->sched;
-      printf (" | %dx%dx%d loop %d %s warps %d stages %d split %d tile %dx%d", b->grid[0], b->grid[1], b->grid[2], b->loop,
-              cuda_generator_text ((cuda_generator) s->backend), s->warps, s->stages, s->split, s->tile_m, s->tile_n);
+      printf (" | %dx%dx%d loop %d %s warps %d stages %d split %d tile %dx%d", b->grid[0], b->grid[1], b->grid[2],
+              b->loop, cuda_generator_text ((cuda_generator) s->backend), s->warps, s->stages, s->split, s->tile_m,
+              s->tile_n);
     }
     printf ("  %06llx\n", (unsigned long long) file->saved[t[i].index].structure >> 40);
   }
@@ -81,7 +82,9 @@ static void judge (const mugraph_file *file, const char *gpu, const cuda_device 
   int n = 0, near = 1 << 30;
   for (int i = 0; t && i < file->n; i++) {
     const cJSON *m = cJSON_GetObjectItemCaseSensitive (file->saved[i].measured, gpu);
-    timed x = {.index = i, .plain = mugraph_record_number (m, "cold_us", INFINITY), .pdl = mugraph_record_number (m, "cold_pdl_us", INFINITY)};
+    timed x = {.index = i,
+               .plain = mugraph_record_number (m, "cold_us", INFINITY),
+               .pdl = mugraph_record_number (m, "cold_pdl_us", INFINITY)};
     x.best = cost_score (x.plain, x.pdl);
     cost_times (&file->saved[i].graph, device, &x.model_plain, &x.model_pdl);
     x.model = cost_score (x.model_plain, x.model_pdl);
@@ -94,8 +97,10 @@ static void judge (const mugraph_file *file, const char *gpu, const cuda_device 
   }
   int rank = n ? model_rank (t, n, 0) : 0;
   if (n)
-    printf ("%-10s b=%-3d %-6s %3d timed  best: plain %6.2f pdl %6.2f  model %6.2f %6.2f  rank %3d  rank within 3%% %3d  correlation %5.2f\n", file->name,
-            file->batch, device->name, n, t[0].plain, t[0].pdl, t[0].model_plain, t[0].model_pdl, rank, near, correlation (t, n));
+    printf ("%-10s b=%-3d %-6s %3d timed  best: plain %6.2f pdl %6.2f  model %6.2f %6.2f  rank %3d  rank within 3%% "
+            "%3d  correlation %5.2f\n",
+            file->name, file->batch, device->name, n, t[0].plain, t[0].pdl, t[0].model_plain, t[0].model_pdl, rank,
+            near, correlation (t, n));
   if (verbose) list (file, t, n);
   free (t);
   s->files += n > 0, s->exact += n && rank <= GOAL, s->near += n && near <= GOAL;
@@ -121,7 +126,8 @@ int main (int argc, char **argv) {
     for (int k = 0; k < file.n; k++)
       for (const cJSON *m = file.saved[k].measured ? file.saved[k].measured->child : NULL; m; m = m->next) {
         bool seen = false;
-        for (int j = 0; j < k && !seen; j++) seen = cJSON_GetObjectItemCaseSensitive (file.saved[j].measured, m->string) != NULL;
+        for (int j = 0; j < k && !seen; j++)
+          seen = cJSON_GetObjectItemCaseSensitive (file.saved[j].measured, m->string) != NULL;
         const cuda_device *device = seen ? NULL : cuda_device_find (m->string);
         if (seen) continue;
         if (!device) {
@@ -132,6 +138,7 @@ int main (int argc, char **argv) {
       }
     mugraph_file_free (&file);
   }
-  printf ("%d of %d: the measured best is among the model's first %d; %d of %d: one within 3 %% of it is\n", total.exact, total.files, GOAL, total.near, total.files);
+  printf ("%d of %d: the measured best is among the model's first %d; %d of %d: one within 3 %% of it is\n",
+          total.exact, total.files, GOAL, total.near, total.files);
   return bad ? 2 : 0;
 }

@@ -2,8 +2,9 @@
 
      make bench-search [ARGS="[-r RUNS] [-t THREADS] [PROGRAM[:BATCH] ...]"]      default: all workloads at b = 1, 8, 16
 
-   Each run is a process of its own; rounds go over all cases, so that what slows the machine for a while slows all of them,
-   and the medians are printed as a Markdown table. Exit status: 0, 1 when some search did not finish or found nothing, 2 usage. */
+   Each run is a process of its own; rounds go over all cases, so that what slows the machine for a while slows all of
+   them, and the medians are printed as a Markdown table. Exit status: 0, 1 when some search did not finish or found
+   nothing, 2 usage. */
 #include "mugraph/program/program.h"
 #include "search/search.h"
 
@@ -50,9 +51,15 @@ static bool search_here (const bench_case *c, int threads, outcome *o) {
     fprintf (stderr, "bench/search: %s\n", p ? e.text : "out of memory");
     return false;
   }
-  *o = (outcome){.seconds = now () - start, .states = (double) r.stats.states, .pruned = (double) r.stats.pruned,
-                 .z3_queries = (double) r.stats.z3_queries, .structures = (double) r.stats.structures, .valid = (double) r.stats.valid,
-                 .kernels = r.n ? r.candidate[0].graph.n_ops : 0, .threads = r.threads, .finished = r.finished};
+  *o = (outcome){.seconds = now () - start,
+                 .states = (double) r.stats.states,
+                 .pruned = (double) r.stats.pruned,
+                 .z3_queries = (double) r.stats.z3_queries,
+                 .structures = (double) r.stats.structures,
+                 .valid = (double) r.stats.valid,
+                 .kernels = r.n ? r.candidate[0].graph.n_ops : 0,
+                 .threads = r.threads,
+                 .finished = r.finished};
   search_result_free (&r);
   free (p);
   return true;
@@ -120,7 +127,8 @@ int main (int argc, char **argv) {
     for (int i = 0; i < n; i++)
       if (!run (&cases[i], threads, &cases[i].run[r])) return 1;
   printf ("Medians of %d runs on %d threads.\n\n", runs, cases[0].run[0].threads);
-  printf ("| program | b | seconds | states | states/s | pruned | Z3 queries | structures | kernels of the best | peak MiB | finished |\n"
+  printf ("| program | b | seconds | states | states/s | pruned | Z3 queries | structures | kernels of the best | peak "
+          "MiB | finished |\n"
           "|---|---|---|---|---|---|---|---|---|---|---|\n");
   for (int i = 0; i < n; i++) {
     const outcome *o = &cases[i].run[0];
@@ -131,9 +139,9 @@ int main (int argc, char **argv) {
       finished &= cases[i].run[r].finished;
     }
     bad |= !finished;
-    printf ("| %s | %d | %.2f | %.0f | %.0f | %.0f%% | %.0f | %.0f | %d | %.0f | %s |\n", cases[i].program, cases[i].batch, seconds, o->states,
-            o->states / seconds, o->states > 0 ? 100 * o->pruned / o->states : 0, o->z3_queries, o->structures, o->kernels, peak / 1048576,
-            finished ? "yes" : "NO");
+    printf ("| %s | %d | %.2f | %.0f | %.0f | %.0f%% | %.0f | %.0f | %d | %.0f | %s |\n", cases[i].program,
+            cases[i].batch, seconds, o->states, o->states / seconds, o->states > 0 ? 100 * o->pruned / o->states : 0,
+            o->z3_queries, o->structures, o->kernels, peak / 1048576, finished ? "yes" : "NO");
   }
   return bad;
 }

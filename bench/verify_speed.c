@@ -17,10 +17,11 @@ static void check (const char *name) {
   o.threads = threads;
   clock_t begin = clock ();
   verify_equivalent (&program, &candidate, &o, &r);
-  double cpu = (double) (clock () - begin) / CLOCKS_PER_SEC; /* of all threads: what the machine's other work does not slow down */
+  double cpu = (double) (clock () - begin) /
+               CLOCKS_PER_SEC; /* of all threads: what the machine's other work does not slow down */
   good &= r.verdict == VERIFY_EQUIVALENT;
-  printf ("%-24s %8.3f s  (cpu %.3f s)  %d trials  error bound %.1e  %s %s\n", name, r.seconds, cpu, r.trials, r.error_bound,
-          r.verdict == VERIFY_EQUIVALENT ? "equivalent" : "NOT equivalent", r.reason);
+  printf ("%-24s %8.3f s  (cpu %.3f s)  %d trials  error bound %.1e  %s %s\n", name, r.seconds, cpu, r.trials,
+          r.error_bound, r.verdict == VERIFY_EQUIVALENT ? "equivalent" : "NOT equivalent", r.reason);
   fflush (stdout);
 }
 
@@ -42,7 +43,8 @@ int main (int argc, char **argv) {
   if (argc > 2) b = atoi (argv[2]);
   if (threads < 1 || b < 1) return fprintf (stderr, "usage: bench-verify [threads [batch]]\n"), 2;
   printf ("b=%d, %d threads; whole check: inputs, program and candidate, all trials\n", b, threads);
-  rmsnorm_program (&program, 2 * b, 4096, 6144), rmsnorm_fused (&candidate, 2 * b, 4096, 6144, 96, 64), check ("rmsnorm");
+  rmsnorm_program (&program, 2 * b, 4096, 6144), rmsnorm_fused (&candidate, 2 * b, 4096, 6144, 96, 64),
+      check ("rmsnorm");
   gatedmlp_program (&program, b, 4096, 4096), gatedmlp_fused (&candidate, b, 4096, 4096, 128, 64), check ("gatedmlp");
   lora_program (&program, b, 256, 4096, 16), lora_fused (&candidate, b, 256, 4096, 16, 64, 4), check ("lora");
   ntrans_program (&program, b, 4096), ntrans_fused (&candidate, b, 4096, b, false), check ("ntrans");

@@ -10,9 +10,14 @@ enum { CUDA_LAUNCHES = 128, CUDA_BUFFERS = 160, CUDA_ARGS = 32 };
 
 /* A device buffer that the launches of a µGraph use. */
 typedef struct {
-  enum { CUDA_BUFFER_INPUT, CUDA_BUFFER_OUTPUT, CUDA_BUFFER_TEMP, CUDA_BUFFER_ZERO } role; /* ZERO: a temp that is
-                       zeroed once at allocation and that every launch leaves zero (counters) */
-  int index;           /* INPUT, OUTPUT: position in the program */
+  enum {
+    CUDA_BUFFER_INPUT,
+    CUDA_BUFFER_OUTPUT,
+    CUDA_BUFFER_TEMP,
+    CUDA_BUFFER_ZERO
+  } role;    /* ZERO: a temp that is
+zeroed once at allocation and that every launch leaves zero (counters) */
+  int index; /* INPUT, OUTPUT: position in the program */
   int64_t bytes;
   char name[48];
 } cuda_buffer;
@@ -21,24 +26,24 @@ typedef struct {
 typedef struct {
   enum { CUDA_ARG_POINTER, CUDA_ARG_TENSOR_MAP } kind;
   int buffer;
-  int dtype, rank;                               /* TENSOR_MAP; dimension 0 is the innermost, as cuTensorMapEncodeTiled */
-  uint64_t dim[5], stride[5];                    /* elements; bytes (stride[0] unused) */
+  int dtype, rank;            /* TENSOR_MAP; dimension 0 is the innermost, as cuTensorMapEncodeTiled */
+  uint64_t dim[5], stride[5]; /* elements; bytes (stride[0] unused) */
   uint32_t box[5];
-  int swizzle;                                   /* 0, 32, 64, 128 bytes */
+  int swizzle; /* 0, 32, 64, 128 bytes */
 } cuda_arg;
 
 typedef struct {
-  char name[64];       /* extern "C" symbol */
+  char name[64]; /* extern "C" symbol */
   int grid[3], block, cluster[3];
-  int per_sm;          /* blocks of an SM that the compiler leaves registers for; 0: 1 */
-  int smem;            /* dynamic, bytes */
-  bool pdl;            /* launched with programmatic stream serialization */
+  int per_sm; /* blocks of an SM that the compiler leaves registers for; 0: 1 */
+  int smem;   /* dynamic, bytes */
+  bool pdl;   /* launched with programmatic stream serialization */
   int n_args;
   cuda_arg arg[CUDA_ARGS];
 } cuda_launch;
 
 typedef struct {
-  char *source;        /* whole CUDA source, device templates included; owned */
+  char *source; /* whole CUDA source, device templates included; owned */
   int n_launches, n_buffers;
   cuda_launch launch[CUDA_LAUNCHES];
   cuda_buffer buffer[CUDA_BUFFERS];
@@ -84,8 +89,9 @@ bool cuda_run (cuda_module *, int set, mugraph_error *e);
 bool cuda_time (cuda_module *, int calls, int replays, double *median_us, double *spread_us, mugraph_error *e);
 
 /* The whole check of a candidate: draws inputs ~ N(0,1) (input i scaled by scale[i], NULL: 1) on the device's
-   buffers, runs reference and candidate, and returns the largest relative error ||a-b||/||b|| over the outputs. Times it
-   warm and cold (input sets exceed 4x L2, one for each call of a graph) when want_time and the error is at most tolerance. */
+   buffers, runs reference and candidate, and returns the largest relative error ||a-b||/||b|| over the outputs. Times
+   it warm and cold (input sets exceed 4x L2, one for each call of a graph) when want_time and the error is at most
+   tolerance. */
 typedef struct {
   bool correct;
   double rel_err;
@@ -94,19 +100,24 @@ typedef struct {
 bool cuda_measure (const mugraph *program, const mugraph *candidate, const cuda_device *, bool pdl, uint64_t seed,
                    const double *scale, double tolerance, bool want_time, cuda_measurement *, mugraph_error *e);
 
-/* The same for many candidates of one program: the float64 reference runs once. Owns copies of all but device. CUDA_QUICK
-   leaves the warm times at 0 and replays less: good for telling what is clearly slower. One thread at a time. */
+/* The same for many candidates of one program: the float64 reference runs once. Owns copies of all but device.
+   CUDA_QUICK leaves the warm times at 0 and replays less: good for telling what is clearly slower. One thread at a
+   time. */
 typedef enum { CUDA_CHECK, CUDA_QUICK, CUDA_FULL } cuda_effort;
 typedef struct cuda_meter cuda_meter;
-cuda_meter *cuda_meter_new (const mugraph *program, const cuda_device *, uint64_t seed, const double *scale, mugraph_error *e);
-bool cuda_meter_run (cuda_meter *, const mugraph *candidate, bool pdl, double tolerance, cuda_effort, cuda_measurement *, mugraph_error *e);
+cuda_meter *cuda_meter_new (const mugraph *program, const cuda_device *, uint64_t seed, const double *scale,
+                            mugraph_error *e);
+bool cuda_meter_run (cuda_meter *, const mugraph *candidate, bool pdl, double tolerance, cuda_effort,
+                     cuda_measurement *, mugraph_error *e);
 void cuda_meter_free (cuda_meter *);
 
-/* False after a kernel went astray (an illegal address or instruction): the driver runs nothing more in this process. */
+/* False after a kernel went astray (an illegal address or instruction): the driver runs nothing more in this process.
+ */
 bool cuda_usable (void);
 
-/* From now on meters measure in another process, so that such a kernel is one wrong candidate and nothing else. To be called
-   before anything uses the driver or starts a thread; false: it is not to be had, everything runs in this process. */
+/* From now on meters measure in another process, so that such a kernel is one wrong candidate and nothing else. To be
+   called before anything uses the driver or starts a thread; false: it is not to be had, everything runs in this
+   process. */
 bool cuda_isolate (void);
 
 #endif

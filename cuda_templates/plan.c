@@ -3,7 +3,7 @@
 #include <string.h>
 
 const cuda_device cuda_devices[] = {
-#define DEVICE(name, match, arch, sms, smem, smem_sm, regs, dram, l2, l2_bytes, mma, fp32, sfu, launch, pdl)            \
+#define DEVICE(name, match, arch, sms, smem, smem_sm, regs, dram, l2, l2_bytes, mma, fp32, sfu, launch, pdl)           \
   {#name, match, arch, sms, smem, smem_sm, regs, dram, l2, l2_bytes, mma, fp32, sfu, launch, pdl},
 #include "device.def"
 #undef DEVICE
@@ -22,22 +22,22 @@ static const struct {
   const char *text;
   planner plan;
 } backends[CUDA_N_GENERATORS] = {
-  [CUDA_GENERATOR_AUTO] = {"auto", NULL},
-  [CUDA_GENERATOR_GENERIC] = {"generic", cuda_plan_generic},
-  [CUDA_GENERATOR_STREAM] = {"stream", cuda_plan_stream},
-  [CUDA_GENERATOR_CHAIN] = {"chain", cuda_plan_chain},
-  [CUDA_GENERATOR_ROWS] = {"rows", cuda_plan_rows},
-  [CUDA_GENERATOR_TILED] = {"tiled", cuda_plan_tiled},
+    [CUDA_GENERATOR_AUTO] = {"auto", NULL},
+    [CUDA_GENERATOR_GENERIC] = {"generic", cuda_plan_generic},
+    [CUDA_GENERATOR_STREAM] = {"stream", cuda_plan_stream},
+    [CUDA_GENERATOR_CHAIN] = {"chain", cuda_plan_chain},
+    [CUDA_GENERATOR_ROWS] = {"rows", cuda_plan_rows},
+    [CUDA_GENERATOR_TILED] = {"tiled", cuda_plan_tiled},
 };
 
-const char *cuda_generator_text (cuda_generator b) {
-  return b < CUDA_N_GENERATORS ? backends[b].text : "unknown";
-}
+const char *cuda_generator_text (cuda_generator b) { return b < CUDA_N_GENERATORS ? backends[b].text : "unknown"; }
 
 const char *cuda_copy_text (cuda_copy c) {
-  static const char *const text[] = {
-    [CUDA_COPY_NONE] = "nothing", [CUDA_COPY_LOADS] = "loads", [CUDA_COPY_ASYNC] = "cp.async",
-    [CUDA_COPY_TENSOR] = "TMA and mbarrier", [CUDA_COPY_MULTICAST] = "TMA multicast in the cluster and mbarrier"};
+  static const char *const text[] = {[CUDA_COPY_NONE] = "nothing",
+                                     [CUDA_COPY_LOADS] = "loads",
+                                     [CUDA_COPY_ASYNC] = "cp.async",
+                                     [CUDA_COPY_TENSOR] = "TMA and mbarrier",
+                                     [CUDA_COPY_MULTICAST] = "TMA multicast in the cluster and mbarrier"};
   return (size_t) c < sizeof text / sizeof *text ? text[c] : "unknown";
 }
 
@@ -53,7 +53,7 @@ static bool plan_with (cuda_generator b, const mugraph *g, int k, const cuda_dev
 
 bool cuda_plan_kernel (const mugraph *g, int k, const cuda_device *d, cuda_plan *p, mugraph_error *e) {
   static const cuda_generator order[] = {CUDA_GENERATOR_STREAM, CUDA_GENERATOR_CHAIN, CUDA_GENERATOR_ROWS,
-                                          CUDA_GENERATOR_TILED, CUDA_GENERATOR_GENERIC};
+                                         CUDA_GENERATOR_TILED, CUDA_GENERATOR_GENERIC};
   if (k < 0 || k >= g->n_ops || g->op[k].kind != MUGRAPH_OP_CUSTOM)
     return mugraph_fail (e, "kernel operator %d is not a graph-defined kernel: nothing to plan", k);
   int wanted = g->block[g->op[k].block].sched.backend;

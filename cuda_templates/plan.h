@@ -14,7 +14,7 @@ typedef struct {
   int sms;
   int smem_block, smem_sm; /* bytes: opt-in maximum of a block, total of an SM */
   int regs_sm;
-  double dram_bw, l2_bw;   /* measured streaming read, L2 read */
+  double dram_bw, l2_bw; /* measured streaming read, L2 read */
   double l2_bytes;
   double mma_f16, fp32, sfu; /* dense f16 tensor rate, fp32 fma flop rate, exp/rsqrt per second */
   double launch, launch_pdl; /* an empty kernel in a CUDA graph */
@@ -54,23 +54,23 @@ typedef struct {
   cuda_home home;
   int64_t offset, bytes; /* shared: from the start of the dynamic shared memory; device: of the block's workspace */
   bool fused;            /* never materialised: its reader computes it on the fly (thread graph) */
-  cuda_copy copy;     /* of an iterator */
+  cuda_copy copy;        /* of an iterator */
   int depth;             /* tiles of it that are there or on their way */
 } cuda_tile_plan;
 
 typedef struct {
   cuda_generator backend;
-  mugraph_sched sched;   /* every 0 of the block's schedule replaced by what is used */
-  int threads;           /* of a block */
-  int cluster;           /* blocks of a cluster: along the split loop, or of tiles side by side; 1: none */
-  int64_t blocks;        /* launched, split included; fewer than the grid has where they walk over it */
-  int64_t smem;          /* dynamic shared memory of a block, bytes */
-  int64_t workspace;     /* device memory of a block, bytes */
-  int regs;              /* estimated registers a thread */
+  mugraph_sched sched; /* every 0 of the block's schedule replaced by what is used */
+  int threads;         /* of a block */
+  int cluster;         /* blocks of a cluster: along the split loop, or of tiles side by side; 1: none */
+  int64_t blocks;      /* launched, split included; fewer than the grid has where they walk over it */
+  int64_t smem;        /* dynamic shared memory of a block, bytes */
+  int64_t workspace;   /* device memory of a block, bytes */
+  int regs;            /* estimated registers a thread */
   double dram_read, dram_write, l2_read; /* bytes of the whole launch */
   double mma_flops, fp32_flops, sfu_ops; /* of the whole launch, padding included */
-  double smem_bytes;     /* through shared memory, where that may be the bottleneck; 0: not counted */
-  int iterations;        /* of the loop in one block */
+  double smem_bytes;                     /* through shared memory, where that may be the bottleneck; 0: not counted */
+  int iterations;                        /* of the loop in one block */
   cuda_tile_plan tile[MUGRAPH_BLOCK_OPS];
 } cuda_plan;
 

@@ -66,9 +66,7 @@ int64_t mugraph_volume (const mugraph_shape *s) {
   return v;
 }
 
-static void name_copy (char to[MUGRAPH_NAME], const char *from) {
-  snprintf (to, MUGRAPH_NAME, "%s", from ? from : "");
-}
+static void name_copy (char to[MUGRAPH_NAME], const char *from) { snprintf (to, MUGRAPH_NAME, "%s", from ? from : ""); }
 
 int mugraph_add_input (mugraph *g, const char *name, mugraph_shape s) {
   if (g->n_ops || g->n_inputs >= MUGRAPH_INPUTS) return -1;
@@ -100,10 +98,12 @@ int mugraph_add_op (mugraph *g, mugraph_op_kind kind, int n_in, const int in[], 
   mugraph_op op = plain_op (kind, dim);
   const mugraph_shape *shapes[MUGRAPH_FANIN];
   mugraph_shape out;
-  if (n_in < 0 || n_in > MUGRAPH_FANIN) return mugraph_fail (e, "an operator takes at most %d inputs", MUGRAPH_FANIN), -1;
+  if (n_in < 0 || n_in > MUGRAPH_FANIN)
+    return mugraph_fail (e, "an operator takes at most %d inputs", MUGRAPH_FANIN), -1;
   op.n_in = (uint8_t) n_in;
   for (int i = 0; i < n_in; i++) {
-    if (in[i] < 0 || in[i] >= g->n_tensors) return mugraph_fail (e, "%s: no tensor %d", mugraph_op_table[kind].text, in[i]), -1;
+    if (in[i] < 0 || in[i] >= g->n_tensors)
+      return mugraph_fail (e, "%s: no tensor %d", mugraph_op_table[kind].text, in[i]), -1;
     op.in[i] = (uint8_t) in[i];
     shapes[i] = &g->tensor[in[i]].shape;
   }
@@ -245,7 +245,8 @@ static uint64_t hash_double (uint64_t h, double v) {
 /* The attributes that mean something for this kind. Widths and map entries count as structure; extents do not. */
 static uint64_t hash_op (const mugraph_op *op, const uint64_t in[], bool extents) {
   uint64_t h = mix (0x6d7567726170ull, op->kind);
-  if (mugraph_op_table[op->kind].klass == MUGRAPH_REDUCE || op->kind == MUGRAPH_OP_CONCAT) h = mix (h, (uint8_t) op->dim);
+  if (mugraph_op_table[op->kind].klass == MUGRAPH_REDUCE || op->kind == MUGRAPH_OP_CONCAT)
+    h = mix (h, (uint8_t) op->dim);
   switch ((mugraph_op_kind) op->kind) {
   case MUGRAPH_OP_SUM_TO:
   case MUGRAPH_OP_ACCUM_SUM_TO:
@@ -276,7 +277,8 @@ static void hash_block (const mugraph_block *b, const uint64_t in[], bool extent
   uint64_t tile[MUGRAPH_BLOCK_OPS];
   uint64_t shape = mix (1, (b->grid[0] > 1) | (b->grid[1] > 1) << 1 | (b->grid[2] > 1) << 2 | (b->loop > 1) << 3);
   if (extents)
-    shape = mix (mix (mix (mix (shape, (uint32_t) b->grid[0]), (uint32_t) b->grid[1]), (uint32_t) b->grid[2]), (uint32_t) b->loop);
+    shape = mix (mix (mix (mix (shape, (uint32_t) b->grid[0]), (uint32_t) b->grid[1]), (uint32_t) b->grid[2]),
+                 (uint32_t) b->loop);
   int saved = 0;
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *op = &b->op[i];
@@ -305,10 +307,8 @@ uint64_t mugraph_hash (const mugraph *g, bool extents) {
     const mugraph_op *op = &g->op[i];
     uint64_t operands[MUGRAPH_FANIN], out[MUGRAPH_BLOCK_OPS];
     for (int k = 0; k < op->n_in; k++) operands[k] = value[op->in[k]];
-    if (op->kind == MUGRAPH_OP_CUSTOM)
-      hash_block (&g->block[op->block], operands, extents, out);
-    else
-      out[0] = hash_op (op, operands, extents);
+    if (op->kind == MUGRAPH_OP_CUSTOM) hash_block (&g->block[op->block], operands, extents, out);
+    else out[0] = hash_op (op, operands, extents);
     for (int k = 0; k < op->n_out; k++) value[op->out[k]] = out[k];
   }
   uint64_t h = mix (3, g->n_inputs);
@@ -324,8 +324,8 @@ static bool equal_op (const mugraph_op *a, const mugraph_op *b) {
     return false;
   if (memcmp (a->c, b->c, sizeof a->c) || memcmp (a->out, b->out, a->n_out)) return false;
   int n = a->kind == MUGRAPH_OP_INPUT ? 1 : a->n_in;
-  return !memcmp (a->in, b->in, (size_t) n) && a->after_loop == b->after_loop && mugraph_same_shape (&a->shape, &b->shape) &&
-         a->shape.dtype == b->shape.dtype;
+  return !memcmp (a->in, b->in, (size_t) n) && a->after_loop == b->after_loop &&
+         mugraph_same_shape (&a->shape, &b->shape) && a->shape.dtype == b->shape.dtype;
 }
 
 static bool equal_block (const mugraph_block *a, const mugraph_block *b) {
@@ -338,14 +338,14 @@ static bool equal_block (const mugraph_block *a, const mugraph_block *b) {
 }
 
 bool mugraph_equal (const mugraph *a, const mugraph *b) {
-  if (a->n_tensors != b->n_tensors || a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs || a->n_ops != b->n_ops ||
-      a->n_blocks != b->n_blocks || memcmp (a->output, b->output, a->n_outputs))
+  if (a->n_tensors != b->n_tensors || a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs ||
+      a->n_ops != b->n_ops || a->n_blocks != b->n_blocks || memcmp (a->output, b->output, a->n_outputs))
     return false;
   for (int k = 0; k < a->n_outputs; k++)
     if (strcmp (a->output_name[k], b->output_name[k])) return false;
   for (int t = 0; t < a->n_tensors; t++)
-    if (!mugraph_same_shape (&a->tensor[t].shape, &b->tensor[t].shape) || a->tensor[t].shape.dtype != b->tensor[t].shape.dtype ||
-        strcmp (a->tensor[t].name, b->tensor[t].name))
+    if (!mugraph_same_shape (&a->tensor[t].shape, &b->tensor[t].shape) ||
+        a->tensor[t].shape.dtype != b->tensor[t].shape.dtype || strcmp (a->tensor[t].name, b->tensor[t].name))
       return false;
   for (int i = 0; i < a->n_ops; i++)
     if (!equal_op (&a->op[i], &b->op[i])) return false;

@@ -9,12 +9,14 @@
 #define TEXT(op) (mugraph_op_table[(op)->kind].text)
 
 static bool check_shape (const mugraph_shape *s, mugraph_error *e, const char *what) {
-  if (s->n_dims < 1 || s->n_dims > MUGRAPH_DIMS) return mugraph_fail (e, "%s: %d dimensions, 1 to %d are supported", what, s->n_dims, MUGRAPH_DIMS);
+  if (s->n_dims < 1 || s->n_dims > MUGRAPH_DIMS)
+    return mugraph_fail (e, "%s: %d dimensions, 1 to %d are supported", what, s->n_dims, MUGRAPH_DIMS);
   if (s->dtype >= MUGRAPH_N_DTYPES) return mugraph_fail (e, "%s: unknown data type %d", what, s->dtype);
   int64_t volume = 1;
   for (int d = 0; d < s->n_dims; d++) {
     if (s->dim[d] < 1 || s->dim[d] > MUGRAPH_MAX_DIM)
-      return mugraph_fail (e, "%s: dimension %d is %d, 1 to %lld are supported", what, d, s->dim[d], (long long) MUGRAPH_MAX_DIM);
+      return mugraph_fail (e, "%s: dimension %d is %d, 1 to %lld are supported", what, d, s->dim[d],
+                           (long long) MUGRAPH_MAX_DIM);
     volume *= s->dim[d]; /* at most 2^34 * 2^28 before the check: no overflow */
     if (volume > MUGRAPH_MAX_VOLUME)
       return mugraph_fail (e, "%s: more than %lld elements", what, (long long) MUGRAPH_MAX_VOLUME);
@@ -50,7 +52,8 @@ static bool shape_saver (const mugraph_op *op, const mugraph_shape *const in[], 
 static bool shape_custom (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
   return shape_input (op, in, out, e);
 }
-static bool shape_constant (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
+static bool shape_constant (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
+                            mugraph_error *e) {
   (void) in;
   *out = mugraph_shape_of (MUGRAPH_F32, 1, (int32_t[]){1});
   if (!(op->c[0] - op->c[0] == 0)) return mugraph_fail (e, "const: the value is not finite");
@@ -58,11 +61,13 @@ static bool shape_constant (const mugraph_op *op, const mugraph_shape *const in[
 }
 static bool shape_same (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
   *out = *in[0];
-  if (op->kind == MUGRAPH_OP_CLAMP && !(op->c[0] <= op->c[1])) return mugraph_fail (e, "clamp: the low bound is above the high one");
+  if (op->kind == MUGRAPH_OP_CLAMP && !(op->c[0] <= op->c[1]))
+    return mugraph_fail (e, "clamp: the low bound is above the high one");
   return true;
 }
 
-static bool shape_broadcast (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
+static bool shape_broadcast (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
+                             mugraph_error *e) {
   const mugraph_shape *a = in[0], *b = in[1];
   *out = a->n_dims >= b->n_dims ? *a : *b;
   out->dtype = is_scalar (b) && b->dtype == MUGRAPH_F32   ? a->dtype
@@ -71,7 +76,9 @@ static bool shape_broadcast (const mugraph_op *op, const mugraph_shape *const in
   for (int d = 0, n = out->n_dims; d < n; d++) {
     int32_t x = aligned (a, n, d), y = aligned (b, n, d);
     if (x != y && x != 1 && y != 1)
-      return mugraph_fail (e, "%s: dimension %d differs: %d and %d (only size 1 or a missing leading dimension broadcasts)", TEXT (op), d, x, y);
+      return mugraph_fail (
+          e, "%s: dimension %d differs: %d and %d (only size 1 or a missing leading dimension broadcasts)", TEXT (op),
+          d, x, y);
     out->dim[d] = x > y ? x : y;
   }
   return true;
@@ -87,7 +94,8 @@ static bool shape_matmul (const mugraph_op *op, const mugraph_shape *const in[],
   int nd = out->n_dims;
   for (int d = 0; d < nd - 2; d++) {
     int32_t x = aligned (a, nd, d), y = aligned (b, nd, d);
-    if (x != y && x != 1 && y != 1) return mugraph_fail (e, "%s: batch dimension %d differs: %d and %d", TEXT (op), d, x, y);
+    if (x != y && x != 1 && y != 1)
+      return mugraph_fail (e, "%s: batch dimension %d differs: %d and %d", TEXT (op), d, x, y);
     out->dim[d] = x > y ? x : y;
   }
   out->dim[nd - 2] = m;
@@ -116,7 +124,8 @@ static bool narrow (const mugraph_op *op, int dim, const mugraph_shape *s, mugra
   return true;
 }
 
-static bool shape_reduce_to (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
+static bool shape_reduce_to (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
+                             mugraph_error *e) {
   return check_dim (op, in[0], e) && narrow (op, op->dim, in[0], out, e);
 }
 
@@ -130,7 +139,8 @@ static bool shape_norm (const mugraph_op *op, const mugraph_shape *const in[], m
   return check_dim (op, in[0], e) && check_epsilon (op, e);
 }
 
-static bool shape_transpose (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
+static bool shape_transpose (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
+                             mugraph_error *e) {
   int n = in[0]->n_dims;
   if (n < 2) return mugraph_fail (e, "%s: needs at least 2 dimensions", TEXT (op));
   *out = *in[0];
@@ -142,12 +152,12 @@ static bool shape_transpose (const mugraph_op *op, const mugraph_shape *const in
 static bool shape_concat (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
   const mugraph_shape *a = in[0], *b = in[1];
   if (!check_dim (op, a, e)) return false;
-  if (a->n_dims != b->n_dims) return mugraph_fail (e, "%s: inputs have %d and %d dimensions", TEXT (op), a->n_dims, b->n_dims);
+  if (a->n_dims != b->n_dims)
+    return mugraph_fail (e, "%s: inputs have %d and %d dimensions", TEXT (op), a->n_dims, b->n_dims);
   *out = *a;
   out->dtype = join_dtype (a->dtype, b->dtype);
   for (int d = 0; d < a->n_dims; d++)
-    if (d == op->dim)
-      out->dim[d] = a->dim[d] + b->dim[d];
+    if (d == op->dim) out->dim[d] = a->dim[d] + b->dim[d];
     else if (a->dim[d] != b->dim[d])
       return mugraph_fail (e, "%s: dimension %d differs: %d and %d", TEXT (op), d, a->dim[d], b->dim[d]);
   return true;
@@ -158,12 +168,14 @@ static bool shape_accum (const mugraph_op *op, const mugraph_shape *const in[], 
   *out = *in[0];
   return true;
 }
-static bool shape_accum_row (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
+static bool shape_accum_row (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
+                             mugraph_error *e) {
   *out = *in[0];
   out->dim[out->n_dims - 1] = 1;
   return op->kind != MUGRAPH_OP_ACCUM_RMS || check_epsilon (op, e);
 }
-static bool shape_accum_to (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
+static bool shape_accum_to (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
+                            mugraph_error *e) {
   return narrow (op, in[0]->n_dims - 1, in[0], out, e);
 }
 
@@ -176,7 +188,8 @@ static shape_rule *const rules[MUGRAPH_N_OPS] = {
 bool mugraph_infer_op (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
   if (op->kind >= MUGRAPH_N_OPS) return mugraph_fail (e, "unknown operator %d", op->kind);
   int arity = mugraph_op_table[op->kind].arity;
-  if (arity >= 0 && op->n_in != arity) return mugraph_fail (e, "%s: takes %d inputs, has %d", TEXT (op), arity, op->n_in);
+  if (arity >= 0 && op->n_in != arity)
+    return mugraph_fail (e, "%s: takes %d inputs, has %d", TEXT (op), arity, op->n_in);
   return rules[op->kind](op, in, out, e) && check_shape (out, e, TEXT (op));
 }
 
@@ -191,7 +204,9 @@ bool mugraph_infer_iterator (const mugraph_op *op, const mugraph_shape *s, const
   for (int g = 0; g < 3; g++) {
     int d = op->map[g];
     if (d == -1) continue;
-    if (d < 0 || d >= s->n_dims) return mugraph_fail (e, "imap: grid dimension %c splits dimension %d of a tensor of %d dimensions", "xyz"[g], d, s->n_dims);
+    if (d < 0 || d >= s->n_dims)
+      return mugraph_fail (e, "imap: grid dimension %c splits dimension %d of a tensor of %d dimensions", "xyz"[g], d,
+                           s -> n_dims);
     if (grid[g] == 1) continue;
     if (split[d].axis >= 0) return mugraph_fail (e, "imap: two grid dimensions split dimension %d", d);
     split[d] = (mugraph_split){s->dim[d], (int8_t) g, 0};
@@ -199,7 +214,8 @@ bool mugraph_infer_iterator (const mugraph_op *op, const mugraph_shape *s, const
   }
   int d = op->fmap;
   if (d != -1) {
-    if (d < 0 || d >= s->n_dims) return mugraph_fail (e, "fmap: the loop walks dimension %d of a tensor of %d dimensions", d, s->n_dims);
+    if (d < 0 || d >= s->n_dims)
+      return mugraph_fail (e, "fmap: the loop walks dimension %d of a tensor of %d dimensions", d, s->n_dims);
     if (loop > 1) {
       split[d].full = s->dim[d];
       split[d].loop = 1;
@@ -209,8 +225,8 @@ bool mugraph_infer_iterator (const mugraph_op *op, const mugraph_shape *s, const
   return true;
 }
 
-void mugraph_split_range (const mugraph_split *s, int32_t tile, const int32_t grid[3], int32_t loop, int32_t i, int32_t l,
-                          int32_t *first, int32_t *valid) {
+void mugraph_split_range (const mugraph_split *s, int32_t tile, const int32_t grid[3], int32_t loop, int32_t i,
+                          int32_t l, int32_t *first, int32_t *valid) {
   if (!s->full) {
     *first = 0;
     *valid = tile;
@@ -273,16 +289,16 @@ static bool infer_splits (mugraph_block *b, mugraph_op *op, mugraph_error *e) {
   case MUGRAPH_UNARY: memcpy (op->split, x->split, sizeof op->split); break;
   case MUGRAPH_BINARY:
     for (int d = 0; d < n; d++)
-      if (!join_split (op, b, op->shape.dim[d], aligned_split (x, n, d), aligned (&x->shape, n, d), aligned_split (y, n, d),
-                       aligned (&y->shape, n, d), &op->split[d], e))
+      if (!join_split (op, b, op->shape.dim[d], aligned_split (x, n, d), aligned (&x->shape, n, d),
+                       aligned_split (y, n, d), aligned (&y->shape, n, d), &op->split[d], e))
         return false;
     break;
   case MUGRAPH_MATMUL: {
     int nx = x->shape.n_dims, ny = y->shape.n_dims;
     mugraph_split inner;
     for (int d = 0; d < n - 2; d++)
-      if (!join_split (op, b, op->shape.dim[d], aligned_split (x, n, d), aligned (&x->shape, n, d), aligned_split (y, n, d),
-                       aligned (&y->shape, n, d), &op->split[d], e))
+      if (!join_split (op, b, op->shape.dim[d], aligned_split (x, n, d), aligned (&x->shape, n, d),
+                       aligned_split (y, n, d), aligned (&y->shape, n, d), &op->split[d], e))
         return false;
     if (!join_split (op, b, x->shape.dim[nx - 1], &x->split[nx - 1], x->shape.dim[nx - 1], &y->split[ny - 2],
                      y->shape.dim[ny - 2], &inner, e))
@@ -305,10 +321,12 @@ static bool infer_splits (mugraph_block *b, mugraph_op *op, mugraph_error *e) {
     } else {
       for (int d = 0; d < n; d++)
         if (d == op->dim) {
-          if (ragged_split (&x->split[d], x->shape.dim[d], b->grid, b->loop) || ragged_split (&y->split[d], y->shape.dim[d], b->grid, b->loop))
+          if (ragged_split (&x->split[d], x->shape.dim[d], b->grid, b->loop) ||
+              ragged_split (&y->split[d], y->shape.dim[d], b->grid, b->loop))
             return mugraph_fail (e, "%s: the dimension is split unevenly", TEXT (op));
           op->split[d] = unsplit;
-        } else if (!join_split (op, b, op->shape.dim[d], &x->split[d], op->shape.dim[d], &y->split[d], op->shape.dim[d], &op->split[d], e))
+        } else if (!join_split (op, b, op->shape.dim[d], &x->split[d], op->shape.dim[d], &y->split[d], op->shape.dim[d],
+                                &op->split[d], e))
           return false;
     }
     break;
@@ -333,9 +351,14 @@ static bool infer_saver (const mugraph_block *b, mugraph_op *op, mugraph_shape *
   bool used[MUGRAPH_DIMS] = {false};
   for (int g = 0; g < 3; g++) {
     int d = op->map[g];
-    if (d < -1 || d >= out->n_dims) return mugraph_fail (e, "omap: grid dimension %c writes dimension %d of a tile of %d dimensions", "xyz"[g], d, out->n_dims);
+    if (d < -1 || d >= out->n_dims)
+      return mugraph_fail (e, "omap: grid dimension %c writes dimension %d of a tile of %d dimensions", "xyz"[g], d,
+                           out -> n_dims);
     if (b->grid[g] == 1) continue;
-    if (d < 0) return mugraph_fail (e, "omap: grid dimension %c has %d blocks but no dimension to write: they would write the same place", "xyz"[g], b->grid[g]);
+    if (d < 0)
+      return mugraph_fail (
+          e, "omap: grid dimension %c has %d blocks but no dimension to write: they would write the same place",
+          "xyz"[g], b -> grid[g]);
     if (used[d]) return mugraph_fail (e, "omap: two grid dimensions write dimension %d", d);
     used[d] = true;
   }
@@ -343,13 +366,17 @@ static bool infer_saver (const mugraph_block *b, mugraph_op *op, mugraph_shape *
     const mugraph_split *s = &x->split[d];
     bool ragged = ragged_split (s, x->shape.dim[d], b->grid, b->loop);
     if (!used[d]) {
-      if (ragged) return mugraph_fail (e, "omap: dimension %d is split unevenly but not written by the grid dimension that splits it", d);
+      if (ragged)
+        return mugraph_fail (
+            e, "omap: dimension %d is split unevenly but not written by the grid dimension that splits it", d);
       continue;
     }
     int g = op->map[0] == d && b->grid[0] > 1 ? 0 : op->map[1] == d && b->grid[1] > 1 ? 1 : 2;
-    if (ragged && s->axis != g) return mugraph_fail (e, "omap: dimension %d is split unevenly by another grid dimension", d);
+    if (ragged && s->axis != g)
+      return mugraph_fail (e, "omap: dimension %d is split unevenly by another grid dimension", d);
     int64_t size = ragged ? s->full : (int64_t) out->dim[d] * b->grid[g];
-    if (size > MUGRAPH_MAX_DIM) return mugraph_fail (e, "omap: dimension %d would have %lld elements", d, (long long) size);
+    if (size > MUGRAPH_MAX_DIM)
+      return mugraph_fail (e, "omap: dimension %d would have %lld elements", d, (long long) size);
     out->dim[d] = (int32_t) size;
   }
   return check_shape (out, e, "output");
@@ -357,17 +384,20 @@ static bool infer_saver (const mugraph_block *b, mugraph_op *op, mugraph_shape *
 
 bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], int *n_out, mugraph_shape out[],
                           mugraph_error *e) {
-  bool looped[MUGRAPH_BLOCK_OPS]; /* may differ from one iteration to the next */
+  bool looped[MUGRAPH_BLOCK_OPS];                         /* may differ from one iteration to the next */
   mugraph_error buffer = {""}, *why = e ? &buffer : NULL; /* nothing is formatted for those who do not ask */
   *n_out = 0;
   int64_t blocks = 1;
   for (int g = 0; g < 3; g++) {
-    if (b->grid[g] < 1 || b->grid[g] > (g ? 65535 : INT32_MAX)) return mugraph_fail (e, "grid dimension %c is %d", "xyz"[g], b->grid[g]);
+    if (b->grid[g] < 1 || b->grid[g] > (g ? 65535 : INT32_MAX))
+      return mugraph_fail (e, "grid dimension %c is %d", "xyz"[g], b -> grid[g]);
     blocks *= b->grid[g];
     if (blocks > (int64_t) 1 << 31) return mugraph_fail (e, "the grid has more than 2^31 blocks");
   }
-  if (b->loop < 1 || b->loop > 1 << 24) return mugraph_fail (e, "the forloop range is %d, 1 to 2^24 are supported", b->loop);
-  if (b->n_ops > MUGRAPH_BLOCK_OPS) return mugraph_fail (e, "more than %d operators in a block graph", MUGRAPH_BLOCK_OPS);
+  if (b->loop < 1 || b->loop > 1 << 24)
+    return mugraph_fail (e, "the forloop range is %d, 1 to 2^24 are supported", b->loop);
+  if (b->n_ops > MUGRAPH_BLOCK_OPS)
+    return mugraph_fail (e, "more than %d operators in a block graph", MUGRAPH_BLOCK_OPS);
 #define SCHED(name, def, low, high, help)                                                                              \
   if (b->sched.name < low || b->sched.name > high)                                                                     \
     return mugraph_fail (e, "schedule: " #name " is %d, %d to %d are supported", b->sched.name, low, high);
@@ -376,14 +406,18 @@ bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], 
   for (int i = 0; i < b->n_ops; i++) {
     mugraph_op *op = &b->op[i];
     if (op->kind >= MUGRAPH_N_OPS) return mugraph_fail (e, "operator %d: unknown kind %d", i, op->kind);
-    if (!(mugraph_op_table[op->kind].levels & MUGRAPH_BLOCK_LEVEL)) return mugraph_fail (e, "operator %d: %s is not a block operator", i, TEXT (op));
-    if (op->n_in != mugraph_op_table[op->kind].arity) return mugraph_fail (e, "operator %d: %s takes %d inputs, has %d", i, TEXT (op), mugraph_op_table[op->kind].arity, op->n_in);
+    if (!(mugraph_op_table[op->kind].levels & MUGRAPH_BLOCK_LEVEL))
+      return mugraph_fail (e, "operator %d: %s is not a block operator", i, TEXT (op));
+    if (op->n_in != mugraph_op_table[op->kind].arity)
+      return mugraph_fail (e, "operator %d: %s takes %d inputs, has %d", i, TEXT (op), mugraph_op_table[op->kind].arity,
+                           op->n_in);
     if (op->n_out) return mugraph_fail (e, "operator %d: block operators have no kernel tensors", i);
     const mugraph_shape *shapes[MUGRAPH_FANIN];
     bool after = false, loops = false;
     for (int k = 0; k < op->n_in; k++) {
       int j = op->in[k];
-      if (j >= i) return mugraph_fail (e, "operator %d: %s reads operator %d, which does not stand before it", i, TEXT (op), j);
+      if (j >= i)
+        return mugraph_fail (e, "operator %d: %s reads operator %d, which does not stand before it", i, TEXT (op), j);
       if (b->op[j].kind == MUGRAPH_OP_OUTPUT) return mugraph_fail (e, "operator %d: %s reads a saver", i, TEXT (op));
       shapes[k] = &b->op[j].shape;
       after |= b->op[j].after_loop;
@@ -395,14 +429,17 @@ bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], 
       loops = false;
     }
     if (after && loops && b->loop > 1)
-      return mugraph_fail (e, "operator %d: %s mixes a value of the loop with the result of an accumulator", i, TEXT (op));
+      return mugraph_fail (e, "operator %d: %s mixes a value of the loop with the result of an accumulator", i,
+                           TEXT (op));
     if (op->kind == MUGRAPH_OP_INPUT) {
-      if (op->in[0] >= n_in) return mugraph_fail (e, "operator %d: iterates over input %d, the kernel has %d", i, op->in[0], n_in);
+      if (op->in[0] >= n_in)
+        return mugraph_fail (e, "operator %d: iterates over input %d, the kernel has %d", i, op->in[0], n_in);
       if (!mugraph_infer_iterator (op, &in[op->in[0]], b->grid, b->loop, &op->shape, op->split, why))
         return mugraph_fail (e, "operator %d: %s", i, buffer.text);
       loops = op->fmap >= 0 && b->loop > 1;
     } else if (op->kind == MUGRAPH_OP_OUTPUT) {
-      if (loops && b->loop > 1) return mugraph_fail (e, "operator %d: saves a value of the loop; accumulate it first", i);
+      if (loops && b->loop > 1)
+        return mugraph_fail (e, "operator %d: saves a value of the loop; accumulate it first", i);
       if (*n_out >= MUGRAPH_FANOUT) return mugraph_fail (e, "more than %d savers in a block graph", MUGRAPH_FANOUT);
       if (!infer_saver (b, op, &out[(*n_out)++], why)) return mugraph_fail (e, "operator %d: %s", i, buffer.text);
       after = true;
@@ -422,12 +459,15 @@ bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], 
 static bool infer_kernel_op (mugraph *g, mugraph_op *op, bool defined[], mugraph_error *e) {
   if (op->kind >= MUGRAPH_N_OPS) return mugraph_fail (e, "unknown kind %d", op->kind);
   const mugraph_op_info *info = &mugraph_op_table[op->kind];
-  if (!(info->levels & MUGRAPH_KERNEL_LEVEL) || op->kind == MUGRAPH_OP_INPUT) return mugraph_fail (e, "%s is not a kernel operator", info->text);
-  if (op->n_in > MUGRAPH_FANIN || op->n_out > MUGRAPH_FANOUT) return mugraph_fail (e, "%s: too many inputs or outputs", info->text);
+  if (!(info->levels & MUGRAPH_KERNEL_LEVEL) || op->kind == MUGRAPH_OP_INPUT)
+    return mugraph_fail (e, "%s is not a kernel operator", info->text);
+  if (op->n_in > MUGRAPH_FANIN || op->n_out > MUGRAPH_FANOUT)
+    return mugraph_fail (e, "%s: too many inputs or outputs", info->text);
   mugraph_shape in[MUGRAPH_FANIN], out[MUGRAPH_FANOUT];
   const mugraph_shape *pointers[MUGRAPH_FANIN];
   for (int k = 0; k < op->n_in; k++) {
-    if (op->in[k] >= g->n_tensors || !defined[op->in[k]]) return mugraph_fail (e, "%s reads tensor %d, which nothing before it computes", info->text, op->in[k]);
+    if (op->in[k] >= g->n_tensors || !defined[op->in[k]])
+      return mugraph_fail (e, "%s reads tensor %d, which nothing before it computes", info->text, op->in[k]);
     in[k] = g->tensor[op->in[k]].shape;
     pointers[k] = &in[k];
   }
@@ -435,12 +475,13 @@ static bool infer_kernel_op (mugraph *g, mugraph_op *op, bool defined[], mugraph
   if (op->kind == MUGRAPH_OP_CUSTOM) {
     if (op->block < 0 || op->block >= g->n_blocks) return mugraph_fail (e, "no block graph %d", op->block);
     if (!mugraph_infer_block (&g->block[op->block], op->n_in, in, &n_out, out, e)) return false;
-  } else if (!mugraph_infer_op (op, pointers, out, e))
-    return false;
-  if (op->n_out != n_out) return mugraph_fail (e, "%s: has %d outputs, the graph writes %d", info->text, op->n_out, n_out);
+  } else if (!mugraph_infer_op (op, pointers, out, e)) return false;
+  if (op->n_out != n_out)
+    return mugraph_fail (e, "%s: has %d outputs, the graph writes %d", info->text, op->n_out, n_out);
   for (int k = 0; k < n_out; k++) {
     int t = op->out[k];
-    if (t < g->n_inputs || t >= g->n_tensors || defined[t]) return mugraph_fail (e, "%s writes tensor %d, which is not free", info->text, t);
+    if (t < g->n_inputs || t >= g->n_tensors || defined[t])
+      return mugraph_fail (e, "%s writes tensor %d, which is not free", info->text, t);
     defined[t] = true;
     g->tensor[t].shape = out[k];
   }
@@ -477,13 +518,15 @@ bool mugraph_infer (mugraph *g, mugraph_error *e) {
     mugraph_op *op = &g->op[i];
     if (!infer_kernel_op (g, op, defined, &why)) return mugraph_fail (e, "kernel operator %d: %s", i, why.text);
     if (op->kind == MUGRAPH_OP_CUSTOM) {
-      if (owned[op->block]) return mugraph_fail (e, "kernel operator %d: block graph %d belongs to another operator", i, op->block);
+      if (owned[op->block])
+        return mugraph_fail (e, "kernel operator %d: block graph %d belongs to another operator", i, op->block);
       owned[op->block] = true;
     }
   }
   if (!g->n_outputs) return mugraph_fail (e, "the graph has no output");
   for (int k = 0; k < g->n_outputs; k++)
-    if (g->output[k] >= g->n_tensors || !defined[g->output[k]]) return mugraph_fail (e, "output %d: nothing computes tensor %d", k, g->output[k]);
+    if (g->output[k] >= g->n_tensors || !defined[g->output[k]])
+      return mugraph_fail (e, "output %d: nothing computes tensor %d", k, g->output[k]);
   for (int t = 0; t < g->n_tensors; t++)
     if (!defined[t]) return mugraph_fail (e, "tensor %d: nothing computes it", t);
   for (int i = 0; i < g->n_blocks; i++)

@@ -32,16 +32,16 @@
 #include <stdint.h>
 
 enum {
-  MUGRAPH_DIMS = 4,          /* dimensions of a tensor */
-  MUGRAPH_TENSORS = 128,     /* tensors of a kernel graph */
-  MUGRAPH_KERNEL_OPS = 96,   /* operators of a kernel graph */
-  MUGRAPH_BLOCK_OPS = 64,    /* operators of a block graph, iterators and savers included */
-  MUGRAPH_BLOCKS = 8,        /* graph-defined kernels of a µGraph */
-  MUGRAPH_FANIN = 16,        /* inputs of one operator */
-  MUGRAPH_FANOUT = 8,        /* outputs of one operator */
-  MUGRAPH_INPUTS = 32,       /* inputs of a program */
-  MUGRAPH_OUTPUTS = 16,      /* outputs of a program */
-  MUGRAPH_NAME = 32          /* bytes of a tensor's name, the final 0 included */
+  MUGRAPH_DIMS = 4,        /* dimensions of a tensor */
+  MUGRAPH_TENSORS = 128,   /* tensors of a kernel graph */
+  MUGRAPH_KERNEL_OPS = 96, /* operators of a kernel graph */
+  MUGRAPH_BLOCK_OPS = 64,  /* operators of a block graph, iterators and savers included */
+  MUGRAPH_BLOCKS = 8,      /* graph-defined kernels of a µGraph */
+  MUGRAPH_FANIN = 16,      /* inputs of one operator */
+  MUGRAPH_FANOUT = 8,      /* outputs of one operator */
+  MUGRAPH_INPUTS = 32,     /* inputs of a program */
+  MUGRAPH_OUTPUTS = 16,    /* outputs of a program */
+  MUGRAPH_NAME = 32        /* bytes of a tensor's name, the final 0 included */
 };
 
 /* The largest dimension, and the largest number of elements of one tensor, that anything accepts. */
@@ -95,9 +95,9 @@ typedef struct {
 
 /* Where the positions of one dimension of a tile come from; meaningful for ragged splits, see the conventions. */
 typedef struct {
-  int32_t full;  /* data extent D behind this dimension; 0: not split, every position is valid */
-  int8_t axis;   /* grid dimension that splits it, -1 none */
-  uint8_t loop;  /* 1: the loop splits it too */
+  int32_t full; /* data extent D behind this dimension; 0: not split, every position is valid */
+  int8_t axis;  /* grid dimension that splits it, -1 none */
+  uint8_t loop; /* 1: the loop splits it too */
 } mugraph_split;
 
 /* One operator of either level. */
@@ -154,7 +154,8 @@ typedef struct {
 /* Formats into e (which may be NULL) and returns false. */
 bool mugraph_fail (mugraph_error *e, const char *format, ...) __attribute__ ((format (printf, 2, 3)));
 
-/* ---- building (mugraph/graph.c). The functions that append return the new index, or -1 when the graph is full. ---- */
+/* ---- building (mugraph/graph.c). The functions that append return the new index, or -1 when the graph is full. ----
+ */
 
 void mugraph_init (mugraph *);
 mugraph_shape mugraph_shape_of (mugraph_dtype, int n_dims, const int32_t dim[]);
@@ -176,8 +177,8 @@ void mugraph_reorder_inputs (mugraph *, const int order[]);
 bool mugraph_next_order (int n, int order[]);
 
 /* A graph-defined kernel: reads the tensors in[], has an empty block graph with this grid and loop. Returns the index
-   of the kernel operator. Fill block[op.block] with the mugraph_block_ functions, then call mugraph_finish_custom, which
-   infers the block graph and gives the operator its output tensors (op.out). */
+   of the kernel operator. Fill block[op.block] with the mugraph_block_ functions, then call mugraph_finish_custom,
+   which infers the block graph and gives the operator its output tensors (op.out). */
 int mugraph_add_custom (mugraph *, int n_in, const int in[], const int32_t grid[3], int32_t loop);
 bool mugraph_finish_custom (mugraph *, int op, mugraph_error *e);
 
@@ -223,7 +224,8 @@ int mugraph_block_uses (const mugraph_block *, int i);
 /* ---- identity ---- */
 
 /* xxHash of the graph's canonical form: names, derived fields and schedules left out; equal for graphs that are the
-   same up to the numbering of operators and the order of the inputs of commutative ones. extents: also grid and loop. */
+   same up to the numbering of operators and the order of the inputs of commutative ones. extents: also grid and loop.
+ */
 uint64_t mugraph_hash (const mugraph *, bool extents);
 
 /* Exact equality of everything but padding, names included: what is written reads back. */
@@ -241,8 +243,8 @@ typedef struct {
   /* degree of each tile in the row scale of its block (0: independent, 1: proportional): accumulators of degree d are
      rescaled by exp(d * (m_old - m_new)) when the maximum moves */
   int8_t block_degree[MUGRAPH_BLOCKS][MUGRAPH_BLOCK_OPS];
-  /* tensor t holds values of this degree: its producer also writes row maxima (one a row and block of the grid axis that is
-     concatenated along its last dimension), and whoever reads it rescales to the common maximum of the row */
+  /* tensor t holds values of this degree: its producer also writes row maxima (one a row and block of the grid axis
+     that is concatenated along its last dimension), and whoever reads it rescales to the common maximum of the row */
   int8_t tensor_degree[MUGRAPH_TENSORS];
   bool any;
 } mugraph_stable;

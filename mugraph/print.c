@@ -153,8 +153,13 @@ static void print_block (FILE *out, const mugraph *g, const mugraph_op *kernel, 
   for (int after = 0; after < 2; after++) {
     bool any = false;
     for (int i = 0; i < b->n_ops; i++) {
-      if (in_loop (&b->op[i]) == (after == 1) || b->op[i].kind == MUGRAPH_OP_CONST || mugraph_block_fuses (b, i)) continue;
-      if (!any) fprintf (out, "%*s%s:\n", indent, "", b->loop == 1 ? after ? "then" : "once" : after ? "after the loop" : "loop");
+      if (in_loop (&b->op[i]) == (after == 1) || b->op[i].kind == MUGRAPH_OP_CONST || mugraph_block_fuses (b, i))
+        continue;
+      if (!any)
+        fprintf (out, "%*s%s:\n", indent, "",
+                 b->loop == 1 ? after ? "then" : "once"
+                 : after      ? "after the loop"
+                              : "loop");
       any = true;
       print_block_op (out, g, kernel, i, indent + 2);
     }
@@ -286,12 +291,13 @@ static void dot_block_node (FILE *out, const mugraph_block *b, int i, int j, con
 static void dot_block (FILE *out, const mugraph_block *b, int i) {
   int root[MUGRAPH_BLOCK_OPS] = {0}; /* the last operator of the thread graph that an operator belongs to */
   for (int j = b->n_ops - 1; j >= 0; j--) root[j] = mugraph_block_fuses (b, j) ? root[only_reader (b, j)] : j;
-  fprintf (out, "  subgraph cluster_%d {\n    label=\"grid %d x %d x %d, loop %d\";\n    style=rounded;\n", i, b->grid[0],
-           b->grid[1], b->grid[2], b->loop);
+  fprintf (out, "  subgraph cluster_%d {\n    label=\"grid %d x %d x %d, loop %d\";\n    style=rounded;\n", i,
+           b->grid[0], b->grid[1], b->grid[2], b->loop);
   for (int r = 0; r < b->n_ops; r++) {
     int members = 0;
     for (int j = 0; j <= r; j++) members += root[j] == r;
-    if (members > 1) fprintf (out, "    subgraph cluster_%d_%d {\n      label=\"thread graph\";\n      style=dotted;\n", i, r);
+    if (members > 1)
+      fprintf (out, "    subgraph cluster_%d_%d {\n      label=\"thread graph\";\n      style=dotted;\n", i, r);
     for (int j = 0; j <= r; j++)
       if (root[j] == r) dot_block_node (out, b, i, j, members > 1 ? "      " : "    ");
     if (members > 1) fprintf (out, "    }\n");

@@ -11,12 +11,12 @@ char *mugraph_shape_text (const mugraph_shape *, bool dtype, char *out, size_t s
 /* The name of a kernel tensor: its own, else that of the program output it is, else t<number>. Returns out. */
 char *mugraph_tensor_name (const mugraph *, int tensor, char out[MUGRAPH_NAME]);
 
-/* True when block operator i is elementwise, has one reader, and that reader is elementwise over the same tile in the same
-   part of the loop: both belong to one thread graph, so its value never leaves the registers. */
+/* True when block operator i is elementwise, has one reader, and that reader is elementwise over the same tile in the
+   same part of the loop: both belong to one thread graph, so its value never leaves the registers. */
 bool mugraph_block_fuses (const mugraph_block *, int i);
 
-/* The whole graph, every line indented: kernel operators, and in graph-defined kernels grid, loop, schedule, maps, tiles,
-   and thread graphs as one expression a chain. */
+/* The whole graph, every line indented: kernel operators, and in graph-defined kernels grid, loop, schedule, maps,
+   tiles, and thread graphs as one expression a chain. */
 void mugraph_print (FILE *, const mugraph *, int indent);
 
 /* One line: "graph 128x1x1 loop 64 (2 matmul, 2 accum, silu); mul". Returns out, cut off when it does not fit. */

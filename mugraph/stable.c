@@ -1,9 +1,9 @@
 /* Which exponentials may be computed as exp (x - m): homogeneity of the graph in scales shared by rows.
 
-   A class is what shares one scale per row: an exponential of the kernel graph, or all exponentials of one graph-defined
-   kernel together. A row is a position in all dimensions but the last. Replacing every exp (x) of a class by
-   exp (x - m), m being any function of the row, multiplies each exponential by s = exp (-m) > 0. A value has degree d in
-   the class when that multiplies it by s^d, with the s of its own row:
+   A class is what shares one scale per row: an exponential of the kernel graph, or all exponentials of one
+   graph-defined kernel together. A row is a position in all dimensions but the last. Replacing every exp (x) of a class
+   by exp (x - m), m being any function of the row, multiplies each exponential by s = exp (-m) > 0. A value has degree
+   d in the class when that multiplies it by s^d, with the s of its own row:
 
      exp of the class           1                       (its argument must have degree 0)
      -a, sums and accumulators, matmul with a as left operand and a right one of degree 0          d (a)
@@ -11,16 +11,18 @@
      a + b, a - b, (a | b)      d (a), when d (a) = d (b)
      anything else              0, when all operands have degree 0
 
-   where the result must have the rows of each operand of degree other than 0: no broadcasting along them, no transposition, no reduction over
-   them, no loop over them. Any other use of a value of degree other than 0, two classes meeting in one operator, or a program output
-   of degree other than 0 makes the class inadmissible: its exponentials stay raw, and the analysis runs again without it.
+   where the result must have the rows of each operand of degree other than 0: no broadcasting along them, no
+   transposition, no reduction over them, no loop over them. Any other use of a value of degree other than 0, two
+   classes meeting in one operator, or a program output of degree other than 0 makes the class inadmissible: its
+   exponentials stay raw, and the analysis runs again without it.
 
    Inside a graph-defined kernel m is the running maximum of the row in this block, so partial results have the maximum
    of their block. All savers of values of degree other than 0 must have the same omap: then a row of one such tensor is
-   made by the same blocks as that row of any other. Where a grid dimension is concatenated along the last dimension, one row
-   holds several blocks' results: tensor_degree is set, and once readers have rescaled to the largest of the row's maxima, the
-   row has one scale, the same in all tensors of the class. Without such a grid dimension a row has one scale from the
-   beginning, nobody has to know it, and tensor_degree is 0. The same holds for exponentials of the kernel graph.
+   made by the same blocks as that row of any other. Where a grid dimension is concatenated along the last dimension,
+   one row holds several blocks' results: tensor_degree is set, and once readers have rescaled to the largest of the
+   row's maxima, the row has one scale, the same in all tensors of the class. Without such a grid dimension a row has
+   one scale from the beginning, nobody has to know it, and tensor_degree is 0. The same holds for exponentials of the
+   kernel graph.
 
    block_degree counts the block's own class only; in a block without exponentials of its own nothing moves. */
 #include "mugraph.h"
@@ -59,7 +61,8 @@ static bool same_rows (const mugraph_shape *a, const mugraph_shape *b) {
 }
 
 /* The table above, for everything but exponentials, iterators and graph-defined kernels. */
-static scale transfer (analysis *a, const mugraph_op *op, const scale in[], const mugraph_shape *const shape[], const mugraph_shape *out) {
+static scale transfer (analysis *a, const mugraph_op *op, const scale in[], const mugraph_shape *const shape[],
+                       const mugraph_shape *out) {
   int of = -1, degree = 0;
   bool ok = true;
   for (int k = 0; k < op->n_in; k++) {
@@ -123,7 +126,8 @@ static bool one_maximum (const mugraph_block *b) {
     if (!first) {
       first = op;
       first_looped = looped[i];
-    } else if (!same_rows (&first->shape, &op->shape) || first->after_loop != op->after_loop || first_looped != looped[i])
+    } else if (!same_rows (&first->shape, &op->shape) || first->after_loop != op->after_loop ||
+               first_looped != looped[i])
       return false;
   }
   return true;
@@ -136,7 +140,8 @@ static bool same_map (const mugraph_block *b, const int8_t x[3], const int8_t y[
 }
 
 /* An iterator over a value whose rows have a scale: the rows of the tile must be rows of the tensor in every
-   iteration, the same ones for all such iterators of the class. rows[g]: the row dimension that grid dimension g splits, -1 none. */
+   iteration, the same ones for all such iterators of the class. rows[g]: the row dimension that grid dimension g
+   splits, -1 none. */
 static bool iterate_rows (const mugraph_block *b, const mugraph_op *op, int last, int8_t rows[3], bool seen) {
   if (b->loop > 1 && op->fmap >= 0 && op->fmap < last) return false;
   int8_t own[3];
@@ -182,8 +187,7 @@ static void analyse_block (analysis *a, int index) {
       } else if (x.of >= 0)
         for (int g = 0; g < 3; g++)
           if (b->grid[g] > 1 && op->map[g] != (rows[x.of][g] < 0 ? last : rows[x.of][g])) give_up (a, x);
-    } else
-      tile[i] = transfer (a, op, in, shape, &op->shape);
+    } else tile[i] = transfer (a, op, in, shape, &op->shape);
     if (tile[i].of == index) a->s->block_degree[kernel->block][i] = tile[i].degree;
   }
 }
@@ -209,8 +213,7 @@ static void analyse_once (analysis *a) {
       give_up (a, in[0]);
       a->tensor[op->out[0]] = a->active[i] ? (scale){(int16_t) i, 1} : independent;
       a->s->kernel_exp[i] = a->active[i];
-    } else
-      a->tensor[op->out[0]] = transfer (a, op, in, shape, &g->tensor[op->out[0]].shape);
+    } else a->tensor[op->out[0]] = transfer (a, op, in, shape, &g->tensor[op->out[0]].shape);
   }
   for (int k = 0; k < g->n_outputs; k++) give_up (a, a->tensor[g->output[k]]);
 }

@@ -1,7 +1,7 @@
 /* The driver: structures at the witness, schedules at the real shape, the final check. */
+#include "search/schedules/schedule.h"
 #include "search/structures/enumerate.h"
 #include "search/structures/fuse.h"
-#include "search/schedules/schedule.h"
 
 #include <math.h>
 #include <omp.h>
@@ -35,9 +35,7 @@ typedef struct {
   search_result *r;
 } search;
 
-static bool halted (const search *s) {
-  return (s->stop && *s->stop) || (s->deadline > 0 && now () > s->deadline);
-}
+static bool halted (const search *s) { return (s->stop && *s->stop) || (s->deadline > 0 && now () > s->deadline); }
 
 static int operators_of (const mugraph *g) {
   int n = g->n_ops;
@@ -102,8 +100,8 @@ static bool overflows (const mugraph *g) {
   return mugraph_raw_exponentials (g, &stable) > 0;
 }
 
-/* Ranks structures by a rough schedule each, then gives the best ones all schedules. Of those that make the same kernels
-   one is enough. */
+/* Ranks structures by a rough schedule each, then gives the best ones all schedules. Of those that make the same
+   kernels one is enough. */
 static void schedule_all (search *s, const enumeration *e) {
   int n = enumeration_size (e) < RANKED ? enumeration_size (e) : RANKED;
   ranked *list = malloc ((size_t) (n + 1) * sizeof *list);
@@ -158,9 +156,12 @@ static const double MUCH_DEARER = 1.5, HOPELESS = 3;
 static const double SAME_COST = 1e-3; /* the model cannot tell them apart */
 enum { FAMILY = 2, TWINS = 2 }; /* how many are kept: of a family, as depths matter less than all else, and of twins */
 
-/* Two structures with the same schedule that the model does not tell apart: to time all of them is to time one kernel again and again. */
+/* Two structures with the same schedule that the model does not tell apart: to time all of them is to time one kernel
+ * again and again. */
 static bool are_twins (const search_candidate *a, const search_candidate *b) {
-  if (a->structure == b->structure || a->graph.n_blocks != b->graph.n_blocks || fabs (a->cost_us - b->cost_us) > SAME_COST * a->cost_us) return false;
+  if (a->structure == b->structure || a->graph.n_blocks != b->graph.n_blocks ||
+      fabs (a->cost_us - b->cost_us) > SAME_COST * a->cost_us)
+    return false;
   for (int i = 0; i < a->graph.n_blocks; i++) {
     const mugraph_block *x = &a->graph.block[i], *y = &b->graph.block[i];
     if (memcmp (x->grid, y->grid, sizeof x->grid) || memcmp (&x->sched, &y->sched, sizeof x->sched)) return false;
@@ -176,9 +177,10 @@ static void identify (const search *s, const mugraph *g, mugraph *room, identity
   id->family = schedule_identity (room, s->device, true);
 }
 
-/* Marks what to keep, in the order of the list: no two of the same kernels, at most share of one structure, few of a family and of
-   twins, none dearer than that. */
-static int choose (const search_result *r, const identity id[], bool plain, int share, double dearest, int most, bool keep[]) {
+/* Marks what to keep, in the order of the list: no two of the same kernels, at most share of one structure, few of a
+   family and of twins, none dearer than that. */
+static int choose (const search_result *r, const identity id[], bool plain, int share, double dearest, int most,
+                   bool keep[]) {
   int kept = 0;
   for (int i = 0; i < r->n && kept < most && r->candidate[i].cost_us <= dearest; i++) {
     int same = 0, family = 0, twins = 0;
@@ -195,8 +197,8 @@ static int choose (const search_result *r, const identity id[], bool plain, int 
   return kept;
 }
 
-/* At most top candidates that are worth it, no two of them the same kernels, at most half of them of one structure as long as there are
-   others, a quarter of them chosen for their times when launched plainly. */
+/* At most top candidates that are worth it, no two of them the same kernels, at most half of them of one structure as
+   long as there are others, a quarter of them chosen for their times when launched plainly. */
 static void select_best (search *s) {
   search_result *r = s->r;
   identity *id = malloc ((size_t) (r->n + 1) * sizeof *id);
@@ -228,9 +230,10 @@ static void select_best (search *s) {
   free (id);
 }
 
-/* Drops what is not equivalent at its real shape. Launch parameters change nothing that is computed, so one candidate of
-   each grid and loop stands for all; the best one gets all trials, the others one. What an interruption leaves undecided stays, behind what is
-   decided (the comparison takes them in this order); r->verify says so. Interrupted before, there is a second for it. */
+/* Drops what is not equivalent at its real shape. Launch parameters change nothing that is computed, so one candidate
+   of each grid and loop stands for all; the best one gets all trials, the others one. What an interruption leaves
+   undecided stays, behind what is decided (the comparison takes them in this order); r->verify says so. Interrupted
+   before, there is a second for it. */
 static void verify_all (search *s) {
   search_result *r = s->r;
   verify_options v;
@@ -281,8 +284,9 @@ static void no_value (const mugraph *program, mugraph_error *e) {
   verify_equivalent (program, program, &one, &r);
   mugraph_fail (e, "search: nothing about the program could be verified over finite fields: %s",
                 r.verdict == VERIFY_UNSUPPORTED ? r.reason
-                : r.verdict == VERIFY_EQUIVALENT ? "a division by zero at the first random input; another --seed draws others"
-                                                 : "a division by zero at all random inputs; is some divisor always zero?");
+                : r.verdict == VERIFY_EQUIVALENT
+                    ? "a division by zero at the first random input; another --seed draws others"
+                    : "a division by zero at all random inputs; is some divisor always zero?");
 }
 
 bool search_run (const mugraph *program, const search_options *options, const cuda_device *device,

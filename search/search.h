@@ -2,8 +2,8 @@
 #ifndef SEARCH_SEARCH_H
 #define SEARCH_SEARCH_H
 
-#include "mugraph/mugraph.h"
 #include "cuda_templates/cost.h"
+#include "mugraph/mugraph.h"
 #include "verify/verify.h"
 
 /* options.def rows: OPTION (name, type, default, low, high, in_key, argument, help), see that file. */
@@ -31,22 +31,22 @@ typedef struct {
 } search_candidate;
 
 typedef struct {
-  int n;                        /* candidates, cheapest first */
-  search_candidate *candidate;  /* owned */
+  int n;                       /* candidates, cheapest first */
+  search_candidate *candidate; /* owned */
   search_stats stats;
-  double seconds;               /* of the whole search, verification included */
+  double seconds; /* of the whole search, verification included */
   double peak_bytes;
   int threads;
-  bool finished;                /* the bounds were fully explored */
-  bool interrupted;             /* *stop was set */
-  verify_report verify;         /* of candidate[0] at its real shape */
+  bool finished;        /* the bounds were fully explored */
+  bool interrupted;     /* *stop was set */
+  verify_report verify; /* of candidate[0] at its real shape */
 } search_result;
 
 /* Called about six times a second from one thread, only with copies. */
 typedef void (*search_progress) (void *user, const search_stats *, double seconds);
 
-/* Searches. stop may be set by a signal handler; the best so far is then kept. False only for errors; finding nothing is
-   n == 0. */
+/* Searches. stop may be set by a signal handler; the best so far is then kept. False only for errors; finding nothing
+   is n == 0. */
 bool search_run (const mugraph *program, const search_options *, const cuda_device *, const volatile int *stop,
                  search_progress, void *user, search_result *, mugraph_error *e);
 void search_result_free (search_result *);

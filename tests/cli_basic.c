@@ -1,5 +1,5 @@
-/* The msearch binary as its users meet it: what it prints where, its exit status, its files. The binary is $MSEARCH, else
-   the one in the folder above this test's; tests run in a folder of their own. */
+/* The msearch binary as its users meet it: what it prints where, its exit status, its files. The binary is $MSEARCH,
+   else the one in the folder above this test's; tests run in a folder of their own. */
 #include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -217,7 +217,8 @@ static void test_files_that_are_not_there (void **state) {
   must_fail (RUN ("--program", "/tmp"), "is a directory");
   must_fail (RUN ("ntrans", "--out", "/nonexistent/x.json"), "/nonexistent");
   must_fail (RUN ("ntrans", "--out", "/tmp"), "is a directory");
-  must_fail (RUN ("import", in_source ("tests/data/mirage/small.json"), "-o", "/nonexistent/x.json"), "/nonexistent/x.json");
+  must_fail (RUN ("import", in_source ("tests/data/mirage/small.json"), "-o", "/nonexistent/x.json"),
+             "/nonexistent/x.json");
   assert_int_equal (lines (err), 1);
 }
 
@@ -239,8 +240,7 @@ static void test_bad_files (void **state) {
     line[strcspn (line, "\n")] = 0;
     must_fail (RUN ("show", path), line);
     assert_true (program ? lines (err) <= 3 : lines (err) == 1);
-    if (program)
-      must_fail (RUN ("--program", path), line);
+    if (program) must_fail (RUN ("--program", path), line);
     else {
       must_fail (RUN ("verify", path, "--program", "gqa"), line);
       must_fail (RUN ("--file", path), line);
@@ -299,10 +299,8 @@ static void test_show (void **state) {
   must_have (out, "kernel 0: graph");
   must_have (out, ", by loads, 1 deep\n");
   must_fail (RUN ("show", file, "-i", "2"), "has 2 µGraphs, no number 2");
-  if (finish (START ("show", file, "--svg")) == 0)
-    must_have (out, "</svg>");
-  else
-    must_fail (2, "Graphviz");
+  if (finish (START ("show", file, "--svg")) == 0) must_have (out, "</svg>");
+  else must_fail (2, "Graphviz");
   const char *const arguments[] = {"show", file, "--svg", NULL};
   must_fail (finish (start (arguments, "PATH", "/nonexistent")), "Graphviz's `dot` cannot be run");
 }
@@ -339,15 +337,18 @@ static void test_import_and_verify (void **state) {
   cJSON_Delete (o);
   /* the same inputs in another order */
   write_file ("order.mg", "input A[4, 4]: f16\ninput B[4, 4]: f16\ninput C[4, 4]: f16\noutput matmul(A, exp(B)) - C\n");
-  write_file ("ordered.mg", "input X[4, 4]: f16\ninput Y[4, 4]: f16\ninput Z[4, 4]: f16\noutput matmul(Y, exp(Z)) - X\n");
+  write_file ("ordered.mg",
+              "input X[4, 4]: f16\ninput Y[4, 4]: f16\ninput Z[4, 4]: f16\noutput matmul(Y, exp(Z)) - X\n");
   assert_int_equal (RUN ("order.mg", "--no-gpu", "--out=order.json", "--graphs=0", "--kernel-ops=1"), 0);
   assert_int_equal (RUN ("verify", "order.json", "-p", "ordered.mg"), 1);
   must_have (out, "equivalent with its inputs taken as Y, Z, X");
-  write_file ("ordered.mg", "input X[4, 4]: f16\ninput Y[4, 4]: f16\ninput Z[4, 4]: f16\noutput matmul(exp(Y), Z) - X\n");
+  write_file ("ordered.mg",
+              "input X[4, 4]: f16\ninput Y[4, 4]: f16\ninput Z[4, 4]: f16\noutput matmul(exp(Y), Z) - X\n");
   assert_int_equal (RUN ("verify", "order.json", "-p", "ordered.mg"), 1);
   assert_null (strstr (out, "taken as"));
   /* said which is which, it is equivalent, and stays so when imported */
-  write_file ("ordered.mg", "input X[4, 4]: f16\ninput Y[4, 4]: f16\ninput Z[4, 4]: f16\noutput O = matmul(Y, exp(Z)) - X\n");
+  write_file ("ordered.mg",
+              "input X[4, 4]: f16\ninput Y[4, 4]: f16\ninput Z[4, 4]: f16\noutput O = matmul(Y, exp(Z)) - X\n");
   assert_int_equal (RUN ("verify", "order.json", "-p", "ordered.mg", "--json=-"), 1);
   o = one_object ();
   g = cJSON_GetArrayItem (at (o, "graphs"), 0);
@@ -359,7 +360,8 @@ static void test_import_and_verify (void **state) {
   assert_int_equal (RUN ("verify", "order.json", "-p", "ordered.mg", "--inputs", "Y,Z,X"), 0);
   assert_int_equal (RUN ("verify", "order.json", "-p", "ordered.mg", "--inputs=Z,Y,X"), 1);
   must_have (out, "inputs taken as Y, Z, X");
-  must_fail (RUN ("verify", "order.json", "-p", "ordered.mg", "--inputs", "Y,Z"), "names 2 inputs, the program has 3 (X, Y, Z)");
+  must_fail (RUN ("verify", "order.json", "-p", "ordered.mg", "--inputs", "Y,Z"),
+             "names 2 inputs, the program has 3 (X, Y, Z)");
   must_fail (RUN ("verify", "order.json", "-p", "ordered.mg", "--inputs", "Y,Z,Y"), "'Y' is named twice");
   must_fail (RUN ("verify", "order.json", "-p", "ordered.mg", "--inputs", "Y,Z,W"), "no input 'W'");
   must_fail (RUN ("verify", "order.json", "-p", "ordered.mg", "--inputs", "Y,Z,"), "no input ''");
@@ -367,13 +369,16 @@ static void test_import_and_verify (void **state) {
   assert_int_equal (RUN ("verify", "imported.json"), 0);
   assert_int_equal (unlink ("imported.json"), 0);
   /* shapes that fit in another order only */
-  write_file ("swapped.mg", "input W[64, 32]: f16\ninput X[2*b, 64]: f16\noutput O = square(matmul(rms_norm(X, -1), W))\n");
+  write_file ("swapped.mg",
+              "input W[64, 32]: f16\ninput X[2*b, 64]: f16\noutput O = square(matmul(rms_norm(X, -1), W))\n");
   assert_int_equal (RUN ("verify", file, "-p", "swapped.mg"), 0);
   must_have (out, "taken as X, W: so their shapes fit");
   /* a file named after a workload is for it */
-  write_file ("lora_bs2.mg", "input X[2, 256]: f16\ninput W[256, 4096]: f16\ninput A[256, 16]: f16\ninput B[16, 4096]: f16\n"
-                             "output O = matmul(X, W) + matmul(matmul(X, A), B)\n");
-  assert_int_equal (RUN ("--program", "lora_bs2.mg", "--no-gpu", "--out=found.json", "--graphs=0", "--kernel-ops=4"), 0);
+  write_file ("lora_bs2.mg",
+              "input X[2, 256]: f16\ninput W[256, 4096]: f16\ninput A[256, 16]: f16\ninput B[16, 4096]: f16\n"
+              "output O = matmul(X, W) + matmul(matmul(X, A), B)\n");
+  assert_int_equal (RUN ("--program", "lora_bs2.mg", "--no-gpu", "--out=found.json", "--graphs=0", "--kernel-ops=4"),
+                    0);
   cJSON *saved = cJSON_Parse (read_file ("found.json"));
   cJSON_DeleteItemFromObject (saved, "program");
   char *unnamed = cJSON_Print (saved);
@@ -459,9 +464,10 @@ static int files_in (const char *path) {
 }
 
 static void check_result (const cJSON *o, const char *workload, int batch, bool cached) {
-  static const char *const numbers[] = {"search.seconds", "search.threads", "search.states", "search.pruned", "search.z3_queries",
-                                        "search.structures", "search.valid", "verify.p", "verify.q", "verify.trials",
-                                        "verify.error_bound", "best.kernels", "best.cost_us"};
+  static const char *const numbers[] = {"search.seconds",    "search.threads",    "search.states",      "search.pruned",
+                                        "search.z3_queries", "search.structures", "search.valid",       "verify.p",
+                                        "verify.q",          "verify.trials",     "verify.error_bound", "best.kernels",
+                                        "best.cost_us"};
   assert_string_equal (at (o, "schema")->valuestring, "msearch.result/1");
   assert_string_equal (at (o, "workload")->valuestring, workload);
   assert_int_equal (at (o, "batch")->valueint, batch);
@@ -492,8 +498,9 @@ static void test_search (void **state) {
   char hash[40];
   snprintf (hash, sizeof hash, "%s", at (o, "best.hash")->valuestring);
   cJSON_Delete (o);
-  static const char *const said[] = {"search ", " s on ", "states", "pruned", "Z3 queries", "structure", "valid", "best ",
-                                     "grid", "saved_mugraphs/tiny_bs4.json", "--file", "--fresh", "verified"};
+  static const char *const said[] = {"search ",   " s on ",  "states",  "pruned", "Z3 queries",
+                                     "structure", "valid",   "best ",   "grid",   "saved_mugraphs/tiny_bs4.json",
+                                     "--file",    "--fresh", "verified"};
   for (size_t i = 0; i < sizeof said / sizeof *said; i++) must_have (err, said[i]);
   /* found again, and the same */
   assert_int_equal (SEARCH ("-b", "4"), 0);
@@ -550,7 +557,8 @@ static void test_search_does_not_trust (void **state) {
   assert_int_equal (SEARCH ("-b", "2"), 0);
   char *text = read_file ("saved_mugraphs/tiny_bs2.json"), *graphs = strstr (text, "\"mugraphs\"");
   assert_non_null (graphs);
-  assert_true (replace (graphs, "\"op\":\"div\"", "\"op\":\"add\"") || replace (graphs, "\"op\":\"mul\"", "\"op\":\"add\"") ||
+  assert_true (replace (graphs, "\"op\":\"div\"", "\"op\":\"add\"") ||
+               replace (graphs, "\"op\":\"mul\"", "\"op\":\"add\"") ||
                replace (graphs, "\"op\":\"rms_norm\"", "\"op\":\"softplus\""));
   write_file ("saved_mugraphs/tiny_bs2.json", text);
   assert_int_equal (SEARCH ("-b", "2"), 0);
@@ -565,8 +573,10 @@ static void test_measured_stays (void **state) {
   (void) state;
   write_file ("tiny.mg", TINY);
   assert_int_equal (SEARCH ("-b", "6"), 0);
-  cJSON *file = cJSON_Parse (read_file ("saved_mugraphs/tiny_bs6.json")), *graphs = cJSON_GetObjectItem (file, "mugraphs");
-  cJSON *last = cJSON_GetArrayItem (graphs, cJSON_GetArraySize (graphs) - 1), *record = cJSON_AddObjectToObject (cJSON_AddObjectToObject (last, "measured"), "SomeGPU");
+  cJSON *file = cJSON_Parse (read_file ("saved_mugraphs/tiny_bs6.json")),
+        *graphs = cJSON_GetObjectItem (file, "mugraphs");
+  cJSON *last = cJSON_GetArrayItem (graphs, cJSON_GetArraySize (graphs) - 1),
+        *record = cJSON_AddObjectToObject (cJSON_AddObjectToObject (last, "measured"), "SomeGPU");
   cJSON_AddNumberToObject (record, "best_us", 1.25);
   /* and with a schedule that the search does not come to */
   cJSON *sched = cJSON_GetObjectItem (cJSON_GetArrayItem (cJSON_GetObjectItem (last, "ops"), 0), "sched");
@@ -583,7 +593,8 @@ static void test_measured_stays (void **state) {
   assert_int_equal (RUN ("verify", "saved_mugraphs/tiny_bs6.json"), 0);
 }
 
-/* Attention that takes its exponentials twice, in two kernels, has no common maximum: it overflows, which no fingerprint shows. */
+/* Attention that takes its exponentials twice, in two kernels, has no common maximum: it overflows, which no
+ * fingerprint shows. */
 static void test_exponentials_do_not_overflow (void **state) {
   (void) state;
   assert_int_equal (RUN ("gqa", "-b", "16", "--fresh", "--no-gpu", "-q", "--top=64", "--out=attention.json"), 0);
@@ -593,7 +604,8 @@ static void test_exponentials_do_not_overflow (void **state) {
     int exponentials = 0;
     cJSON_ArrayForEach (op, cJSON_GetObjectItem (graph, "ops")) {
       exponentials += !strcmp (cJSON_GetObjectItem (op, "op")->valuestring, "exp");
-      cJSON_ArrayForEach (inner, cJSON_GetObjectItem (op, "block")) exponentials += !strcmp (cJSON_GetObjectItem (inner, "op")->valuestring, "exp");
+      cJSON_ArrayForEach (inner, cJSON_GetObjectItem (op, "block")) exponentials +=
+          !strcmp (cJSON_GetObjectItem (inner, "op")->valuestring, "exp");
     }
     assert_int_equal (exponentials, 1);
     graphs++;
@@ -604,7 +616,8 @@ static void test_exponentials_do_not_overflow (void **state) {
 
 static void test_nothing_found (void **state) {
   (void) state;
-  assert_int_equal (RUN ("gqa", "-b", "8", "--fresh", "--no-gpu", "--budget=0.001", "--out=nothing.json", "--json", "-"), 3);
+  assert_int_equal (
+      RUN ("gqa", "-b", "8", "--fresh", "--no-gpu", "--budget=0.001", "--out=nothing.json", "--json", "-"), 3);
   cJSON *o = one_object ();
   assert_true (cJSON_IsNull (at (o, "best")));
   cJSON_Delete (o);
@@ -623,7 +636,8 @@ static void test_two_at_once (void **state) {
   (void) state;
   write_file ("tiny.mg", TINY);
   process p[3];
-  for (int i = 0; i < 3; i++) p[i] = START ("--program", "tiny.mg", "-b", "16", "--fresh", "--no-gpu", "-q", "--threads", "1");
+  for (int i = 0; i < 3; i++)
+    p[i] = START ("--program", "tiny.mg", "-b", "16", "--fresh", "--no-gpu", "-q", "--threads", "1");
   for (int i = 0; i < 3; i++) assert_int_equal (finish (p[i]), 0);
   assert_int_equal (RUN ("verify", "saved_mugraphs/tiny_bs16.json"), 0);
 }
@@ -639,7 +653,8 @@ static process start_endless (const char *more, const char *path) {
   snprintf (block, sizeof block, "--block-ops=%d", HIGH_block_ops);
   snprintf (kernel, sizeof kernel, "--kernel-ops=%d", HIGH_kernel_ops);
   snprintf (graphs, sizeof graphs, "--graphs=%d", HIGH_graphs);
-  return START ("gqa", "-b", "8", "--fresh", "--no-gpu", "--no-prune", block, kernel, graphs, "--json", "-", "--out", path, more);
+  return START ("gqa", "-b", "8", "--fresh", "--no-gpu", "--no-prune", block, kernel, graphs, "--json", "-", "--out",
+                path, more);
 }
 
 static void test_interrupt (void **state) {
@@ -768,7 +783,8 @@ static void test_budget (void **state) {
   cJSON_Delete (o);
   write_file ("tiny.mg", TINY);
   assert_int_equal (SEARCH ("-b", "5"), 0);
-  cJSON *file = cJSON_Parse (read_file ("saved_mugraphs/tiny_bs5.json")), *record = cJSON_GetObjectItem (file, "search");
+  cJSON *file = cJSON_Parse (read_file ("saved_mugraphs/tiny_bs5.json")),
+        *record = cJSON_GetObjectItem (file, "search");
   cJSON_ReplaceItemInObject (record, "finished", cJSON_CreateFalse ());
   cJSON_ReplaceItemInObject (record, "budget", cJSON_CreateNumber (5));
   char *text = cJSON_Print (file);
@@ -803,34 +819,34 @@ static int tear_down (void **state) {
 int main (int argc, char **argv) {
   const char *given = getenv ("MSEARCH"), *slash = strrchr (argv[0], '/');
   char path[4096], full[4096];
-  if (given)
-    snprintf (path, sizeof path, "%s", given);
-  else
-    snprintf (path, sizeof path, "%.*s/../msearch", slash ? (int) (slash - argv[0]) : 1, slash ? argv[0] : ".");
+  if (given) snprintf (path, sizeof path, "%s", given);
+  else snprintf (path, sizeof path, "%.*s/../msearch", slash ? (int) (slash - argv[0]) : 1, slash ? argv[0] : ".");
   if (!argc || !realpath (path, full) || !realpath (".", source)) {
     fprintf (stderr, "no binary: %s\n", path);
     return 1;
   }
   snprintf (binary, sizeof binary, "%s", full);
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_help),
-    cmocka_unit_test (test_usage_errors),
-    cmocka_unit_test (test_files_that_are_not_there),
-    cmocka_unit_test (test_bad_files),
-    cmocka_unit_test (test_list),
-    cmocka_unit_test (test_show),
-    cmocka_unit_test (test_import_and_verify),
-    cmocka_unit_test (test_emit),
-    cmocka_unit_test (test_search),
-    cmocka_unit_test (test_search_does_not_trust),
-    cmocka_unit_test (test_measured_stays),
-    cmocka_unit_test (test_exponentials_do_not_overflow),
-    cmocka_unit_test (test_nothing_found),
-    cmocka_unit_test (test_two_at_once),
-    cmocka_unit_test (test_interrupt),
-    cmocka_unit_test (test_interrupt_anywhere), cmocka_unit_test (test_interrupt_verification), cmocka_unit_test (test_no_value),
-    cmocka_unit_test (test_no_room),
-    cmocka_unit_test (test_budget),
+      cmocka_unit_test (test_help),
+      cmocka_unit_test (test_usage_errors),
+      cmocka_unit_test (test_files_that_are_not_there),
+      cmocka_unit_test (test_bad_files),
+      cmocka_unit_test (test_list),
+      cmocka_unit_test (test_show),
+      cmocka_unit_test (test_import_and_verify),
+      cmocka_unit_test (test_emit),
+      cmocka_unit_test (test_search),
+      cmocka_unit_test (test_search_does_not_trust),
+      cmocka_unit_test (test_measured_stays),
+      cmocka_unit_test (test_exponentials_do_not_overflow),
+      cmocka_unit_test (test_nothing_found),
+      cmocka_unit_test (test_two_at_once),
+      cmocka_unit_test (test_interrupt),
+      cmocka_unit_test (test_interrupt_anywhere),
+      cmocka_unit_test (test_interrupt_verification),
+      cmocka_unit_test (test_no_value),
+      cmocka_unit_test (test_no_room),
+      cmocka_unit_test (test_budget),
   };
   return cmocka_run_group_tests (tests, set_up, tear_down);
 }

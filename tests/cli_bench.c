@@ -1,14 +1,14 @@
-/* bench/kernels where there is a GPU: which µGraphs of a file it takes, what its table says, what is a failure. The GPU is
-   tests/fake/gpu.c, beside this program. */
+/* bench/kernels where there is a GPU: which µGraphs of a file it takes, what its table says, what is a failure. The GPU
+   is tests/fake/gpu.c, beside this program. */
 #include "mugraph/file/json.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #define DEVICE "Pretended H100 0"
 #define DATE "2000-01-02"
@@ -24,12 +24,15 @@ static void read_text (const char *name) {
   fclose (f);
 }
 
-/* Runs bench/kernels in the folder with these variables set, "saved/" and "data/" being links; leaves what it printed in text.
-   Returns the exit status. */
+/* Runs bench/kernels in the folder with these variables set, "saved/" and "data/" being links; leaves what it printed
+   in text. Returns the exit status. */
 static int run (const char *variables, const char *arguments) {
   char command[24000];
-  snprintf (command, sizeof command, "cd '%s' && rm -f happened && LD_LIBRARY_PATH='%s/fake' MSEARCH_NVRTC='%s/fake/libcuda.so.1' MSEARCH_CACHE=cache %s '%s/../bench/kernels' "
-            "-o . --date " DATE " --peers '%s/bench/peers.csv' %s >out.txt 2>&1", folder, here, here, variables, here, root, arguments);
+  snprintf (command, sizeof command,
+            "cd '%s' && rm -f happened && LD_LIBRARY_PATH='%s/fake' MSEARCH_NVRTC='%s/fake/libcuda.so.1' "
+            "MSEARCH_CACHE=cache %s '%s/../bench/kernels' "
+            "-o . --date " DATE " --peers '%s/bench/peers.csv' %s >out.txt 2>&1",
+            folder, here, here, variables, here, root, arguments);
   int status = system (command);
   read_text ("out.txt");
   return WEXITSTATUS (status);
@@ -49,7 +52,14 @@ static void save_with_records (const char *path) {
     cJSON_Delete (f.saved[i].measured);
     f.saved[i].measured = NULL;
     cJSON *r = mugraph_saved_measure (&f.saved[i], DEVICE);
-    assert_true (mugraph_record_set (r, "cold_us", i == 2 ? 4 : i == 3 ? 1 : 5) && mugraph_record_set (r, "cold_pdl_us", i == 1 ? 3 : i == 3 ? 1 : 6));
+    assert_true (mugraph_record_set (r, "cold_us",
+                                     i == 2   ? 4
+                                     : i == 3 ? 1
+                                              : 5) &&
+                 mugraph_record_set (r, "cold_pdl_us",
+                                     i == 1   ? 3
+                                     : i == 3 ? 1
+                                              : 6));
     cJSON_AddBoolToObject (r, "correct", i != 3);
   }
   if (!mugraph_file_save (path, &f, &e)) fail_msg ("%s", e.text);
@@ -109,7 +119,8 @@ static int set_up (void **state) {
   if (n < 0 || !getcwd (root, sizeof root) || !mkdtemp (folder)) return -1;
   here[n] = 0;
   *strrchr (here, '/') = 0;
-  snprintf (command, sizeof command, "ln -s '%s/saved_mugraphs' %s/saved && ln -s '%s/tests/data' %s/data", root, folder, root, folder);
+  snprintf (command, sizeof command, "ln -s '%s/saved_mugraphs' %s/saved && ln -s '%s/tests/data' %s/data", root,
+            folder, root, folder);
   return system (command);
 }
 
@@ -121,6 +132,7 @@ static int tear_down (void **state) {
 }
 
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (takes_the_fastest), cmocka_unit_test (all_of_a_file), cmocka_unit_test (bad_files)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test (takes_the_fastest), cmocka_unit_test (all_of_a_file),
+                                     cmocka_unit_test (bad_files)};
   return cmocka_run_group_tests (tests, set_up, tear_down);
 }

@@ -1,11 +1,11 @@
-/* Cases of one code generator: compiled for sm_80 and sm_90a where NVRTC is, and where a GPU is also run and compared with the float64
-   reference, with and without programmatic dependent launch. */
+/* Cases of one code generator: compiled for sm_80 and sm_90a where NVRTC is, and where a GPU is also run and compared
+   with the float64 reference, with and without programmatic dependent launch. */
 #ifndef TESTS_CUDA_BACKEND_H
 #define TESTS_CUDA_BACKEND_H
 
 #include "cuda_graphs.h"
-#include "golden.h"
 #include "cuda_templates/cuda.h"
+#include "golden.h"
 
 #include <xxhash.h>
 
@@ -25,7 +25,8 @@ static inline bool build_backend_case (const backend_case *c, int backend, mugra
 }
 
 /* True when the case was checked as far as this machine can. */
-static inline void check_backend_case (const backend_case *c, int backend, const char *device, bool pdl, const cuda_facts *facts) {
+static inline void check_backend_case (const backend_case *c, int backend, const char *device, bool pdl,
+                                       const cuda_facts *facts) {
   const cuda_device *d = cuda_device_find (device);
   mugraph program, candidate;
   cuda_program p;
@@ -40,14 +41,16 @@ static inline void check_backend_case (const backend_case *c, int backend, const
       fail_msg ("%s for sm_%d: %s", c->graph.name, d->arch, e.text);
   }
   if (!cuda_emit (&candidate, d, pdl, &p, &e)) fail_msg ("%s: %s", c->graph.name, e.text);
-  if (!cuda_compile (p.source, d->arch, &cubin, &size, &log, &e)) fail_msg ("%s for sm_%d: %s\n%s", c->graph.name, d->arch, e.text, log ? log : "");
+  if (!cuda_compile (p.source, d->arch, &cubin, &size, &log, &e))
+    fail_msg ("%s for sm_%d: %s\n%s", c->graph.name, d->arch, e.text, log ? log : "");
   free (cubin);
   free (log);
   cuda_program_free (&p);
   if (!facts->gpu || facts->arch < d->arch) return; /* code for sm_80 is compiled for the GPU that is here */
   cuda_measurement m;
   double tolerance = cuda_plan_storage (&program, program.output[0]) == MUGRAPH_BF16 ? 6e-3 : 2e-3;
-  if (!cuda_measure (&program, &candidate, d, pdl, 7, c->graph.scale[0] ? c->graph.scale : NULL, tolerance, false, &m, &e))
+  if (!cuda_measure (&program, &candidate, d, pdl, 7, c->graph.scale[0] ? c->graph.scale : NULL, tolerance, false, &m,
+                     &e))
     fail_msg ("%s: %s", c->graph.name, e.text);
   if (!m.correct) fail_msg ("%s (%s, pdl %d): relative error %g", c->graph.name, device, pdl, m.rel_err);
 }
@@ -62,12 +65,13 @@ static inline void check_backend_cases (const backend_case *cases, size_t n, int
   for (size_t i = 0; i < n; i++) {
     check_backend_case (&cases[i], backend, "h100", false, &facts);
     if (facts.gpu) check_backend_case (&cases[i], backend, "h100", true, &facts);
-    if (cases[i].sched.split < 2 && cases[i].sched.copy < 2) check_backend_case (&cases[i], backend, "a100", false, &facts);
+    if (cases[i].sched.split < 2 && cases[i].sched.copy < 2)
+      check_backend_case (&cases[i], backend, "a100", false, &facts);
   }
 }
 
-/* What the planner makes of each kernel of a graph, and hashes of what is emitted, plain and with programmatic dependent launch, as lines
-   of a golden file: every case, where golden kernels show the text of a few. */
+/* What the planner makes of each kernel of a graph, and hashes of what is emitted, plain and with programmatic
+   dependent launch, as lines of a golden file: every case, where golden kernels show the text of a few. */
 static inline void print_golden_line (FILE *f, const char *name, const mugraph *candidate, const cuda_device *d) {
   mugraph_error e;
   fprintf (f, "%s, sm_%d:", name, d->arch);
@@ -76,9 +80,12 @@ static inline void print_golden_line (FILE *f, const char *name, const mugraph *
     if (candidate->op[k].kind != MUGRAPH_OP_CUSTOM) continue;
     if (!cuda_plan_kernel (candidate, k, d, &p, &e)) fprintf (f, " refused (%s)", e.text);
     else
-      fprintf (f, " %s, %lld x %d threads, cluster %d, %d steps, %d warps, %d stages, split %d, %lld + %lld bytes, %d registers, moves %.4g %.4g %.4g, computes %.4g %.4g %.4g;",
-               cuda_generator_text (p.backend), (long long) p.blocks, p.threads, p.cluster, p.iterations, p.sched.warps, p.sched.stages, p.sched.split, (long long) p.smem,
-               (long long) p.workspace, p.regs, p.dram_read, p.dram_write, p.l2_read, p.mma_flops, p.fp32_flops, p.sfu_ops);
+      fprintf (f,
+               " %s, %lld x %d threads, cluster %d, %d steps, %d warps, %d stages, split %d, %lld + %lld bytes, %d "
+               "registers, moves %.4g %.4g %.4g, computes %.4g %.4g %.4g;",
+               cuda_generator_text (p.backend), (long long) p.blocks, p.threads, p.cluster, p.iterations, p.sched.warps,
+               p.sched.stages, p.sched.split, (long long) p.smem, (long long) p.workspace, p.regs, p.dram_read,
+               p.dram_write, p.l2_read, p.mma_flops, p.fp32_flops, p.sfu_ops);
   }
   for (int pdl = 0; pdl < 2; pdl++) {
     char *file = cuda_emit_file (candidate, d, pdl, NULL, &e), *text = file ? golden_includes (file) : NULL;

@@ -87,8 +87,9 @@ static void test_matrix_and_special_units (void **state) {
   assert_true (of_plan (&p, h100, &parts) < both - 0.5); /* they do not overlap altogether */
 }
 
-/* Chained matmuls by one warpgroup, by two that alternate, with few tiles in flight, and with calls side by side. Times of an
-   H100, plain / pdl: 26 to 39 / 13 for four blocks an SM of one warpgroup, 16 to 18.3 / 16.1 for one block of two. */
+/* Chained matmuls by one warpgroup, by two that alternate, with few tiles in flight, and with calls side by side. Times
+   of an H100, plain / pdl: 26 to 39 / 13 for four blocks an SM of one warpgroup, 16 to 18.3 / 16.1 for one block of
+   two. */
 static void test_warpgroups (void **state) {
   (void) state;
   cost_parts parts;
@@ -100,14 +101,14 @@ static void test_warpgroups (void **state) {
   p.mma_flops = 4.0 * 16 * 256 * 4096 * 64, p.sfu_ops = 16.0 * 256 * 4096, p.fp32_flops = 4 * p.sfu_ops;
   double two = of_plan (&p, h100, &parts), two_pdl = 1e6 * parts.pdl;
   assert_true (two > 14 && two < 20 && two_pdl > 11 && two_pdl < 17); /* 12.8 / 11.2 for half of these heads */
-  p.sched.stages = 4; /* as deep as two tiles each */
+  p.sched.stages = 4;                                                 /* as deep as two tiles each */
   assert_true (of_plan (&p, h100, &parts) > two + 0.5);
   p.threads = 128, p.iterations = 32, p.sched.stages = 13;
   double one = of_plan (&p, h100, &parts);
   assert_true (one > 1.3 * two); /* nothing hides its latency */
   p.smem = 50000, p.sched.stages = 2;
   assert_true (of_plan (&p, h100, &parts) >= one);
-  assert_true (1e6 * parts.pdl < two_pdl); /* but four calls do, side by side */
+  assert_true (1e6 * parts.pdl < two_pdl);           /* but four calls do, side by side */
   g.block[1].sched.backend = CUDA_GENERATOR_GENERIC; /* waits at its start: then there is only one at a time */
   of_plan (&p, h100, &parts);
   assert_true (fabs (parts.plain - parts.pdl - (h100->launch - h100->launch_pdl)) < 1e-9);
@@ -119,7 +120,13 @@ static void test_every_generator (void **state) {
   cost_parts parts;
   ok (build_rms_norm (&g, 512, 4096, 6144, 128, 64, &error));
   for (int b = CUDA_GENERATOR_GENERIC; b < CUDA_N_GENERATORS; b++) {
-    cuda_plan p = {.backend = (cuda_generator) b, .threads = 384, .cluster = 1, .blocks = 128, .smem = 180000, .regs = 168, .iterations = 128};
+    cuda_plan p = {.backend = (cuda_generator) b,
+                   .threads = 384,
+                   .cluster = 1,
+                   .blocks = 128,
+                   .smem = 180000,
+                   .regs = 168,
+                   .iterations = 128};
     p.sched.stages = 4, p.sched.split = 1, p.sched.tile_n = 128, p.sched.tile_m = 64;
     p.dram_read = 55e6, p.l2_read = 250e6, p.dram_write = 6.3e6, p.mma_flops = 2.0 * 512 * 4096 * 6144;
     double t = of_plan (&p, h100, &parts);
@@ -142,12 +149,14 @@ static void test_ring (void **state) {
   assert_true (parts.pdl > h100->launch_pdl);
 }
 
-/* Elementwise over 100 MB: whole rows at once come near the bandwidth (71 us by measurement), element after element does not (511). */
+/* Elementwise over 100 MB: whole rows at once come near the bandwidth (71 us by measurement), element after element
+ * does not (511). */
 static void test_elements_in_flight (void **state) {
   (void) state;
   cost_parts parts;
   ok (build_residual (&g, 8, 4096, 8, &error));
-  cuda_plan p = {.backend = CUDA_GENERATOR_ROWS, .threads = 128, .cluster = 1, .blocks = 25000, .regs = 64, .iterations = 1};
+  cuda_plan p = {
+      .backend = CUDA_GENERATOR_ROWS, .threads = 128, .cluster = 1, .blocks = 25000, .regs = 64, .iterations = 1};
   p.sched.split = 1, p.dram_read = p.l2_read = p.dram_write = 1.02e8, p.fp32_flops = 3.6e8;
   double rows = of_plan (&p, h100, &parts);
   assert_true (rows > 60 && rows < 85);
@@ -167,13 +176,19 @@ static void test_dependent_kernels (void **state) {
   assert_true (fabs (first.plain - first.pdl - (h100->launch - h100->launch_pdl)) < 1e-9);
 }
 
-/* Calls side by side: few blocks that take long take little of a full device; where all places are taken, a call takes what its
-   blocks hold theirs. */
+/* Calls side by side: few blocks that take long take little of a full device; where all places are taken, a call takes
+   what its blocks hold theirs. */
 static void test_places (void **state) {
   (void) state;
   cost_parts few, all, more;
   ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error));
-  cuda_plan p = {.backend = CUDA_GENERATOR_STREAM, .threads = 256, .cluster = 1, .blocks = 16, .smem = 200000, .regs = 100, .iterations = 256};
+  cuda_plan p = {.backend = CUDA_GENERATOR_STREAM,
+                 .threads = 256,
+                 .cluster = 1,
+                 .blocks = 16,
+                 .smem = 200000,
+                 .regs = 100,
+                 .iterations = 256};
   p.sched.stages = 2, p.sched.split = 1, p.sched.tile_n = 64;
   p.dram_read = p.l2_read = 4e6, p.mma_flops = 1e8;
   of_plan (&p, h100, &few);
@@ -186,12 +201,19 @@ static void test_places (void **state) {
   assert_true (more.pdl < 0.6 * all.pdl);
 }
 
-/* 8 clusters of 10 blocks do not find a place each, and two on an SM do; what is left over runs with the SM to itself. */
+/* 8 clusters of 10 blocks do not find a place each, and two on an SM do; what is left over runs with the SM to itself.
+ */
 static void test_clusters_and_rests (void **state) {
   (void) state;
   cost_parts seven, eight, pairs;
   ok (build_attention (&g, 16, 256, 64, 4096, 4, 1, 64, &error));
-  cuda_plan p = {.backend = CUDA_GENERATOR_CHAIN, .threads = 256, .cluster = 10, .blocks = 70, .smem = 200000, .regs = 114, .iterations = 16};
+  cuda_plan p = {.backend = CUDA_GENERATOR_CHAIN,
+                 .threads = 256,
+                 .cluster = 10,
+                 .blocks = 70,
+                 .smem = 200000,
+                 .regs = 114,
+                 .iterations = 16};
   p.sched.stages = 8, p.sched.split = 10, p.sched.tile_n = 64;
   p.dram_read = 2e6, p.l2_read = 8e6, p.mma_flops = 4.0 * 70 * 64 * 64 * 64 * 32, p.sfu_ops = p.mma_flops / 256;
   double one = of_plan (&p, h100, &seven);
@@ -204,7 +226,8 @@ static void test_clusters_and_rests (void **state) {
   assert_true (pairs.waves < 1 && shared < 0.8 * two && shared > one);
 }
 
-/* Registers run out by steps: what a loop takes beyond the plan halves the blocks of an SM, and a second wave comes of it. */
+/* Registers run out by steps: what a loop takes beyond the plan halves the blocks of an SM, and a second wave comes of
+ * it. */
 static void test_streams (void **state) {
   (void) state;
   cost_parts parts;
@@ -214,7 +237,8 @@ static void test_streams (void **state) {
   assert_true (of_plan (&p, h100, &parts) > 22 && parts.occupancy == 1); /* 26 by measurement; 19 where two fit */
   p.regs = 50;
   assert_true (of_plan (&p, h100, &parts) < 21 && parts.occupancy == 2);
-  /* what its warps leave for each other and what a block sends through its cluster come before it looks for the end of the launch before */
+  /* what its warps leave for each other and what a block sends through its cluster come before it looks for the end of
+   * the launch before */
   p = streaming (64, 2, 4), p.dram_read = p.l2_read = 2e6, p.mma_flops /= 24, p.smem = 8192, p.threads = 128;
   double little = of_plan (&p, h100, &parts), little_pdl = parts.pdl;
   p.smem = 32768;
@@ -296,7 +320,8 @@ static void test_launches_and_caches (void **state) {
   cuda_plan p = streaming (128, 8, 32);
   p.dram_read = p.l2_read = 16.8e6;
   double plain = of_plan (&p, h100, &parts);
-  assert_true (1e6 * parts.pdl < plain - 1 && 1e6 * parts.pdl > 1e6 * 16.8e6 / h100->dram_bw); /* the next call reads meanwhile */
+  assert_true (1e6 * parts.pdl < plain - 1 &&
+               1e6 * parts.pdl > 1e6 * 16.8e6 / h100->dram_bw); /* the next call reads meanwhile */
   cost_leave (&g, 0, h100, &caches);
   assert_true (caches.warm[0] && caches.warm[1] && caches.warm[2]);
   cost_planned (&g, 0, &p, h100, &caches, &parts);
@@ -333,8 +358,10 @@ static void test_whole_graphs (void **state) {
 /* Both times count, the one among others twice. */
 static void test_score (void **state) {
   (void) state;
-  assert_true (fabs (cost_score (8, 1) - 2) < 1e-12 && fabs (cost_score (1, 8) - 4) < 1e-12 && fabs (cost_score (5, 5) - 5) < 1e-12);
-  assert_true (cost_score (5, INFINITY) == 5 && isinf (cost_score (INFINITY, INFINITY)) && isinf (cost_score (INFINITY, 1)));
+  assert_true (fabs (cost_score (8, 1) - 2) < 1e-12 && fabs (cost_score (1, 8) - 4) < 1e-12 &&
+               fabs (cost_score (5, 5) - 5) < 1e-12);
+  assert_true (cost_score (5, INFINITY) == 5 && isinf (cost_score (INFINITY, INFINITY)) &&
+               isinf (cost_score (INFINITY, 1)));
 }
 
 static void test_predefined_kernels (void **state) {
@@ -350,7 +377,8 @@ static void test_predefined_kernels (void **state) {
 
 /* Every term of the model for every saved µGraph of tests/golden/, on each device. */
 static void golden_costs (void **state) {
-  static const char *const files[] = {"gated_mlp_bs16", "gqa_bs8", "lora_bs1", "norm_transformer_bs1", "qknorm_gqa_bs1", "rmsnorm_bs8"};
+  static const char *const files[] = {"gated_mlp_bs16",       "gqa_bs8",        "lora_bs1",
+                                      "norm_transformer_bs1", "qknorm_gqa_bs1", "rmsnorm_bs8"};
   char *text;
   size_t size;
   FILE *f = open_memstream (&text, &size);
@@ -369,8 +397,11 @@ static void golden_costs (void **state) {
         for (int k = 0; k < saved->n_ops; k++) {
           cost_parts p;
           cost_kernel (saved, k, &cuda_devices[d], &cold, &p);
-          fprintf (f, " launch %.5g dram %.5g l2 %.5g mma %.5g sfu %.5g fp32 %.5g latency %.5g plain %.5g pdl %.5g total %.5g, %d an SM, %.5g waves;", p.launch, p.dram, p.l2,
-                   p.mma, p.sfu, p.fp32, p.latency, p.plain, p.pdl, p.total, p.occupancy, p.waves);
+          fprintf (f,
+                   " launch %.5g dram %.5g l2 %.5g mma %.5g sfu %.5g fp32 %.5g latency %.5g plain %.5g pdl %.5g total "
+                   "%.5g, %d an SM, %.5g waves;",
+                   p.launch, p.dram, p.l2, p.mma, p.sfu, p.fp32, p.latency, p.plain, p.pdl, p.total, p.occupancy,
+                   p.waves);
         }
         fprintf (f, "\n");
       }
@@ -385,15 +416,24 @@ int main (void) {
   golden_filter ();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test (golden_costs),
-      cmocka_unit_test (test_places),           cmocka_unit_test (test_clusters_and_rests),
+      cmocka_unit_test (test_places),
+      cmocka_unit_test (test_clusters_and_rests),
       cmocka_unit_test (test_ring),
-      cmocka_unit_test (test_streams),          cmocka_unit_test (test_elements_in_flight),
-      cmocka_unit_test (test_every_generator),  cmocka_unit_test (test_score),            cmocka_unit_test (test_rooflines),        cmocka_unit_test (test_bytes_in_flight),
+      cmocka_unit_test (test_streams),
+      cmocka_unit_test (test_elements_in_flight),
+      cmocka_unit_test (test_every_generator),
+      cmocka_unit_test (test_score),
+      cmocka_unit_test (test_rooflines),
+      cmocka_unit_test (test_bytes_in_flight),
       cmocka_unit_test (test_matrix_and_special_units),
-      cmocka_unit_test (test_warpgroups),       cmocka_unit_test (test_dependent_kernels),
-      cmocka_unit_test (test_waves),            cmocka_unit_test (test_clusters_cost),
-      cmocka_unit_test (test_misaligned_tiles), cmocka_unit_test (test_launches_and_caches),
-      cmocka_unit_test (test_whole_graphs),     cmocka_unit_test (test_predefined_kernels),
+      cmocka_unit_test (test_warpgroups),
+      cmocka_unit_test (test_dependent_kernels),
+      cmocka_unit_test (test_waves),
+      cmocka_unit_test (test_clusters_cost),
+      cmocka_unit_test (test_misaligned_tiles),
+      cmocka_unit_test (test_launches_and_caches),
+      cmocka_unit_test (test_whole_graphs),
+      cmocka_unit_test (test_predefined_kernels),
   };
   return cmocka_run_group_tests (tests, set_up, NULL);
 }

@@ -2,11 +2,11 @@
 #include "cuda_graphs.h"
 #include "cuda_templates/cuda.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 static const char *find_nvcc (void) {
   static const char *const paths[] = {"/usr/local/cuda/bin/nvcc", "/usr/bin/nvcc"};
@@ -29,14 +29,16 @@ static int compile_text (const char *text, const char *arch, const char *more) {
   assert_true (fd >= 0);
   assert_int_equal (write (fd, text, strlen (text)), (int) strlen (text));
   close (fd);
-  snprintf (command, sizeof command, "%s -std=c++17 -Werror all-warnings -arch=%s %s -c -o /dev/null %s", find_nvcc (), arch, more, path);
+  snprintf (command, sizeof command, "%s -std=c++17 -Werror all-warnings -arch=%s %s -c -o /dev/null %s", find_nvcc (),
+            arch, more, path);
   int status = system (command);
   unlink (path);
   return status;
 }
 
 /* unit: of the text, by the generator that was meant. copy: of the schedule, 2 for weights by tensor copies. */
-static void check_file (const char *name, cuda_generator backend, int copy, const char *unit, const char *device, const char *arch) {
+static void check_file (const char *name, cuda_generator backend, int copy, const char *unit, const char *device,
+                        const char *arch) {
   mugraph program, candidate;
   mugraph_error e;
   assert_true (build_case (find_case (name), &program, &candidate));
@@ -47,8 +49,7 @@ static void check_file (const char *name, cuda_generator backend, int copy, cons
   assert_non_null (strstr (text, "\n// measured: 1.00 us\n// second line\n"));
   assert_non_null (strstr (text, "extern \"C\" cudaError_t msearch_launch ("));
   assert_non_null (strstr (text, unit));
-  if (!find_nvcc ())
-    print_message ("skipped: no nvcc\n");
+  if (!find_nvcc ()) print_message ("skipped: no nvcc\n");
   else {
     assert_int_equal (compile_text (text, arch, "-DMSEARCH_MAIN"), 0);
     assert_int_equal (compile_text (text, arch, ""), 0);
@@ -63,7 +64,8 @@ static void check_file (const char *name, cuda_generator backend, int copy, cons
 static void hopper (void **state) {
   (void) state;
   check_file ("rmsnorm 2x4096x6144 /96 x64", CUDA_GENERATOR_STREAM, 1, "k0_stream", "h100", "sm_90a");
-  check_file ("rmsnorm 2x4096x6144 /96 x64", CUDA_GENERATOR_STREAM, 2, "stream_ring", "h100", "sm_90a"); /* wgmma, as in the next ones */
+  check_file ("rmsnorm 2x4096x6144 /96 x64", CUDA_GENERATOR_STREAM, 2, "stream_ring", "h100",
+              "sm_90a"); /* wgmma, as in the next ones */
   check_file ("tiled gelu and bias", CUDA_GENERATOR_TILED, 0, "k0_tiled", "h100", "sm_90a");
   check_file ("gqa 2x256x64x4096 /2,4 x64", CUDA_GENERATOR_CHAIN, 0, "k0_chain", "h100", "sm_90a");
   check_file ("gqa split 2x256x64x4096 /2,8 x8", CUDA_GENERATOR_AUTO, 0, "k0_generic", "h100", "sm_90a");

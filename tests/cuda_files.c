@@ -1,16 +1,16 @@
-/* What files hold becomes CUDA that NVRTC compiles for sm_80 and sm_90a: µGraphs that the search found and that other projects
-   published, each by the generator that the planner chooses for the device and with the schedule it was saved with. Of
-   each file the first one, all of them with ALL=1; FILES="a.json ..." names other files. What they compute is compared on a GPU:
-   build/bench/kernels --all --no-time FILE.json ... */
+/* What files hold becomes CUDA that NVRTC compiles for sm_80 and sm_90a: µGraphs that the search found and that other
+   projects published, each by the generator that the planner chooses for the device and with the schedule it was saved
+   with. Of each file the first one, all of them with ALL=1; FILES="a.json ..." names other files. What they compute is
+   compared on a GPU: build/bench/kernels --all --no-time FILE.json ... */
 #include "cuda_templates/cuda.h"
 #include "mugraph/file/json.h"
 
+#include <cmocka.h>
 #include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 static bool compiles (const mugraph *g, const cuda_device *d, bool pdl, mugraph_error *e) {
   cuda_program *p = calloc (1, sizeof *p);
@@ -18,7 +18,8 @@ static bool compiles (const mugraph *g, const cuda_device *d, bool pdl, mugraph_
   size_t size = 0;
   bool good = p && cuda_emit (g, d, pdl, p, e);
   for (int i = 0; good && i < p->n_launches; i++)
-    if (p->launch[i].smem > d->smem_block) good = mugraph_fail (e, "%s needs %d bytes of shared memory", p->launch[i].name, p->launch[i].smem);
+    if (p->launch[i].smem > d->smem_block)
+      good = mugraph_fail (e, "%s needs %d bytes of shared memory", p->launch[i].name, p->launch[i].smem);
   good = good && cuda_compile (p->source, d->arch, &cubin, &size, NULL, e);
   free (cubin);
   if (p) cuda_program_free (p);
@@ -80,7 +81,8 @@ static void mirage (void **state) {
 static void named (void **state) {
   (void) state;
   char *list = getenv ("FILES") ? strdup (getenv ("FILES")) : NULL;
-  for (char *name = list ? strtok (list, " ") : NULL; name && has_nvrtc (); name = strtok (NULL, " ")) check_pattern (name, true);
+  for (char *name = list ? strtok (list, " ") : NULL; name && has_nvrtc (); name = strtok (NULL, " "))
+    check_pattern (name, true);
   free (list);
 }
 

@@ -1,5 +1,5 @@
-/* Every case of cuda_graphs.h compiles with NVRTC for sm_80 and sm_90a, by the backend that the planner chooses and by the
-   generic one. What the kernels compute is checked on a GPU: make gpu-check. */
+/* Every case of cuda_graphs.h compiles with NVRTC for sm_80 and sm_90a, by the backend that the planner chooses and by
+   the generic one. What the kernels compute is checked on a GPU: make gpu-check. */
 #include "cuda_backend.h"
 
 static bool has_nvrtc (void) {
@@ -113,7 +113,8 @@ static void golden (void **state) {
 
 int main (void) {
   golden_filter ();
-  const struct CMUnitTest tests[] = {cmocka_unit_test (golden), cmocka_unit_test (generic_80), cmocka_unit_test (generic_90), cmocka_unit_test (chosen_80),
-                                     cmocka_unit_test (chosen_90), cmocka_unit_test (references)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test (golden),     cmocka_unit_test (generic_80),
+                                     cmocka_unit_test (generic_90), cmocka_unit_test (chosen_80),
+                                     cmocka_unit_test (chosen_90),  cmocka_unit_test (references)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -1,11 +1,12 @@
-/* Plans of the generic code generator on random graphs: everything fits, and what lives at the same time does not overlap. */
+/* Plans of the generic code generator on random graphs: everything fits, and what lives at the same time does not
+ * overlap. */
 #include "cuda_templates/generic/plan_generic.h"
 #include "random_mugraph.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 enum { GRAPHS = 3000 };
 
@@ -73,7 +74,8 @@ static void devices (void **state) {
   assert_null (cuda_device_find ("abacus"));
   for (int i = 0; i < cuda_n_devices; i++) {
     const cuda_device *d = &cuda_devices[i];
-    assert_true (d->dram_bw > 1e11 && d->l2_bw > d->dram_bw && d->mma_f16 > d->fp32 && d->smem_block < d->smem_sm && d->launch_pdl <= d->launch);
+    assert_true (d->dram_bw > 1e11 && d->l2_bw > d->dram_bw && d->mma_f16 > d->fp32 && d->smem_block < d->smem_sm &&
+                 d->launch_pdl <= d->launch);
   }
 }
 
@@ -113,6 +115,7 @@ static void dispatch (void **state) {
 }
 
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (memory), cmocka_unit_test (readers), cmocka_unit_test (devices), cmocka_unit_test (dispatch)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test (memory), cmocka_unit_test (readers), cmocka_unit_test (devices),
+                                     cmocka_unit_test (dispatch)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -1,12 +1,12 @@
-/* Random valid µGraphs, as odd as the checks let them be, become CUDA that NVRTC compiles; the generic code generator takes
-   all of them. What they compute is compared on a GPU by tests/gpu_random.c. */
+/* Random valid µGraphs, as odd as the checks let them be, become CUDA that NVRTC compiles; the generic code generator
+   takes all of them. What they compute is compared on a GPU by tests/gpu_random.c. */
 #include "cuda_templates/cuda.h"
 #include "random_mugraph.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 enum { GRAPHS = 24, EMITTED = 400 };
 

@@ -2,6 +2,7 @@
 #include "cuda_graphs.h"
 #include "cuda_templates/cuda.h"
 
+#include <cmocka.h>
 #include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -11,7 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <xxhash.h>
-#include <cmocka.h>
 
 static const char kernel[] = "extern \"C\" __global__ void k (float *x) { x[threadIdx.x] *= 2.0f; }\n";
 
@@ -45,7 +45,9 @@ static void compile_without_nvrtc (void) {
   setenv ("MSEARCH_NVRTC", "/nonexistent/libnvrtc.so", 1);
   bool done = cuda_compile (kernel, 80, &cubin, &size, NULL, &e);
   cuda_probe (&f);
-  if (done || cubin || !strstr (e.text, "/nonexistent/libnvrtc.so") || strchr (e.text, '\n') || f.nvrtc || !strstr (f.line, "source only")) _exit (1);
+  if (done || cubin || !strstr (e.text, "/nonexistent/libnvrtc.so") || strchr (e.text, '\n') || f.nvrtc ||
+      !strstr (f.line, "source only"))
+    _exit (1);
 }
 
 /* First, before this process opens anything. */
@@ -154,7 +156,8 @@ static void *compile_many (void *argument) {
   for (int i = 0; i < 4; i++) {
     char source[256], *cubin;
     size_t size;
-    snprintf (source, sizeof source, "extern \"C\" __global__ void k%d (float *x) { x[threadIdx.x] += %d; }\n", (int) (intptr_t) argument % 2, i);
+    snprintf (source, sizeof source, "extern \"C\" __global__ void k%d (float *x) { x[threadIdx.x] += %d; }\n",
+              (int) (intptr_t) argument % 2, i);
     failed += !cuda_compile (source, 80, &cubin, &size, NULL, NULL) || memcmp (cubin, "\177ELF", 4);
     free (cubin);
   }
@@ -165,7 +168,8 @@ static void threads_compile (void **state) {
   pthread_t thread[4];
   (void) state;
   if (!has_nvrtc ()) return;
-  for (int i = 0; i < 4; i++) assert_int_equal (pthread_create (&thread[i], NULL, compile_many, (void *) (intptr_t) i), 0);
+  for (int i = 0; i < 4; i++)
+    assert_int_equal (pthread_create (&thread[i], NULL, compile_many, (void *) (intptr_t) i), 0);
   for (int i = 0; i < 4; i++) {
     void *failed;
     pthread_join (thread[i], &failed);
@@ -209,9 +213,9 @@ static int tear_down (void **state) {
 }
 
 int main (void) {
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (missing_nvrtc_is_named), cmocka_unit_test (facts_agree),     cmocka_unit_test (errors_of_the_compiler),
-    cmocka_unit_test (cache_on_disk),          cmocka_unit_test (unusable_cache),  cmocka_unit_test (threads_compile),
-    cmocka_unit_test (no_gpu_is_one_line)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test (missing_nvrtc_is_named), cmocka_unit_test (facts_agree),
+                                     cmocka_unit_test (errors_of_the_compiler), cmocka_unit_test (cache_on_disk),
+                                     cmocka_unit_test (unusable_cache),         cmocka_unit_test (threads_compile),
+                                     cmocka_unit_test (no_gpu_is_one_line)};
   return cmocka_run_group_tests (tests, set_up, tear_down);
 }

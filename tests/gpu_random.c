@@ -2,12 +2,13 @@
 
    gpu_random [--backend N] [--pdl] [FIRST [COUNT]]      seeds FIRST .. FIRST + COUNT - 1
 
-   Random graphs cancel, overflow and divide by zero at will, so the interpreter runs twice, once on inputs that are off by
-   about a thousandth, and what that changes is no error of the kernels. Elements that are not finite in either run, or too large
-   for a half, are not compared; nor are graphs with values between that are too large for a float, where the result is off. */
+   Random graphs cancel, overflow and divide by zero at will, so the interpreter runs twice, once on inputs that are off
+   by about a thousandth, and what that changes is no error of the kernels. Elements that are not finite in either run,
+   or too large for a half, are not compared; nor are graphs with values between that are too large for a float, where
+   the result is off. */
 #include "cuda_templates/cuda.h"
-#include "verify/verify.h"
 #include "random_mugraph.h"
+#include "verify/verify.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -73,13 +74,16 @@ static uint16_t half_bits (double x) {
   int exponent;
   double m = frexp (fabs (x), &exponent); /* in [1/2, 1) */
   if (!isfinite (x)) return sign | (isnan (x) ? 0x7e00 : 0x7c00);
-  if (m == 0 || exponent < -13) return sign | (uint16_t) ldexp (fabs (x), 24); /* 0 and below the normal numbers: multiples of 2^-24 */
+  if (m == 0 || exponent < -13)
+    return sign | (uint16_t) ldexp (fabs (x), 24); /* 0 and below the normal numbers: multiples of 2^-24 */
   return sign | (uint16_t) ((exponent + 14) << 10 | ((int) ldexp (m, 11) - 1024));
 }
 
 static double half_value (uint16_t h) {
   int exponent = h >> 10 & 31, mantissa = h & 1023;
-  double x = exponent == 31 ? (mantissa ? NAN : INFINITY) : exponent ? ldexp (1024 + mantissa, exponent - 25) : ldexp (mantissa, -24);
+  double x = exponent == 31 ? (mantissa ? NAN : INFINITY)
+             : exponent     ? ldexp (1024 + mantissa, exponent - 25)
+                            : ldexp (mantissa, -24);
   return h >> 15 ? -x : x;
 }
 
@@ -88,7 +92,8 @@ static void pack (void *to, int64_t i, double x, int dtype) {
   uint32_t bits;
   memcpy (&bits, &f, sizeof bits);
   if (dtype == MUGRAPH_F32) memcpy ((char *) to + 4 * i, &bits, 4);
-  uint16_t half = dtype == MUGRAPH_F16 ? half_bits (x) : (uint16_t) (bits >> 16); /* drawn values are exact in their type */
+  uint16_t half =
+      dtype == MUGRAPH_F16 ? half_bits (x) : (uint16_t) (bits >> 16); /* drawn values are exact in their type */
   if (dtype != MUGRAPH_F32) memcpy ((char *) to + 2 * i, &half, 2);
 }
 
@@ -108,9 +113,13 @@ static double unpack (const void *from, int64_t i, int dtype) {
 }
 
 /* Compares output k; returns the error in units of what is allowed. */
-static double compare (const mugraph *g, int k, const void *got, const double *want, const double *moved, int64_t *compared) {
+static double compare (const mugraph *g, int k, const void *got, const double *want, const double *moved,
+                       int64_t *compared) {
   int dtype = cuda_plan_storage (g, g->output[k]);
-  double limit = dtype == MUGRAPH_F32 ? 1e30 : dtype == MUGRAPH_BF16 ? 1e30 : 60000, tolerance = dtype == MUGRAPH_BF16 ? 6e-3 : 2e-3;
+  double limit = dtype == MUGRAPH_F32    ? 1e30
+                 : dtype == MUGRAPH_BF16 ? 1e30
+                                         : 60000,
+         tolerance = dtype == MUGRAPH_BF16 ? 6e-3 : 2e-3;
   double difference = 0, norm = 0, change = 0, tiny = dtype == MUGRAPH_F16 ? 1e-7 : 1e-30;
   int64_t n = mugraph_volume (&g->tensor[g->output[k]].shape), used = 0;
   for (int64_t i = 0; i < n; i++) {
@@ -231,8 +240,7 @@ int main (int argc, char **argv) {
       run++;
       bool good = run_kernels (&x->g, &v, &worst, &compared, &e);
       total += compared;
-      if (good && !(worst <= 1) && beyond_float (&x->g, &v))
-        beyond++;
+      if (good && !(worst <= 1) && beyond_float (&x->g, &v)) beyond++;
       else if (!good || !(worst <= 1)) {
         wrong++;
         printf ("seed %d: %s (%.3g of what is allowed)\n", first + i, good ? "WRONG" : e.text, worst);
@@ -242,6 +250,7 @@ int main (int argc, char **argv) {
     drop (&v);
   }
   free (x);
-  printf ("%d graphs, %d wrong, %d with values beyond a float's, %d skipped, %lld elements compared\n", run, wrong, beyond, skipped, (long long) total);
+  printf ("%d graphs, %d wrong, %d with values beyond a float's, %d skipped, %lld elements compared\n", run, wrong,
+          beyond, skipped, (long long) total);
   return wrong != 0 || !run;
 }

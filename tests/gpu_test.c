@@ -1,11 +1,11 @@
-/* Runs the µGraphs of tests/cuda_graphs.h on a GPU and compares each with the float64 reference of its program. For people who
-   work on the code generators, and for `make gpu-check`.
+/* Runs the µGraphs of tests/cuda_graphs.h on a GPU and compares each with the float64 reference of its program. For
+   people who work on the code generators, and for `make gpu-check`.
 
    gpu_test [--backend N] [--device NAME] [--pdl] [--time] [--list] [PART OF A NAME]...
 
    --device a100: the code that is generated for sm_80, compiled for the GPU of this machine. */
-#include "cuda_templates/cuda.h"
 #include "cuda_graphs.h"
+#include "cuda_templates/cuda.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -29,7 +29,8 @@ static bool wanted (const options *o, const graph_case *c) {
 
 static bool build (const options *o, const graph_case *c, mugraph *program, mugraph *candidate) {
   if (!build_case (c, program, candidate)) return false;
-  for (int b = 0; o->backend >= 0 && b < candidate->n_blocks; b++) candidate->block[b].sched.backend = (int16_t) o->backend;
+  for (int b = 0; o->backend >= 0 && b < candidate->n_blocks; b++)
+    candidate->block[b].sched.backend = (int16_t) o->backend;
   return true;
 }
 
@@ -78,7 +79,8 @@ static void backends (const options *o, const mugraph *g, char text[MUGRAPH_KERN
   for (int k = 0; k < g->n_ops; k++) {
     cuda_plan p;
     text[n] = '-';
-    if (g->op[k].kind == MUGRAPH_OP_CUSTOM) text[n] = cuda_plan_kernel (g, k, o->device, &p, NULL) ? *cuda_generator_text (p.backend) : '?';
+    if (g->op[k].kind == MUGRAPH_OP_CUSTOM)
+      text[n] = cuda_plan_kernel (g, k, o->device, &p, NULL) ? *cuda_generator_text (p.backend) : '?';
     n++;
   }
   text[n] = 0;
@@ -106,10 +108,8 @@ static bool run_case (const options *o, const graph_case *c) {
   bool done = cuda_measure (&program, &candidate, o->device, o->pdl, 1, scale, tolerance (&program), o->time, &m, &e);
   bool good = done && m.correct;
   printf ("%-44s %-6s %-5s", c->name, kinds, good ? "ok" : "WRONG");
-  if (done)
-    printf (" %9.2e", m.rel_err);
-  else
-    printf (" %s", e.text);
+  if (done) printf (" %9.2e", m.rel_err);
+  else printf (" %s", e.text);
   if (done && o->time) printf (" %9.2f %9.2f", m.warm_us, m.cold_us);
   printf ("\n");
   fflush (stdout);
@@ -120,14 +120,10 @@ int main (int argc, char **argv) {
   options o = {.backend = -1};
   cuda_facts facts;
   for (int i = 1; i < argc; i++)
-    if (!strcmp (argv[i], "--pdl"))
-      o.pdl = true;
-    else if (!strcmp (argv[i], "--time"))
-      o.time = true;
-    else if (!strcmp (argv[i], "--backend") && i + 1 < argc)
-      o.backend = atoi (argv[++i]);
-    else if (!strcmp (argv[i], "--device") && i + 1 < argc)
-      o.device = cuda_device_find (argv[++i]);
+    if (!strcmp (argv[i], "--pdl")) o.pdl = true;
+    else if (!strcmp (argv[i], "--time")) o.time = true;
+    else if (!strcmp (argv[i], "--backend") && i + 1 < argc) o.backend = atoi (argv[++i]);
+    else if (!strcmp (argv[i], "--device") && i + 1 < argc) o.device = cuda_device_find (argv[++i]);
     else if (!strcmp (argv[i], "--list")) {
       for (int c = 0; c < N_GRAPH_CASES; c++) puts (graph_cases[c].name);
       return 0;
@@ -144,8 +140,8 @@ int main (int argc, char **argv) {
   if (!o.device) o.device = cuda_device_find (facts.device);
   if (!o.device) o.device = cuda_device_find (facts.arch >= 90 ? "h100" : "a100");
   o.arch = facts.arch;
-  printf ("%s, kernels for %s%s\n%-44s %-6s %-5s %9s%s\n", facts.line, o.device->name, o.pdl ? ", pdl" : "", "case", "by", "", "rel_err",
-          o.time ? "   warm us   cold us" : "");
+  printf ("%s, kernels for %s%s\n%-44s %-6s %-5s %9s%s\n", facts.line, o.device->name, o.pdl ? ", pdl" : "", "case",
+          "by", "", "rel_err", o.time ? "   warm us   cold us" : "");
   compile_all (&o);
   int wrong = 0, run = 0;
   for (int i = 0; i < N_GRAPH_CASES; i++)

@@ -1,11 +1,12 @@
-/* The schema of saved µGraphs: what is written reads back, what is broken is refused with its place, and a file on disk is
-   always whole. */
+/* The schema of saved µGraphs: what is written reads back, what is broken is refused with its place, and a file on disk
+   is always whole. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -15,7 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utime.h>
-#include <dirent.h>
 
 #include "mugraph/file/json.h"
 #include "random_mugraph.h"
@@ -23,15 +23,22 @@
 /* ---- a small file of every construct ---- */
 
 static const char *const base =
-    "{\"schema\": \"msearch.mugraph/1\", \"name\": \"tiny\", \"stem\": \"tiny\", \"batch\": 2, \"key\": \"00000000000000ff\",\n"
-    " \"program\": {\"inputs\": [{\"name\": \"X\", \"type\": \"f16\", \"dims\": [2, 64]}, {\"name\": \"W\", \"type\": \"f16\", \"dims\": [64, 32]}],\n"
-    "  \"ops\": [{\"op\": \"matmul\", \"in\": [0, 1], \"out\": [2], \"dims\": [[2, 32]]}], \"outputs\": [{\"tensor\": 2, \"name\": \"O\"}]},\n"
-    " \"mugraphs\": [{\"cost_us\": 1.5, \"structure\": \"0123456789abcdef\", \"measured\": {\"GPU\": {\"warm_us\": 2.25}},\n"
-    "  \"inputs\": [{\"name\": \"X\", \"type\": \"f16\", \"dims\": [2, 64]}, {\"name\": \"W\", \"type\": \"f16\", \"dims\": [64, 32]}],\n"
-    "  \"ops\": [{\"op\": \"graph\", \"in\": [0, 1], \"out\": [2], \"grid\": [4, 1, 1], \"loop\": 8, \"sched\": {\"warps\": 4}, \"block\": [\n"
+    "{\"schema\": \"msearch.mugraph/1\", \"name\": \"tiny\", \"stem\": \"tiny\", \"batch\": 2, \"key\": "
+    "\"00000000000000ff\",\n"
+    " \"program\": {\"inputs\": [{\"name\": \"X\", \"type\": \"f16\", \"dims\": [2, 64]}, {\"name\": \"W\", \"type\": "
+    "\"f16\", \"dims\": [64, 32]}],\n"
+    "  \"ops\": [{\"op\": \"matmul\", \"in\": [0, 1], \"out\": [2], \"dims\": [[2, 32]]}], \"outputs\": [{\"tensor\": "
+    "2, \"name\": \"O\"}]},\n"
+    " \"mugraphs\": [{\"cost_us\": 1.5, \"structure\": \"0123456789abcdef\", \"measured\": {\"GPU\": {\"warm_us\": "
+    "2.25}},\n"
+    "  \"inputs\": [{\"name\": \"X\", \"type\": \"f16\", \"dims\": [2, 64]}, {\"name\": \"W\", \"type\": \"f16\", "
+    "\"dims\": [64, 32]}],\n"
+    "  \"ops\": [{\"op\": \"graph\", \"in\": [0, 1], \"out\": [2], \"grid\": [4, 1, 1], \"loop\": 8, \"sched\": "
+    "{\"warps\": 4}, \"block\": [\n"
     "    {\"op\": \"input\", \"from\": 0, \"imap\": [-1, -1, -1], \"fmap\": 1},\n"
     "    {\"op\": \"input\", \"from\": 1, \"imap\": [1, -1, -1], \"fmap\": 0, \"tile\": [8, 8]},\n"
-    "    {\"op\": \"matmul\", \"in\": [0, 1]}, {\"op\": \"accum\", \"in\": [2]}, {\"op\": \"clamp\", \"in\": [3], \"low\": -1, \"high\": 1},\n"
+    "    {\"op\": \"matmul\", \"in\": [0, 1]}, {\"op\": \"accum\", \"in\": [2]}, {\"op\": \"clamp\", \"in\": [3], "
+    "\"low\": -1, \"high\": 1},\n"
     "    {\"op\": \"output\", \"in\": [4], \"omap\": [1, -1, -1]}]},\n"
     "   {\"op\": \"sum\", \"in\": [2], \"out\": [3], \"dim\": 1}, {\"op\": \"const\", \"out\": [4], \"value\": 0.5},\n"
     "   {\"op\": \"mul\", \"in\": [3, 4], \"out\": [5], \"names\": [\"scaled\"]}],\n"
@@ -96,7 +103,8 @@ static void broken_files_are_refused (void **state) {
       {"[2, 64]", "[]", "program.inputs[0].dims: 0 elements"},
       {"[2, 64]", "[1,1,1,1,1]", "program.inputs[0].dims: more than 4 elements"},
       {"\"f16\"", "\"f17\"", "program.inputs[0].type: unknown data type \"f17\""},
-      {"{\"op\": \"matmul\", \"in\": [0, 1], \"out\": [2], \"dims\": [[2, 32]]}", "{\"op\": \"matmul\", \"in\": [0, 1], \"out\": [2], \"dims\": [[2, 33]]}",
+      {"{\"op\": \"matmul\", \"in\": [0, 1], \"out\": [2], \"dims\": [[2, 32]]}",
+       "{\"op\": \"matmul\", \"in\": [0, 1], \"out\": [2], \"dims\": [[2, 33]]}",
        "program.ops[0].dims[0]: the operator's shape is [2, 32]"},
       {"\"op\": \"matmul\"", "\"op\": \"matmull\"", "program.ops[0].op: unknown operator \"matmull\""},
       {"\"op\": \"matmul\"", "\"op\": \"accum\"", "program.ops[0].op: accum is no operator of a kernel graph"},
@@ -123,16 +131,20 @@ static void broken_files_are_refused (void **state) {
       {"\"imap\": [1, -1, -1]", "\"imap\": [-2, -1, -1]", "mugraphs[0].ops[0].block[1].imap[0]: -2 is out of range"},
       {"\"fmap\": 0", "\"fmap\": 4", "mugraphs[0].ops[0].block[1].fmap: 4 is out of range"},
       {"\"tile\": [8, 8]", "\"tile\": [8, 9]", "mugraphs[0].ops[0].block[1].tile: the operator's shape is [8, 8]"},
-      {"{\"op\": \"matmul\", \"in\": [0, 1]}", "{\"op\": \"matmul\", \"in\": [0, 2]}", "mugraphs[0].ops[0].block[2].in[1]: 2 is out of range"},
-      {"{\"op\": \"matmul\", \"in\": [0, 1]}", "{\"op\": \"matmul\", \"in\": [0, 1], \"fmap\": 1}", "matmul has no \"fmap\""},
-      {"{\"op\": \"matmul\", \"in\": [0, 1]}", "{\"op\": \"matmul\", \"in\": [0, 1], \"value\": 1}", "matmul has no \"value\""},
+      {"{\"op\": \"matmul\", \"in\": [0, 1]}", "{\"op\": \"matmul\", \"in\": [0, 2]}",
+       "mugraphs[0].ops[0].block[2].in[1]: 2 is out of range"},
+      {"{\"op\": \"matmul\", \"in\": [0, 1]}", "{\"op\": \"matmul\", \"in\": [0, 1], \"fmap\": 1}",
+       "matmul has no \"fmap\""},
+      {"{\"op\": \"matmul\", \"in\": [0, 1]}", "{\"op\": \"matmul\", \"in\": [0, 1], \"value\": 1}",
+       "matmul has no \"value\""},
       {"{\"op\": \"accum\", \"in\": [2]}", "{\"op\": \"square\", \"in\": [2]}", "saves a value of the loop"},
       {"\"low\": -1, ", "", "mugraphs[0].ops[0].block[4].low: a number is missing"},
       {"\"low\": -1", "\"low\": 1e999", "mugraphs[0].ops[0].block[4].low: too large for a double"},
       {"\"dim\": 1", "\"dim\": 4", "mugraphs[0].ops[1].dim: 4 is out of range"},
       {"\"dim\": 1", "\"dim\": 3", "mugraphs[0]"},
       {"[\"scaled\"]", "[\"scaled\", \"twice\"]", "mugraphs[0].ops[3].names: more than 1 elements"},
-      {"[\"scaled\"]", "[\"a name of thirty-two bytes or more\"]", "mugraphs[0].ops[3].names[0]: 34 bytes are too long"},
+      {"[\"scaled\"]", "[\"a name of thirty-two bytes or more\"]",
+       "mugraphs[0].ops[3].names[0]: 34 bytes are too long"},
       {"\"verify\": {\"p\": 7, \"equivalent\": true}", "\"verify\": 7", "verify: must be an object, is a number"},
       {"\"p\": 7", "\"p\": 7,,", "bad.json:14:21: not JSON: syntax error"},
       {"{\"seconds\": 0.1}}\n", "{\"seconds\": 0.1}} x", "more text after the end"},
@@ -188,7 +200,8 @@ static void mutated_text_is_never_trusted (void **state) {
   for (int i = 0; i < 20000; i++) {
     memcpy (text, base, n + 1);
     for (int k = 0, m = 1 + random_below (3); k < m; k++)
-      text[random_below ((int) n)] = random_chance (50) ? "0123456789-,[]{}\"e."[random_below (19)] : (char) random_below (256);
+      text[random_below ((int) n)] =
+          random_chance (50) ? "0123456789-,[]{}\"e."[random_below (19)] : (char) random_below (256);
     mugraph_file f;
     mugraph_error e = {""};
     if (!mugraph_file_parse ("m.json", text, n, &f, &e)) {

@@ -35,7 +35,8 @@ static void every_operator (void **state) {
   load (DATA "every_operator.json", &f);
   assert_int_equal (f.n, 2);
   const mugraph *g = &f.saved[0].graph;
-  kinds_of (g->op, g->n_ops, "matmul exp square sqrt silu gelu relu clamp rms_norm add mul div pow sum mul sum_to sum sum");
+  kinds_of (g->op, g->n_ops,
+            "matmul exp square sqrt silu gelu relu clamp rms_norm add mul div pow sum mul sum_to sum sum");
   assert_true (g->op[7].c[0] == 0 && g->op[7].c[1] == 1); /* clamp */
   assert_int_equal (g->op[8].dim, 1);                     /* rms_norm: the last */
   assert_int_equal (g->op[13].dim, 1);
@@ -47,10 +48,11 @@ static void every_operator (void **state) {
 
   g = &f.saved[1].graph;
   const mugraph_block *b = &g->block[0];
-  kinds_of (b->op, b->n_ops,
-            "input input input matmul exp square sqrt silu gelu relu clamp add mul div pow rms_norm concat concat sum sum "
-            "sum_to sum_to accum accum_sum accum_mean accum_rms accum_sum_to accum accum accum add div mul add div mul "
-            "output output");
+  kinds_of (
+      b->op, b->n_ops,
+      "input input input matmul exp square sqrt silu gelu relu clamp add mul div pow rms_norm concat concat sum sum "
+      "sum_to sum_to accum accum_sum accum_mean accum_rms accum_sum_to accum accum accum add div mul add div mul "
+      "output output");
   assert_int_equal (b->op[16].dim, 2);
   assert_int_equal (b->op[17].dim, 1);
   assert_int_equal (b->op[20].dim, 2);
@@ -127,24 +129,30 @@ static void broken_files_are_refused (void **state) {
       {"tb_matmul_op", "tb_exp_op", 0, "[0][2].bgraph.operators[3].input_tensors: more than 1"},
       {"\"op_type\":\"tb_div_op\"", "\"op_tape\":\"tb_div_op\"", 0, "operators[5].op_type: a text is missing"},
       {"\"dim\":[2,64,0,0]", "\"dim\":[0,64,0,0]", 0, "[0][0].output_tensors[0].dim: dimension 0 is 0"},
-      {"\"dim\":[2,64,0,0]", "\"dim\":[2147483648,64,0,0]", 0, "[0][0].output_tensors[0].dim[0]: 2147483648 is out of range"},
+      {"\"dim\":[2,64,0,0]", "\"dim\":[2147483648,64,0,0]", 0,
+       "[0][0].output_tensors[0].dim[0]: 2147483648 is out of range"},
       {"\"dim\":[2,64,0,0]", "\"dim\":[2]", 0, "[0][0].output_tensors[0].dim: 1 elements, at least 2"},
       {"\"num_dims\":2", "\"num_dims\":5", 0, "[0][0].output_tensors[0].num_dims: 5 is out of range"},
       {"\"num_dims\":2", "\"num_dims\":0", 0, "num_dims: 0 is out of range"},
-      {"\"data_type\":941", "\"data_type\":930", 0, "[0][0].output_tensors[0].data_type: data type 930 is not supported"},
+      {"\"data_type\":941", "\"data_type\":930", 0,
+       "[0][0].output_tensors[0].data_type: data type 930 is not supported"},
       {"\"input_strides\":[64,1]", "\"input_strides\":[64,2]", 0, "[0][0].input_strides: are the strides of no order"},
       {"\"input_strides\":[64,1]", "\"input_strides\":[1]", 0, "[0][0].input_strides: 1 elements"},
       {"\"output_strides\":[32,1]", "\"output_strides\":[1,1]", 0, "[0][4].output_strides: are the strides"},
       /* tensors by guid; ...1 and ...2 are the inputs, ...3 the kernel's result, ...4 the square */
       {"10000002", "10000001", 0, "[0][1]: tensor 10000001 is computed twice"},
-      {"\"guid\":10000003", "\"guid\":10000009", 2, "[0][3].input_tensors[0]: tensor 10000009 is computed by no operator before"},
+      {"\"guid\":10000003", "\"guid\":10000009", 2,
+       "[0][3].input_tensors[0]: tensor 10000009 is computed by no operator before"},
       {"\"guid\":10000003", "\"guid\":10000004", 2, "[0][3]"}, /* the operator reads its own result: a cycle */
       {"\"guid\":10000004", "\"guid\":10000001", 0, "tensor 10000001 is computed twice"},
-      {"\"guid\":20000003", "\"guid\":20000006", 1, "[0][2].bgraph.operators[5].input_tensors[1]: tensor 20000006"}, /* a cycle of one */
-      {"\"guid\":20000004", "\"guid\":20000099", 1, "operators[4].input_tensors[0]: tensor 20000099 is computed by no operator"},
+      {"\"guid\":20000003", "\"guid\":20000006", 1,
+       "[0][2].bgraph.operators[5].input_tensors[1]: tensor 20000006"}, /* a cycle of one */
+      {"\"guid\":20000004", "\"guid\":20000099", 1,
+       "operators[4].input_tensors[0]: tensor 20000099 is computed by no operator"},
       {"\"guid\":20000002", "\"guid\":20000001", 0, "operators[1]: tensor 20000001 is computed twice"},
       {"\"guid\":10000001", "\"guid\":10000007", 1, "operators[0].dtensor: tensor 10000007 is no input of this kernel"},
-      {"\"guid\":10000003", "\"guid\":10000008", 0, "operators[6].dtensor: tensor 10000008 is no output of this kernel"},
+      {"\"guid\":10000003", "\"guid\":10000008", 0,
+       "operators[6].dtensor: tensor 10000008 is no output of this kernel"},
       {"\"guid\":10000001", "\"guid\":1e300", 0, "guid"},
       {"\"guid\":10000001", "\"guid\":\"10000001\"", 0, "[0][0].output_tensors[0].guid: must be an integer, is a text"},
       /* maps, extents and shapes that do not fit */
@@ -152,16 +160,21 @@ static void broken_files_are_refused (void **state) {
       {"\"forloop_dim\":0", "\"forloop_dim\":-1", 0, "[0][2]: operator 3: matmul"},
       {"\"input_map\":{\"x\":1", "\"input_map\":{\"x\":5", 0, "operators[1].input_map.x: 5 is out of range"},
       {"\"input_map\":{\"x\":1", "\"input_map\":{\"x\":2", 0, "[0][2]: "},
-      {"\"input_map\":{\"x\":1", "\"input_map\":{\"x\":-1", 0, "operators[1]: input makes a tensor [8, 32], the file states [8, 8]"},
+      {"\"input_map\":{\"x\":1", "\"input_map\":{\"x\":-1", 0,
+       "operators[1]: input makes a tensor [8, 32], the file states [8, 8]"},
       {"\"output_map\":{\"x\":1", "\"output_map\":{\"x\":-1", 0, "[0][2]: operator 6: omap"},
-      {"\"output_map\":{\"x\":1", "\"output_map\":{\"x\":0", 0, "[0][2]: output makes a tensor [8, 8], the file states [2, 32]"},
-      {"\"dim\":[2,1,0,0]", "\"dim\":[2,2,0,0]", 0, "operators[5].input_tensors[1]: tensor 20000003 has another shape where it is computed"},
+      {"\"output_map\":{\"x\":1", "\"output_map\":{\"x\":0", 0,
+       "[0][2]: output makes a tensor [8, 8], the file states [2, 32]"},
+      {"\"dim\":[2,1,0,0]", "\"dim\":[2,2,0,0]", 0,
+       "operators[5].input_tensors[1]: tensor 20000003 has another shape where it is computed"},
       {"\"dim\":[2,8,0,0]", "\"dim\":[2,4,0,0]", 0, "operators[2].input_tensors[0]: tensor 20000001 has another shape"},
-      {"\"forloop_range\":8", "\"forloop_range\":4", 0, "operators[0]: input makes a tensor [2, 16], the file states [2, 8]"},
+      {"\"forloop_range\":8", "\"forloop_range\":4", 0,
+       "operators[0]: input makes a tensor [2, 16], the file states [2, 8]"},
       {"\"forloop_range\":8", "\"forloop_range\":0", 0, "[0][2].bgraph.forloop_range: 0 is out of range"},
       {"\"grid_dim\":{\"x\":4", "\"grid_dim\":{\"x\":0", 0, "[0][2].bgraph.grid_dim.x: 0 is out of range"},
       {"\"grid_dim\":{\"x\":4", "\"grid_dim\":{\"w\":4", 0, "[0][2].bgraph.grid_dim.x: an integer is missing"},
-      {"\"block_dim\":{\"x\":128,\"y\":1", "\"block_dim\":{\"x\":128,\"y\":16", 0, "[0][2].bgraph: 2048 threads a block"},
+      {"\"block_dim\":{\"x\":128,\"y\":1", "\"block_dim\":{\"x\":128,\"y\":16", 0,
+       "[0][2].bgraph: 2048 threads a block"},
       {"tb_forloop_accum_nored_op", "tb_square_op", 0, "[0][2]"}, /* then the division mixes loop and result */
       {"kn_output_op", "kn_exp_op", 0, "[0][4].output_tensors: 0 elements"},
       {"[[", "[7,[", 0, "[0]: must be an array, is a number"},
@@ -180,7 +193,8 @@ static void broken_files_are_refused (void **state) {
       if (mugraph_mirage_from_json (root, "bad", &f, &e)) fail_msg ("accepted: %s", rows[i].to);
       cJSON_Delete (root);
     }
-    if (!strstr (e.text, rows[i].error)) fail_msg ("row %zu: '%s' expected for %s, got: %s", i, rows[i].error, rows[i].to, e.text);
+    if (!strstr (e.text, rows[i].error))
+      fail_msg ("row %zu: '%s' expected for %s, got: %s", i, rows[i].error, rows[i].to, e.text);
     assert_int_equal (strncmp (e.text, "bad:", 4), 0);
     assert_int_equal (f.n, 0);
     assert_null (f.saved);

@@ -1,4 +1,5 @@
-/* The program language: grammar, messages and their places, printing, workloads, overrides, the batch size that fits. */
+/* The program language: grammar, messages and their places, printing, workloads, overrides, the batch size that fits.
+ */
 #include "mugraph/program/program.h"
 
 #include <setjmp.h>
@@ -48,37 +49,37 @@ static void test_operators (void **state) {
   static const struct {
     const char *expr, *ops, *shape;
   } rows[] = {
-    {"X + Y", "add", "4x6"},
-    {"X - Y", "sub", "4x6"},
-    {"X * Y", "mul", "4x6"},
-    {"X / Y", "div", "4x6"},
-    {"-X", "neg", "4x6"},
-    {"neg(X)", "neg", "4x6"},
-    {"exp(X)", "exp", "4x6"},
-    {"square(X)", "square", "4x6"},
-    {"sqrt(X)", "sqrt", "4x6"},
-    {"silu(X)", "silu", "4x6"},
-    {"gelu(X)", "gelu", "4x6"},
-    {"relu(X)", "relu", "4x6"},
-    {"tanh(X)", "tanh", "4x6"},
-    {"sigmoid(X)", "sigmoid", "4x6"},
-    {"log(X)", "log", "4x6"},
-    {"clamp(X, -1, 2)", "clamp", "4x6"},
-    {"pow(X, Y)", "pow", "4x6"},
-    {"pow(X, 3)", "const pow", "4x6"},
-    {"sum(X, 0)", "sum", "1x6"},
-    {"sum(X, -1)", "sum", "4x1"},
-    {"mean(X, 1)", "mean", "4x1"},
-    {"max(X, -2)", "max", "1x6"},
-    {"sum_to(X, 1, 2)", "sum_to", "4x2"},
-    {"rms_norm(X, -1)", "rms_norm", "4x6"},
-    {"softmax(X, -1)", "exp sum div", "4x6"},
-    {"transpose(X)", "transpose", "6x4"},
-    {"concat(X, Y, 1)", "concat", "4x12"},
-    {"concat(X, Y, -2)", "concat", "8x6"},
-    {"matmul(X, transpose(Y))", "transpose matmul", "4x4"},
-    {"(X)", "", "4x6"},
-    {"X + sum(X, 0)", "sum add", "4x6"},
+      {"X + Y", "add", "4x6"},
+      {"X - Y", "sub", "4x6"},
+      {"X * Y", "mul", "4x6"},
+      {"X / Y", "div", "4x6"},
+      {"-X", "neg", "4x6"},
+      {"neg(X)", "neg", "4x6"},
+      {"exp(X)", "exp", "4x6"},
+      {"square(X)", "square", "4x6"},
+      {"sqrt(X)", "sqrt", "4x6"},
+      {"silu(X)", "silu", "4x6"},
+      {"gelu(X)", "gelu", "4x6"},
+      {"relu(X)", "relu", "4x6"},
+      {"tanh(X)", "tanh", "4x6"},
+      {"sigmoid(X)", "sigmoid", "4x6"},
+      {"log(X)", "log", "4x6"},
+      {"clamp(X, -1, 2)", "clamp", "4x6"},
+      {"pow(X, Y)", "pow", "4x6"},
+      {"pow(X, 3)", "const pow", "4x6"},
+      {"sum(X, 0)", "sum", "1x6"},
+      {"sum(X, -1)", "sum", "4x1"},
+      {"mean(X, 1)", "mean", "4x1"},
+      {"max(X, -2)", "max", "1x6"},
+      {"sum_to(X, 1, 2)", "sum_to", "4x2"},
+      {"rms_norm(X, -1)", "rms_norm", "4x6"},
+      {"softmax(X, -1)", "exp sum div", "4x6"},
+      {"transpose(X)", "transpose", "6x4"},
+      {"concat(X, Y, 1)", "concat", "4x12"},
+      {"concat(X, Y, -2)", "concat", "8x6"},
+      {"matmul(X, transpose(Y))", "transpose matmul", "4x4"},
+      {"(X)", "", "4x6"},
+      {"X + sum(X, 0)", "sum add", "4x6"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     char text[256];
@@ -95,14 +96,18 @@ static void test_precedence (void **state) {
     const char *a, *b;
     bool same;
   } rows[] = {
-    {"X + Y * X", "X + (Y * X)", true},  {"X + Y * X", "(X + Y) * X", false}, {"X - Y - X", "(X - Y) - X", true},
-    {"X - Y - X", "X - (Y - X)", false}, {"X / Y / X", "(X / Y) / X", true},  {"X / Y / X", "X / (Y / X)", false},
-    {"X / Y * X", "(X / Y) * X", true},  {"-X * Y", "(-X) * Y", true},        {"-X * Y", "-(X * Y)", false},
-    {"--X", "-(-X)", true},              {"X - -Y", "X - (-Y)", true},        {"X * -Y", "X * (-Y)", true},
-    {"2 * 3 * X", "6 * X", true},        {"X * 2 * 3", "X * 6", false},       {"X * (1 / 4)", "X * 0.25", true},
-    {"X * -2", "X * (0 - 2)", true},     {"X / sqrt(64)", "X / 8", true},     {"X * exp(0)", "X * 1", true},
-    {"X * pow(2, -3)", "X * .125", true}, {"X * square(3)", "X * 9.0", true}, {"X * 1e2", "X * 100", true},
-    {"X * 1.5E-1", "X * 0.15", true},    {"X * log(1)", "X * 0", true},
+      {"X + Y * X", "X + (Y * X)", true},   {"X + Y * X", "(X + Y) * X", false},
+      {"X - Y - X", "(X - Y) - X", true},   {"X - Y - X", "X - (Y - X)", false},
+      {"X / Y / X", "(X / Y) / X", true},   {"X / Y / X", "X / (Y / X)", false},
+      {"X / Y * X", "(X / Y) * X", true},   {"-X * Y", "(-X) * Y", true},
+      {"-X * Y", "-(X * Y)", false},        {"--X", "-(-X)", true},
+      {"X - -Y", "X - (-Y)", true},         {"X * -Y", "X * (-Y)", true},
+      {"2 * 3 * X", "6 * X", true},         {"X * 2 * 3", "X * 6", false},
+      {"X * (1 / 4)", "X * 0.25", true},    {"X * -2", "X * (0 - 2)", true},
+      {"X / sqrt(64)", "X / 8", true},      {"X * exp(0)", "X * 1", true},
+      {"X * pow(2, -3)", "X * .125", true}, {"X * square(3)", "X * 9.0", true},
+      {"X * 1e2", "X * 100", true},         {"X * 1.5E-1", "X * 0.15", true},
+      {"X * log(1)", "X * 0", true},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     char text[256];
@@ -180,76 +185,76 @@ static void test_errors (void **state) {
   static const struct {
     const char *text, *place, *what;
   } rows[] = {
-    {"", "1:1", "no output"},
-    {"input X[4]: f16\n", "2:1", "no output"},
-    {"input X[4]: f16\noutput Z", "2:8", "unknown name 'Z'"},
-    {"input Weight[4]: f16\noutput weight", "2:8", "did you mean 'Weight'"},
-    {"input X[4]: f16\noutput exq(X)", "2:8", "unknown function 'exq'; did you mean 'exp'"},
-    {"input X[4]: f16\noutput accum(X)", "2:8", "unknown function 'accum'"},
-    {"input X[4]: f16\noutput graph(X)", "2:8", "unknown function 'graph'"},
-    {"input X[4]: f16\noutput exp", "2:8", "'exp' is a function"},
-    {"input X[4]: f16\ninput X[5]: f16\noutput X", "2:7", "'X' is defined already, in line 1"},
-    {"input X[4]: f16\nX = X * 2\noutput X", "2:1", "'X' is defined already"},
-    {"dim b = 4\n", "1:5", "'b' is the batch size"},
-    {"input dim[4]: f16\n", "1:7", "'dim' is a word of the language"},
-    {"input X[0]: f16\n", "1:9", "a size of 0 is out of range"},
-    {"input X[-4]: f16\n", "1:9", "a size of -4 is out of range"},
-    {"input X[2147483648]: f16\n", "1:9", "a size of 2147483648 is out of range"},
-    {"input X[268435457]: f16\n", "1:9", "a size of 268435457 is out of range"},
-    {"input X[99999999999999999999]: f16\n", "1:9", "too large"},
-    {"input X[4000000000 * 4000000000]: f16\n", "1:20", "too large"},
-    {"input X[268435456, 268435456]: f16\n", "1:7", "more than"},
-    {"input X[4 / 0]: f16\n", "1:11", "division by zero"},
-    {"input X[4.5]: f16\n", "1:9", "whole numbers"},
-    {"input X[N]: f16\n", "1:9", "unknown name 'N'"},
-    {"input X[4]: f16\ninput Y[X]: f16\n", "2:9", "'X' is not a size"},
-    {"input X[1, 2, 3, 4, 5]: f16\n", "1:21", "more than 4 dimensions"},
-    {"input X[]: f16\n", "1:9", "expected a size, found ']'"},
-    {"input X: f16\n", "1:8", "expected '[', found ':'"},
-    {"input X[4]\noutput X", "1:11", "expected ':' and a type"},
-    {"input X[4]: f17\n", "1:13", "unknown type 'f17'"},
-    {"input X[4: f16\n", "1:10", "expected ',' or ']', found ':'"},
-    {"input X[4]: f16 f16\n", "1:17", "expected the end of the line, found 'f16'"},
-    {"input 4X[4]: f16\n", "1:7", "malformed number"},
-    {"input X[4]: f16\nY = exp(X)\ninput Z[4]: f16\noutput Y", "3:7", "inputs come before"},
-    {"input X[4]: f16\noutput X +", "2:11", "expected an expression, found the end of the file"},
-    {"input X[4]: f16\noutput X + * 2\n", "2:12", "expected an expression, found '*'"},
-    {"input X[4]: f16\noutput (X\n", "3:1", "expected ')', found the end of the file"},
-    {"input X[4]: f16\noutput X)\n", "2:9", "expected the end of the line, found ')'"},
-    {"input X[4]: f16\noutput exp(X, X)\n", "2:8", "exp takes (x)"},
-    {"input X[4]: f16\noutput sum(X)\n", "2:8", "sum takes (x, d)"},
-    {"input X[4]: f16\noutput rms_norm(X, 0, 1, 1)\n", "2:8", "rms_norm takes (x, d[, epsilon])"},
-    {"input X[4]: f16\noutput clamp(X, 0)\n", "2:8", "clamp takes (x, low, high)"},
-    {"input X[4]: f16\noutput exp(X,)\n", "2:14", "expected another argument"},
-    {"input X[4]: f16\noutput exp(X X)\n", "2:14", "expected ',' or ')'"},
-    {"input X[4]: f16\noutput exp()\n", "2:8", "exp takes (x)"},
-    {"input X[4]: f16\noutput sum(X, 1)\n", "2:15", "no dimension 1 in a tensor of 1 dimension"},
-    {"input X[4]: f16\noutput sum(X, -2)\n", "2:15", "no dimension -2"},
-    {"input X[4]: f16\noutput sum(X, 0.5)\n", "2:15", "no dimension 0.5"},
-    {"input X[4]: f16\noutput sum(X, X)\n", "2:15", "the dimension must be a number"},
-    {"input X[4]: f16\noutput clamp(X, X, 1)\n", "2:17", "the low bound must be a number"},
-    {"input X[4]: f16\noutput clamp(X, 2, 1)\n", "2:8", "clamp"},
-    {"input X[4]: f16\noutput rms_norm(X, 0, -1)\n", "2:8", "epsilon"},
-    {"input X[4]: f16\noutput sum_to(X, 0, 3)\n", "2:8", "width 3"},
-    {"input X[4]: f16\noutput sum_to(X, 0, 0)\n", "2:21", "a width of 0"},
-    {"input X[4]: f16\noutput sum(3, 0)\n", "2:12", "sum takes a tensor here"},
-    {"input X[4]: f16\noutput softmax(3, 0)\n", "2:16", "softmax takes a tensor"},
-    {"input X[4]: f16\noutput X * silu(2)\n", "2:12", "silu takes a tensor"},
-    {"input X[4]: f16\noutput 3\n", "2:8", "an output must be a tensor"},
-    {"input X[4]: f16\noutput X * (1 / 0)\n", "2:15", "not a finite number"},
-    {"input X[4]: f16\noutput X * 1e999\n", "2:12", "not a finite number"},
-    {"input X[4]: f16\noutput X * sqrt(-1)\n", "2:12", "not a finite number"},
-    {"input X[4]: f16\noutput X\noutput X", "3:8", "'X' is an output already"},
-    {"input X[4, 6]: f16\ninput Y[4, 6]: f16\noutput X + matmul(X, Y)\n", "3:12", "inner sizes differ"},
-    {"input X[4]: f16\ninput Y[6]: f16\noutput X * Y\n", "3:10", "dimension 0 differs: 4 and 6"},
-    {"input X[4]: f16\noutput transpose(X)\n", "2:8", "at least 2 dimensions"},
-    {"input X[4]: f16\noutput X ? 2\n", "2:10", "unexpected character '?'"},
-    {"input X[4]: f16\noutput X * \xce\xb1\n", "2:12", "unexpected character '\xce\xb1'"},
-    {"input X[4]: f16\n# \xc3\xa9\xc3\xa9 \xff\noutput X", "2:6", "byte 0xff is not UTF-8"},
-    {"input X[4]: f16\noutput X \x01\n", "2:10", "control character 0x01"},
-    {"X Y\n", "1:1", "expected `input`, `dim`, `output` or `NAME = ...`, found 'X'"},
-    {"= 3\n", "1:1", "expected `input`"},
-    {"input X[4]: f16\nabcdefghijklmnopqrstuvwxyz0123456 = X\n", "2:1", "longer than 31 characters"},
+      {"", "1:1", "no output"},
+      {"input X[4]: f16\n", "2:1", "no output"},
+      {"input X[4]: f16\noutput Z", "2:8", "unknown name 'Z'"},
+      {"input Weight[4]: f16\noutput weight", "2:8", "did you mean 'Weight'"},
+      {"input X[4]: f16\noutput exq(X)", "2:8", "unknown function 'exq'; did you mean 'exp'"},
+      {"input X[4]: f16\noutput accum(X)", "2:8", "unknown function 'accum'"},
+      {"input X[4]: f16\noutput graph(X)", "2:8", "unknown function 'graph'"},
+      {"input X[4]: f16\noutput exp", "2:8", "'exp' is a function"},
+      {"input X[4]: f16\ninput X[5]: f16\noutput X", "2:7", "'X' is defined already, in line 1"},
+      {"input X[4]: f16\nX = X * 2\noutput X", "2:1", "'X' is defined already"},
+      {"dim b = 4\n", "1:5", "'b' is the batch size"},
+      {"input dim[4]: f16\n", "1:7", "'dim' is a word of the language"},
+      {"input X[0]: f16\n", "1:9", "a size of 0 is out of range"},
+      {"input X[-4]: f16\n", "1:9", "a size of -4 is out of range"},
+      {"input X[2147483648]: f16\n", "1:9", "a size of 2147483648 is out of range"},
+      {"input X[268435457]: f16\n", "1:9", "a size of 268435457 is out of range"},
+      {"input X[99999999999999999999]: f16\n", "1:9", "too large"},
+      {"input X[4000000000 * 4000000000]: f16\n", "1:20", "too large"},
+      {"input X[268435456, 268435456]: f16\n", "1:7", "more than"},
+      {"input X[4 / 0]: f16\n", "1:11", "division by zero"},
+      {"input X[4.5]: f16\n", "1:9", "whole numbers"},
+      {"input X[N]: f16\n", "1:9", "unknown name 'N'"},
+      {"input X[4]: f16\ninput Y[X]: f16\n", "2:9", "'X' is not a size"},
+      {"input X[1, 2, 3, 4, 5]: f16\n", "1:21", "more than 4 dimensions"},
+      {"input X[]: f16\n", "1:9", "expected a size, found ']'"},
+      {"input X: f16\n", "1:8", "expected '[', found ':'"},
+      {"input X[4]\noutput X", "1:11", "expected ':' and a type"},
+      {"input X[4]: f17\n", "1:13", "unknown type 'f17'"},
+      {"input X[4: f16\n", "1:10", "expected ',' or ']', found ':'"},
+      {"input X[4]: f16 f16\n", "1:17", "expected the end of the line, found 'f16'"},
+      {"input 4X[4]: f16\n", "1:7", "malformed number"},
+      {"input X[4]: f16\nY = exp(X)\ninput Z[4]: f16\noutput Y", "3:7", "inputs come before"},
+      {"input X[4]: f16\noutput X +", "2:11", "expected an expression, found the end of the file"},
+      {"input X[4]: f16\noutput X + * 2\n", "2:12", "expected an expression, found '*'"},
+      {"input X[4]: f16\noutput (X\n", "3:1", "expected ')', found the end of the file"},
+      {"input X[4]: f16\noutput X)\n", "2:9", "expected the end of the line, found ')'"},
+      {"input X[4]: f16\noutput exp(X, X)\n", "2:8", "exp takes (x)"},
+      {"input X[4]: f16\noutput sum(X)\n", "2:8", "sum takes (x, d)"},
+      {"input X[4]: f16\noutput rms_norm(X, 0, 1, 1)\n", "2:8", "rms_norm takes (x, d[, epsilon])"},
+      {"input X[4]: f16\noutput clamp(X, 0)\n", "2:8", "clamp takes (x, low, high)"},
+      {"input X[4]: f16\noutput exp(X,)\n", "2:14", "expected another argument"},
+      {"input X[4]: f16\noutput exp(X X)\n", "2:14", "expected ',' or ')'"},
+      {"input X[4]: f16\noutput exp()\n", "2:8", "exp takes (x)"},
+      {"input X[4]: f16\noutput sum(X, 1)\n", "2:15", "no dimension 1 in a tensor of 1 dimension"},
+      {"input X[4]: f16\noutput sum(X, -2)\n", "2:15", "no dimension -2"},
+      {"input X[4]: f16\noutput sum(X, 0.5)\n", "2:15", "no dimension 0.5"},
+      {"input X[4]: f16\noutput sum(X, X)\n", "2:15", "the dimension must be a number"},
+      {"input X[4]: f16\noutput clamp(X, X, 1)\n", "2:17", "the low bound must be a number"},
+      {"input X[4]: f16\noutput clamp(X, 2, 1)\n", "2:8", "clamp"},
+      {"input X[4]: f16\noutput rms_norm(X, 0, -1)\n", "2:8", "epsilon"},
+      {"input X[4]: f16\noutput sum_to(X, 0, 3)\n", "2:8", "width 3"},
+      {"input X[4]: f16\noutput sum_to(X, 0, 0)\n", "2:21", "a width of 0"},
+      {"input X[4]: f16\noutput sum(3, 0)\n", "2:12", "sum takes a tensor here"},
+      {"input X[4]: f16\noutput softmax(3, 0)\n", "2:16", "softmax takes a tensor"},
+      {"input X[4]: f16\noutput X * silu(2)\n", "2:12", "silu takes a tensor"},
+      {"input X[4]: f16\noutput 3\n", "2:8", "an output must be a tensor"},
+      {"input X[4]: f16\noutput X * (1 / 0)\n", "2:15", "not a finite number"},
+      {"input X[4]: f16\noutput X * 1e999\n", "2:12", "not a finite number"},
+      {"input X[4]: f16\noutput X * sqrt(-1)\n", "2:12", "not a finite number"},
+      {"input X[4]: f16\noutput X\noutput X", "3:8", "'X' is an output already"},
+      {"input X[4, 6]: f16\ninput Y[4, 6]: f16\noutput X + matmul(X, Y)\n", "3:12", "inner sizes differ"},
+      {"input X[4]: f16\ninput Y[6]: f16\noutput X * Y\n", "3:10", "dimension 0 differs: 4 and 6"},
+      {"input X[4]: f16\noutput transpose(X)\n", "2:8", "at least 2 dimensions"},
+      {"input X[4]: f16\noutput X ? 2\n", "2:10", "unexpected character '?'"},
+      {"input X[4]: f16\noutput X * \xce\xb1\n", "2:12", "unexpected character '\xce\xb1'"},
+      {"input X[4]: f16\n# \xc3\xa9\xc3\xa9 \xff\noutput X", "2:6", "byte 0xff is not UTF-8"},
+      {"input X[4]: f16\noutput X \x01\n", "2:10", "control character 0x01"},
+      {"X Y\n", "1:1", "expected `input`, `dim`, `output` or `NAME = ...`, found 'X'"},
+      {"= 3\n", "1:1", "expected `input`"},
+      {"input X[4]: f16\nabcdefghijklmnopqrstuvwxyz0123456 = X\n", "2:1", "longer than 31 characters"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     char wanted[128];
@@ -354,7 +359,8 @@ static void test_print (void **state) {
   (void) state;
   must_parse (XY "Z = (X - (Y - X)) / 2 / (X * Y) * -(X + Y)\noutput softmax(Z, -1)\noutput Z");
   char *text = mugraph_program_print (&p.graph);
-  assert_string_equal (text, XY "Z = (X - (Y - X)) / 2 / (X * Y) * -(X + Y)\n_0 = exp(Z)\noutput out0 = _0 / sum(_0, 1)\noutput Z\n");
+  assert_string_equal (
+      text, XY "Z = (X - (Y - X)) / 2 / (X * Y) * -(X + Y)\n_0 = exp(Z)\noutput out0 = _0 / sum(_0, 1)\noutput Z\n");
   free (text);
   mugraph_init (&p.graph);
   int in = mugraph_add_input (&p.graph, "X", mugraph_shape_of (MUGRAPH_F16, 1, (int32_t[]){8}));
@@ -370,10 +376,26 @@ static int draw (int n) {
 
 /* A random expression over the names that exist; every shape is 4x4, so all operators fit. */
 static void random_expr (char *out, size_t size, int depth, int names) {
-  static const char *const form[] = {"%s + %s", "%s - %s", "%s * %s", "%s / %s", "(%s)",          "-%s",
-                                     "exp(%s)", "silu(%s)", "matmul(%s, %s)", "rms_norm(%s, -1)", "rms_norm(%s, 0, 1e-6)",
-                                     "clamp(%s, -2, 0.1)", "(%s + %s) * %s", "%s - (%s - %s)", "transpose(%s)", "%s * 0.3",
-                                     "3 - %s", "softmax(%s, -1)", "pow(%s, %s)", "concat(%s, %s, 0)"};
+  static const char *const form[] = {"%s + %s",
+                                     "%s - %s",
+                                     "%s * %s",
+                                     "%s / %s",
+                                     "(%s)",
+                                     "-%s",
+                                     "exp(%s)",
+                                     "silu(%s)",
+                                     "matmul(%s, %s)",
+                                     "rms_norm(%s, -1)",
+                                     "rms_norm(%s, 0, 1e-6)",
+                                     "clamp(%s, -2, 0.1)",
+                                     "(%s + %s) * %s",
+                                     "%s - (%s - %s)",
+                                     "transpose(%s)",
+                                     "%s * 0.3",
+                                     "3 - %s",
+                                     "softmax(%s, -1)",
+                                     "pow(%s, %s)",
+                                     "concat(%s, %s, 0)"};
   char sub[3][2048];
   if (!depth || !draw (4)) {
     snprintf (out, size, "v%d", draw (names));
@@ -398,8 +420,7 @@ static void test_print_random (void **state) {
       bool last = i == lines - 1;
       if (last || !draw (4))
         end += draw (2) ? sprintf (end, "output v%d = %s\n", names++, expr) : sprintf (end, "output %s\n", expr);
-      else
-        end += sprintf (end, "v%d = %s\n", names++, expr);
+      else end += sprintf (end, "v%d = %s\n", names++, expr);
     }
     if (!parse (text, NULL)) continue; /* shapes that do not fit together, too many operators */
     accepted++;
@@ -427,14 +448,14 @@ static void test_workloads (void **state) {
     int batch;
     const char *inputs, *output;
   } rows[] = {
-    {"gqa", "gqa", "gqa", 1, "2x256x64 2x64x4096 2x4096x64", "2x256x64"},
-    {"gqa", "gqa", "gqa", 16, "32x256x64 32x64x4096 32x4096x64", "32x256x64"},
-    {"qknorm", "qknorm_gqa", "qknorm_gqa", 8, "16x256x64 16x64x4096 16x4096x64", "16x256x64"},
-    {"rmsnorm", "rmsnorm", "rmsnorm", 1, "2x4096 4096x6144", "2x6144"},
-    {"rmsnorm", "rmsnorm", "rmsnorm", 16, "32x4096 4096x6144", "32x6144"},
-    {"lora", "lora", "lora", 8, "8x256 256x4096 256x16 16x4096", "8x4096"},
-    {"gatedmlp", "gated_mlp", "gated_mlp", 1, "1x4096 4096x4096 4096x4096", "1x4096"},
-    {"ntrans", "norm_transformer", "norm_transformer", 16, "16x4096 16x4096 16x4096", "16x4096"},
+      {"gqa", "gqa", "gqa", 1, "2x256x64 2x64x4096 2x4096x64", "2x256x64"},
+      {"gqa", "gqa", "gqa", 16, "32x256x64 32x64x4096 32x4096x64", "32x256x64"},
+      {"qknorm", "qknorm_gqa", "qknorm_gqa", 8, "16x256x64 16x64x4096 16x4096x64", "16x256x64"},
+      {"rmsnorm", "rmsnorm", "rmsnorm", 1, "2x4096 4096x6144", "2x6144"},
+      {"rmsnorm", "rmsnorm", "rmsnorm", 16, "32x4096 4096x6144", "32x6144"},
+      {"lora", "lora", "lora", 8, "8x256 256x4096 256x16 16x4096", "8x4096"},
+      {"gatedmlp", "gated_mlp", "gated_mlp", 1, "1x4096 4096x4096 4096x4096", "1x4096"},
+      {"ntrans", "norm_transformer", "norm_transformer", 16, "16x4096 16x4096 16x4096", "16x4096"},
   };
   assert_int_equal (mugraph_n_workloads, 6);
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -462,12 +483,9 @@ static void test_workload_operators (void **state) {
   (void) state;
   static const struct {
     const char *name, *ops;
-  } rows[] = {{"gqa", "matmul exp sum div matmul"},
-              {"qknorm", "rms_norm matmul exp sum div rms_norm matmul"},
-              {"rmsnorm", "rms_norm matmul"},
-              {"lora", "matmul matmul matmul add"},
-              {"gatedmlp", "matmul silu matmul mul"},
-              {"ntrans", "rms_norm add mul add rms_norm"}};
+  } rows[] = {{"gqa", "matmul exp sum div matmul"},   {"qknorm", "rms_norm matmul exp sum div rms_norm matmul"},
+              {"rmsnorm", "rms_norm matmul"},         {"lora", "matmul matmul matmul add"},
+              {"gatedmlp", "matmul silu matmul mul"}, {"ntrans", "rms_norm add mul add rms_norm"}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
     check_ops (mugraph_workload_text (mugraph_workload_find (rows[i].name)), rows[i].ops);
 }
@@ -484,13 +502,22 @@ static void test_overrides (void **state) {
   static const struct {
     const char *text, *what;
   } bad[] = {
-    {"", "expected NAME=dims"},       {"X", "expected NAME=dims"},         {"=4", "expected NAME=dims"},
-    {"X=", "expected a size"},        {"X=4x", "expected a size"},         {"X=4xx4", "expected a size"},
-    {"X=0", "size 0 is out of range"}, {"X=4x2147483648", "size 1 is out of range"},
-    {"X=1x1x1x1x1", "more than 4"},   {"X=4;4", "expected 'x' or ','"},    {"X=-4", "expected a size"},
-    {"X=16x128", "X has one already"}, {"4X=3", "expected NAME=dims"},     {"X =3", "expected NAME=dims"},
-    {"X=99999999999999999999999", "out of range"},
-    {"abcdefghijklmnopqrstuvwxyz0123456=3", "longer than 31"},
+      {"", "expected NAME=dims"},
+      {"X", "expected NAME=dims"},
+      {"=4", "expected NAME=dims"},
+      {"X=", "expected a size"},
+      {"X=4x", "expected a size"},
+      {"X=4xx4", "expected a size"},
+      {"X=0", "size 0 is out of range"},
+      {"X=4x2147483648", "size 1 is out of range"},
+      {"X=1x1x1x1x1", "more than 4"},
+      {"X=4;4", "expected 'x' or ','"},
+      {"X=-4", "expected a size"},
+      {"X=16x128", "X has one already"},
+      {"4X=3", "expected NAME=dims"},
+      {"X =3", "expected NAME=dims"},
+      {"X=99999999999999999999999", "out of range"},
+      {"abcdefghijklmnopqrstuvwxyz0123456=3", "longer than 31"},
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     assert_false (mugraph_program_override (bad[i].text, &o, &e));
@@ -500,7 +527,8 @@ static void test_overrides (void **state) {
   mugraph_program_options unknown = {.n_overrides = 0}, clash = unknown, size = unknown;
   assert_true (mugraph_program_override ("Y=4", &unknown, &e));
   assert_false (mugraph_program_open ("rmsnorm", &unknown, &p, &e));
-  assert_non_null (strstr (e.text, "rmsnorm.mg: --shape Y=...: the program has no input or dim of that name (it has X, W)"));
+  assert_non_null (
+      strstr (e.text, "rmsnorm.mg: --shape Y=...: the program has no input or dim of that name (it has X, W)"));
   /* shapes that no longer fit together */
   assert_true (mugraph_program_override ("X=4x128", &clash, &e));
   assert_false (mugraph_program_open ("rmsnorm", &clash, &p, &e));
@@ -538,10 +566,8 @@ static void fit (const char *text, const char *shapes, int given, int wanted, co
   bool ok = mugraph_program_fit (path, &o, n, in, &p, &e);
   remove (path);
   if (ok != (wanted > 0)) fail_msg ("%s with %s: %s", text, shapes, ok ? "accepted" : e.text);
-  if (ok)
-    assert_int_equal (p.batch, wanted);
-  else if (!strstr (e.text, what))
-    fail_msg ("%s", e.text);
+  if (ok) assert_int_equal (p.batch, wanted);
+  else if (!strstr (e.text, what)) fail_msg ("%s", e.text);
 }
 
 static void test_fit (void **state) {
@@ -596,14 +622,14 @@ static void test_files (void **state) {
 
 int main (void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_operators),   cmocka_unit_test (test_precedence),
-    cmocka_unit_test (test_attributes),  cmocka_unit_test (test_common_subexpressions),
-    cmocka_unit_test (test_lines),       cmocka_unit_test (test_errors),
-    cmocka_unit_test (test_caret),       cmocka_unit_test (test_limits),
-    cmocka_unit_test (test_print),       cmocka_unit_test (test_print_random),
-    cmocka_unit_test (test_workloads),   cmocka_unit_test (test_workload_operators),
-    cmocka_unit_test (test_overrides),   cmocka_unit_test (test_fit),
-    cmocka_unit_test (test_files),
+      cmocka_unit_test (test_operators),  cmocka_unit_test (test_precedence),
+      cmocka_unit_test (test_attributes), cmocka_unit_test (test_common_subexpressions),
+      cmocka_unit_test (test_lines),      cmocka_unit_test (test_errors),
+      cmocka_unit_test (test_caret),      cmocka_unit_test (test_limits),
+      cmocka_unit_test (test_print),      cmocka_unit_test (test_print_random),
+      cmocka_unit_test (test_workloads),  cmocka_unit_test (test_workload_operators),
+      cmocka_unit_test (test_overrides),  cmocka_unit_test (test_fit),
+      cmocka_unit_test (test_files),
   };
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -47,7 +47,8 @@ static void softmax_is_stable (void **state) {
   end (OP2 (DIV, e, OP1 (SUM, e)));
   assert_int_equal (exponentials (), 1);
   assert_true (s.kernel_exp[0]);
-  for (int t = 0; t < g.n_tensors; t++) assert_int_equal (s.tensor_degree[t], 0); /* one scale a row: nobody has to know it */
+  for (int t = 0; t < g.n_tensors; t++)
+    assert_int_equal (s.tensor_degree[t], 0); /* one scale a row: nobody has to know it */
   begin (), e = OP1 (EXP, X);
   end (OP2 (DIV, OP2 (MATMUL, e, W), OP1 (MEAN, e)));
   assert_int_equal (exponentials (), 1);
@@ -69,12 +70,14 @@ static void what_depends_on_the_scale_is_raw (void **state) {
   begin (), e = OP1 (EXP, X), end (OP2 (DIV, e, OP2 (ADD, OP1 (SUM, e), constant_of (&g, 1)))), assert_raw ();
   begin (), e = OP1 (EXP, X), end (OP1 (TANH, e)), assert_raw ();
   begin (), e = OP1 (EXP, X), end (OP2 (DIV, OP1 (SQRT, e), OP1 (SQRT, OP1 (SUM, e)))), assert_raw ();
-  begin (), e = OP1 (EXP, X), end (OP2 (DIV, e, op1 (&g, OP_ (SUM), e, 0))), assert_raw (); /* over the rows */
+  begin (), e = OP1 (EXP, X), end (OP2 (DIV, e, op1 (&g, OP_ (SUM), e, 0))), assert_raw ();  /* over the rows */
   begin (), e = OP1 (EXP, X), end (OP2 (DIV, OP1 (SQUARE, e), OP1 (SUM, e))), assert_raw (); /* degree 1 */
-  begin (), e = OP1 (EXP, X), end (OP2 (DIV, e, OP1 (SUM, OP1 (EXP, Y)))), assert_raw ();  /* two scales */
+  begin (), e = OP1 (EXP, X), end (OP2 (DIV, e, OP1 (SUM, OP1 (EXP, Y)))), assert_raw ();    /* two scales */
   begin (), e = OP1 (EXP, W), end (OP2 (MATMUL, X, OP2 (DIV, e, OP1 (SUM, e)))), assert_int_equal (exponentials (), 1);
-  begin (), e = OP1 (EXP, W), end (OP2 (DIV, OP2 (MATMUL, X, e), OP1 (SUM, OP2 (MATMUL, X, e)))), assert_raw (); /* right operand */
-  int square = (begin (), OP2 (MATMUL, X, Z)), right; /* 3 x 3: rows of the right operand look like rows of the product */
+  begin (), e = OP1 (EXP, W), end (OP2 (DIV, OP2 (MATMUL, X, e), OP1 (SUM, OP2 (MATMUL, X, e)))),
+            assert_raw (); /* right operand */
+  int square = (begin (), OP2 (MATMUL, X, Z)),
+      right; /* 3 x 3: rows of the right operand look like rows of the product */
   e = OP1 (EXP, Y), right = OP2 (MATMUL, square, e);
   end (OP2 (DIV, right, OP1 (SUM, right))), assert_raw ();
   begin (), e = OP1 (EXP, Z), end (OP2 (DIV, OP1 (TRANSPOSE, e), OP1 (TRANSPOSE, OP1 (SUM, e)))), assert_raw ();
@@ -169,12 +172,15 @@ static void several_exponentials_share_a_maximum (void **state) {
   /* one of them depends on the scale: all are raw */
   b = begin_block (4, &x, &kernel);
   e = TILE (EXP, x, -1), f = TILE (EXP, TILE (NEG, x, -1), -1);
-  end_block (b, kernel, TILE (ADD, TILE (DIV, TILE (ACCUM, e, -1), TILE (ACCUM_SUM, e, -1)), TILE (TANH, TILE (ACCUM_SUM, f, -1), -1)));
+  end_block (
+      b, kernel,
+      TILE (ADD, TILE (DIV, TILE (ACCUM, e, -1), TILE (ACCUM_SUM, e, -1)), TILE (TANH, TILE (ACCUM_SUM, f, -1), -1)));
   assert_raw ();
   /* one in the loop, one after it */
   b = begin_block (4, &x, &kernel);
   e = TILE (EXP, x, -1), f = TILE (EXP, TILE (ACCUM, x, -1), -1);
-  end_block (b, kernel, TILE (ADD, TILE (DIV, f, TILE (SUM, f, -1)), TILE (DIV, TILE (ACCUM, e, -1), TILE (ACCUM_SUM, e, -1))));
+  end_block (b, kernel,
+             TILE (ADD, TILE (DIV, f, TILE (SUM, f, -1)), TILE (DIV, TILE (ACCUM, e, -1), TILE (ACCUM_SUM, e, -1))));
   assert_raw ();
   /* one depends on the other, through something of degree 0 */
   b = begin_block (1, &x, &kernel);
@@ -255,8 +261,10 @@ static void iterators_of_a_class_have_one_map (void **state) {
     input3 (&g, "X", 2, 2, 4);
     int e = op1 (&g, OP_ (EXP), 0, -1), kernel = mugraph_add_custom (&g, 1, &e, (int32_t[]){2, 2, 1}, 1);
     mugraph_block *b = block_of (&g, kernel);
-    int x = mugraph_block_input (b, 0, IMAP (0, 1, -1), -1), y = mugraph_block_input (b, 0, same ? IMAP (0, 1, -1) : IMAP (1, 0, -1), -1);
-    mugraph_block_output (b, mugraph_block_op (b, OP_ (DIV), x, mugraph_block_op (b, OP_ (SUM), y, -1, 2), -1), IMAP (0, 1, -1));
+    int x = mugraph_block_input (b, 0, IMAP (0, 1, -1), -1),
+        y = mugraph_block_input (b, 0, same ? IMAP (0, 1, -1) : IMAP (1, 0, -1), -1);
+    mugraph_block_output (b, mugraph_block_op (b, OP_ (DIV), x, mugraph_block_op (b, OP_ (SUM), y, -1, 2), -1),
+                          IMAP (0, 1, -1));
     finish_kernel (&g, kernel);
     end (g.op[kernel].out[0]);
     assert_int_equal (exponentials (), same);

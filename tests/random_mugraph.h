@@ -55,7 +55,8 @@ static int random_kind (int level) {
   for (;;) {
     const int kind = random_below (MUGRAPH_N_OPS);
     const mugraph_class c = mugraph_op_table[kind].klass;
-    if ((mugraph_op_table[kind].levels & (unsigned) level) && c != MUGRAPH_LEAF && c != MUGRAPH_SAVER && c != MUGRAPH_CUSTOM)
+    if ((mugraph_op_table[kind].levels & (unsigned) level) && c != MUGRAPH_LEAF && c != MUGRAPH_SAVER &&
+        c != MUGRAPH_CUSTOM)
       return kind;
   }
 }
@@ -64,7 +65,8 @@ static void random_attributes (mugraph_op *op, const mugraph_shape *in) {
   static const int32_t widths[] = {1, 2, 3, 4, 8, 16};
   if (op->kind == MUGRAPH_OP_SUM_TO || op->kind == MUGRAPH_OP_ACCUM_SUM_TO) op->width = widths[random_below (6)];
   if (op->kind == MUGRAPH_OP_RMS_NORM || op->kind == MUGRAPH_OP_ACCUM_RMS) op->c[0] = random_chance (50) ? 0 : 1e-5;
-  if (op->kind == MUGRAPH_OP_CLAMP && random_chance (50)) op->c[0] = -random_below (9) - 0.3, op->c[1] = random_below (9) + 0.7;
+  if (op->kind == MUGRAPH_OP_CLAMP && random_chance (50))
+    op->c[0] = -random_below (9) - 0.3, op->c[1] = random_below (9) + 0.7;
   const mugraph_class c = mugraph_op_table[op->kind].klass;
   if (c == MUGRAPH_REDUCE || op->kind == MUGRAPH_OP_CONCAT) op->dim = (int8_t) random_below (in->n_dims);
 }

@@ -1,5 +1,5 @@
-/* Structures: pruning loses none of those that exhaustive enumeration finds within small bounds, threads change nothing, and the
-   workloads fuse into the kernels that they should. */
+/* Structures: pruning loses none of those that exhaustive enumeration finds within small bounds, threads change
+   nothing, and the workloads fuse into the kernels that they should. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,7 +68,8 @@ static void test_pruning_loses_nothing (void **state) {
     for (int k = 0; k < enumeration_size (all); k++)
       if (!has (pruned, enumeration_hash (all, k))) fail_msg ("program %zu: structure %d is lost by pruning", i, k);
     for (int k = 0; k < enumeration_size (pruned); k++)
-      if (!has (all, enumeration_hash (pruned, k))) fail_msg ("program %zu: structure %d is found only with pruning", i, k);
+      if (!has (all, enumeration_hash (pruned, k)))
+        fail_msg ("program %zu: structure %d is found only with pruning", i, k);
     if (enumeration_size (all) < small[i].at_least) fail_msg ("program %zu: %d structures", i, enumeration_size (all));
     states[0] += enumeration_stats (all)->states, states[1] += enumeration_stats (pruned)->states;
     assert_int_equal (enumeration_stats (all)->pruned, 0);
@@ -82,23 +83,30 @@ static void test_pruning_loses_nothing (void **state) {
 
 static const struct {
   const char *text;
-  bool prune; /* without the rule too */
+  bool prune;          /* without the rule too */
   int block_ops, more; /* without the rule; what the one form may take on top */
 } turned[] = {
     {"input X[4, 6]: f16\ninput W[10, 6]: f16\noutput matmul(X, transpose(W))\n", false, 4, 1},
     {"input X[4, 6]: f16\ninput W[6, 10]: f16\noutput transpose(matmul(X, W))\n", false, 4, 1},
     {"input X[4, 6]: f16\ninput W[10, 6]: f16\noutput transpose(matmul(X, transpose(W)))\n", false, 4, 1},
     {"input X[6, 4]: f16\ninput W[10, 6]: f16\noutput exp(matmul(transpose(X), transpose(W)))\n", false, 4, 1},
-    {"input Q[4, 6]: f16\ninput K[10, 6]: f16\ninput V[10, 14]: f16\noutput matmul(exp(matmul(Q, transpose(K))), V)\n", true, 12, 2},
-    {"input Q[4, 6]: f16\ninput K[6, 10]: f16\ninput V[14, 10]: f16\noutput matmul(exp(matmul(Q, K)), transpose(V))\n", true, 12, 2},
+    {"input Q[4, 6]: f16\ninput K[10, 6]: f16\ninput V[10, 14]: f16\noutput matmul(exp(matmul(Q, transpose(K))), V)\n",
+     true, 12, 2},
+    {"input Q[4, 6]: f16\ninput K[6, 10]: f16\ninput V[14, 10]: f16\noutput matmul(exp(matmul(Q, K)), transpose(V))\n",
+     true, 12, 2},
     {"input X[4, 6]: f16\noutput transpose(exp(X) / sum(exp(X), -1))\n", false, 4, 2},
     {"input X[4, 6]: f16\ninput Y[6, 4]: f16\noutput transpose(X) * Y + silu(Y)\n", true, 8, 0},
     {"input X[4, 6]: f16\ninput W[10, 6]: f16\noutput matmul(rms_norm(X, -1), transpose(W))\n", true, 12, 1},
-    {"input Q[4, 6]: f16\ninput K[10, 6]: f16\ninput V[10, 14]: f16\noutput matmul(softmax(matmul(Q, transpose(K)) * 0.125, -1), V)\n", true, 12, 2},
-    {"input Q[4, 6]: f16\ninput K[10, 6]: f16\ninput V[14, 10]: f16\noutput transpose(matmul(exp(matmul(Q, transpose(K))), transpose(V)))\n", true, 8, 2},
+    {"input Q[4, 6]: f16\ninput K[10, 6]: f16\ninput V[10, 14]: f16\noutput matmul(softmax(matmul(Q, transpose(K)) * "
+     "0.125, -1), V)\n",
+     true, 12, 2},
+    {"input Q[4, 6]: f16\ninput K[10, 6]: f16\ninput V[14, 10]: f16\noutput transpose(matmul(exp(matmul(Q, "
+     "transpose(K))), transpose(V)))\n",
+     true, 8, 2},
 };
 
-/* Tile i, or its transpose, with transposes on iterators alone: the same for all graphs that differ by where transposes stand. */
+/* Tile i, or its transpose, with transposes on iterators alone: the same for all graphs that differ by where transposes
+ * stand. */
 static int turn (const mugraph_block *b, mugraph_block *to, int (*done)[2], int i, bool flip) {
   const mugraph_op *o = &b->op[i];
   int n = o->shape.n_dims, dim = o->dim, a, c = -1, r;
@@ -136,7 +144,8 @@ static int turn (const mugraph_block *b, mugraph_block *to, int (*done)[2], int 
   return done[i][flip] = r;
 }
 
-/* Of a graph of one graph-defined kernel; 0: of another, or of one that multiplies the same matrices twice, turned and not. */
+/* Of a graph of one graph-defined kernel; 0: of another, or of one that multiplies the same matrices twice, turned and
+ * not. */
 static uint64_t turned_hash (const mugraph *g, int matmuls) {
   static mugraph h;
   mugraph_error e;
@@ -150,7 +159,8 @@ static uint64_t turned_hash (const mugraph *g, int matmuls) {
   mugraph_block *to = &h.block[h.op[mugraph_add_custom (&h, g->op[0].n_in, in, b->grid, b->loop)].block];
   for (int i = 0; i < b->n_ops; i++)
     if (b->op[i].kind == MUGRAPH_OP_OUTPUT)
-      mugraph_block_output (to, turn (b, to, done, b->op[i].in[0], false), (int[]){b->op[i].map[0], b->op[i].map[1], b->op[i].map[2]});
+      mugraph_block_output (to, turn (b, to, done, b->op[i].in[0], false),
+                            (int[]){b->op[i].map[0], b->op[i].map[1], b->op[i].map[2]});
   for (int i = 0; i < to->n_ops; i++) matmuls -= to->op[i].kind == MUGRAPH_OP_MATMUL;
   if (matmuls < 0) return 0;
   if (!mugraph_finish_custom (&h, 0, &e)) fail_msg ("%s", e.text);
@@ -179,7 +189,8 @@ static void test_transposes_have_one_place (void **state) {
       assert_true (enumeration_graph (one, k, false, g, &e));
       kept[k] = turned_hash (g, matmuls);
       for (int j = 0; j < k; j++)
-        if (kept[k] && kept[j] == kept[k]) fail_msg ("program %zu: structures %d and %d differ by transposes alone", i, j, k);
+        if (kept[k] && kept[j] == kept[k])
+          fail_msg ("program %zu: structures %d and %d differ by transposes alone", i, j, k);
     }
     for (int k = 0; k < enumeration_size (all); k++) {
       assert_true (enumeration_graph (all, k, false, g, &e));
@@ -189,7 +200,8 @@ static void test_transposes_have_one_place (void **state) {
       for (int j = 0; j < n && !found; j++) found = kept[j] == h;
       if (!found) fail_msg ("program %zu: structure %d is lost", i, k);
     }
-    if (compared <= n) fail_msg ("program %zu: %d forms of %d structures", i, n, compared); /* or nothing was left out */
+    if (compared <= n)
+      fail_msg ("program %zu: %d forms of %d structures", i, n, compared); /* or nothing was left out */
     free (kept), enumeration_free (all), enumeration_free (one);
   }
   free (p), free (g);
@@ -216,7 +228,8 @@ static void test_threads_change_nothing (void **state) {
   free (p), free (a), free (b);
 }
 
-/* Default bounds: each workload has a structure that is one graph-defined kernel, and every structure computes the program. */
+/* Default bounds: each workload has a structure that is one graph-defined kernel, and every structure computes the
+ * program. */
 static void test_workloads_fuse (void **state) {
   (void) state;
   mugraph_program *p = malloc (sizeof *p);
@@ -269,7 +282,8 @@ static void test_fusion_by_rule (void **state) {
     uint64_t want[MUGRAPH_OUTPUTS], got[MUGRAPH_OUTPUTS];
     open_text (cases[i].text, p);
     assert_true (witness_make (&p->graph, w, &e));
-    if (fuse_program (&p->graph, w, g, &e) != cases[i].fuses) fail_msg ("program %zu: %s", i, cases[i].fuses ? e.text : "fuses");
+    if (fuse_program (&p->graph, w, g, &e) != cases[i].fuses)
+      fail_msg ("program %zu: %s", i, cases[i].fuses ? e.text : "fuses");
     if (!cases[i].fuses) continue;
     assert_int_equal (g->n_ops, 1);
     int axes = 0;
@@ -283,10 +297,8 @@ static void test_fusion_by_rule (void **state) {
 
 int main (void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test (test_pruning_loses_nothing),
-      cmocka_unit_test (test_transposes_have_one_place),
-      cmocka_unit_test (test_threads_change_nothing),
-      cmocka_unit_test (test_workloads_fuse),
+      cmocka_unit_test (test_pruning_loses_nothing),  cmocka_unit_test (test_transposes_have_one_place),
+      cmocka_unit_test (test_threads_change_nothing), cmocka_unit_test (test_workloads_fuse),
       cmocka_unit_test (test_fusion_by_rule),
   };
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -107,7 +107,8 @@ static void test_concatenation (void **state) {
   fresh (false);
   expr_attr cut = {.size = 6, .loop = 2};
   expr_id left[2] = {x, y}, right[2] = {z, w};
-  expr_id a = expr_of_op (pool, MUGRAPH_OP_CONCAT, 2, left, &cut), b = expr_of_op (pool, MUGRAPH_OP_CONCAT, 2, right, &cut);
+  expr_id a = expr_of_op (pool, MUGRAPH_OP_CONCAT, 2, left, &cut),
+          b = expr_of_op (pool, MUGRAPH_OP_CONCAT, 2, right, &cut);
   expr_id target = add (matmul (x, z, 6), matmul (y, w, 2));
   assert_int_equal (matmul (a, b, 8), target);
   aim (target);
@@ -133,7 +134,8 @@ static void test_attention (void **state) {
   CUT (add (x, y)), CUT (map (MUGRAPH_OP_SQUARE, x)), CUT (map (MUGRAPH_OP_EXP, x));
   CUT (map (MUGRAPH_OP_EXP, matmul (x, y, 2))); /* exp of a partial sum */
   CUT (map (MUGRAPH_OP_SQUARE, e)), CUT (add (e, e)), CUT (map (MUGRAPH_OP_EXP, e));
-  CUT (matmul (e, z, 4)), CUT (sum (e, 12)), CUT (div_ (e, sum (e, 3))), CUT (div_ (z, sum (e, 3))), CUT (div_ (z, e)), CUT (div_ (x, y));
+  CUT (matmul (e, z, 4)), CUT (sum (e, 12)), CUT (div_ (e, sum (e, 3))), CUT (div_ (z, sum (e, 3))), CUT (div_ (z, e)),
+      CUT (div_ (x, y));
   CUT (sum (sum (e, 6), 2)), CUT (map (MUGRAPH_OP_SQRT, e));
 }
 
@@ -269,7 +271,9 @@ static int grow (int depth, bool signs) {
   if (depth <= 0 || draw (8) == 0) return make (MUGRAPH_OP_INPUT, (int) draw (4), 0, 1, 1);
   switch (draw (11)) {
   case 0:
-  case 1: return make (signs && draw (2) ? MUGRAPH_OP_SUB : MUGRAPH_OP_ADD, grow (depth - 1, signs), grow (depth - 1, signs), 1, 1);
+  case 1:
+    return make (signs && draw (2) ? MUGRAPH_OP_SUB : MUGRAPH_OP_ADD, grow (depth - 1, signs), grow (depth - 1, signs),
+                 1, 1);
   case 2:
   case 3: return make (MUGRAPH_OP_MUL, grow (depth - 1, signs), grow (depth - 1, signs), 1, 1);
   case 4: return make (MUGRAPH_OP_DIV, grow (depth - 1, signs), grow (depth - 2, signs), 1, 1);
@@ -294,17 +298,15 @@ static bool joinable (node a, node b) {
          tree[b.b].kind == MUGRAPH_OP_INPUT && tree[a.b].a != tree[b.b].a && !has_quotient (a.a) && !has_quotient (b.a);
 }
 
-/* One rewrite at node i where its rule fits; the result replaces it. Every rule is an identity of real functions when all
-   elements of an input are alike, which `value` checks. */
+/* One rewrite at node i where its rule fits; the result replaces it. Every rule is an identity of real functions when
+   all elements of an input are alike, which `value` checks. */
 static int rewrite (int i, bool signs) {
   node n = tree[i];
   if (n.kind == MUGRAPH_OP_INPUT) return i;
   node a = tree[n.a], b = tree[n.b];
   int m;
   switch (n.kind) {
-  case MUGRAPH_OP_SUB:
-    m = make (MUGRAPH_OP_NEG, n.b, 0, 1, 1);
-    return make (MUGRAPH_OP_ADD, n.a, m, 1, 1);
+  case MUGRAPH_OP_SUB: m = make (MUGRAPH_OP_NEG, n.b, 0, 1, 1); return make (MUGRAPH_OP_ADD, n.a, m, 1, 1);
   case MUGRAPH_OP_ADD:
     if (draw (2)) return make (MUGRAPH_OP_ADD, n.b, n.a, 1, 1);
     if (a.kind == MUGRAPH_OP_ADD) {
@@ -530,8 +532,8 @@ typedef struct {
 } tensor;
 
 static int extend (tensor t[], int n, int from, int limit) {
-  static const mugraph_op_kind kinds[] = {MUGRAPH_OP_MATMUL, MUGRAPH_OP_EXP, MUGRAPH_OP_SQUARE, MUGRAPH_OP_SQRT,
-                                          MUGRAPH_OP_SILU,   MUGRAPH_OP_ADD, MUGRAPH_OP_MUL,    MUGRAPH_OP_DIV,
+  static const mugraph_op_kind kinds[] = {MUGRAPH_OP_MATMUL, MUGRAPH_OP_EXP,     MUGRAPH_OP_SQUARE, MUGRAPH_OP_SQRT,
+                                          MUGRAPH_OP_SILU,   MUGRAPH_OP_ADD,     MUGRAPH_OP_MUL,    MUGRAPH_OP_DIV,
                                           MUGRAPH_OP_SUM,    MUGRAPH_OP_RMS_NORM};
   int out = n;
   for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -696,7 +698,8 @@ static void test_loose_programs (void **state) {
   for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
     mugraph_program p;
     mugraph_error e;
-    if (!mugraph_program_parse (programs[i].text, strlen (programs[i].text), "text", NULL, &p, &e)) fail_msg ("%s", e.text);
+    if (!mugraph_program_parse (programs[i].text, strlen (programs[i].text), "text", NULL, &p, &e))
+      fail_msg ("%s", e.text);
     if (expr_loose (&p.graph) != programs[i].loose) fail_msg ("%s", programs[i].text);
   }
 }

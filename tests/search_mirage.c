@@ -1,22 +1,23 @@
-/* The µGraphs of the public Mirage files (../shared/mirage_mugraphs, where they are: beside a checkout): is the structure of
-   each one that is equivalent to its program among those that our enumeration finds at the same shapes?
+/* The µGraphs of the public Mirage files (../shared/mirage_mugraphs, where they are: beside a checkout): is the
+   structure of each one that is equivalent to its program among those that our enumeration finds at the same shapes?
 
-   Structures are compared by mugraph_hash without extents, whatever axes of the grid are called and in whatever order the
-   inputs come; a structure stands for all that schedules make of it, axes and loops of extent 1 included. Where that finds
-   nothing, the same is asked as if no kernel had a loop.
+   Structures are compared by mugraph_hash without extents, whatever axes of the grid are called and in whatever order
+   the inputs come; a structure stands for all that schedules make of it, axes and loops of extent 1 included. Where
+   that finds nothing, the same is asked as if no kernel had a loop.
 
-   Found are all of rmsnorm (44), lora (4) and gatedmlp (32), 5 of gqa's 10 and 6 of ntrans' 9. The others are left out by rules of
-   enumerate.h, each for a form that is found and cheaper by the model, which is checked:
-   - gqa 0 to 4 accumulate exponentials of different columns in one tile of 64 columns and write that for a second kernel to add
-     up. An accumulator never adds up different positions of a tile here; the sum of each tile, one column instead of 64, is
-     what gqa 5 to 9 write.
-   - ntrans 2, 5, 8 write a row and its root mean square for a division by a kernel of its own. Root mean squares do not leave the
-     kernel here: they divide where they are computed (ntrans 0, 1, ...), or the whole norm is the second kernel. */
+   Found are all of rmsnorm (44), lora (4) and gatedmlp (32), 5 of gqa's 10 and 6 of ntrans' 9. The others are left out
+   by rules of enumerate.h, each for a form that is found and cheaper by the model, which is checked:
+   - gqa 0 to 4 accumulate exponentials of different columns in one tile of 64 columns and write that for a second
+   kernel to add up. An accumulator never adds up different positions of a tile here; the sum of each tile, one column
+   instead of 64, is what gqa 5 to 9 write.
+   - ntrans 2, 5, 8 write a row and its root mean square for a division by a kernel of its own. Root mean squares do not
+   leave the kernel here: they divide where they are computed (ntrans 0, 1, ...), or the whole norm is the second
+   kernel. */
 #include "mugraph/file/json.h"
 #include "mugraph/print.h"
 #include "mugraph/program/program.h"
-#include "search/structures/enumerate.h"
 #include "search/schedules/schedule.h"
+#include "search/structures/enumerate.h"
 #include "verify/verify.h"
 
 #include <dirent.h>
@@ -95,7 +96,8 @@ static void add (set *s, uint64_t h) {
   s->hash[s->n++] = h;
 }
 
-/* The structures that schedules make of g: any axes of its blocks from this one on, and any of their loops, of extent 1. */
+/* The structures that schedules make of g: any axes of its blocks from this one on, and any of their loops, of
+ * extent 1. */
 static void add_schedules (const mugraph *g, int block, set *with, set *without) {
   if (block == g->n_blocks) {
     add (with, structure_of (g, true));
@@ -167,8 +169,7 @@ static bool next_order (candidate *c, const mugraph *saved, const char *name, mu
   static const mugraph_program_options plain = {0};
   mugraph_error e;
   while (!c->ended) {
-    if (c->started)
-      c->ended = !mugraph_next_order (saved->n_inputs, c->to);
+    if (c->started) c->ended = !mugraph_next_order (saved->n_inputs, c->to);
     else
       for (int t = 0; t < MUGRAPH_INPUTS; t++) c->to[t] = t;
     c->started = true;
@@ -187,16 +188,18 @@ static bool next_order (candidate *c, const mugraph *saved, const char *name, mu
   return false;
 }
 
-/* Which of the candidates are equivalent, each in its next order of inputs: the program is evaluated once for all. False: none
-   has one left. */
-static bool look_on (candidate c[], const mugraph_file *f, const char *name, mugraph_program *program, set *with, set *without, double *best) {
+/* Which of the candidates are equivalent, each in its next order of inputs: the program is evaluated once for all.
+   False: none has one left. */
+static bool look_on (candidate c[], const mugraph_file *f, const char *name, mugraph_program *program, set *with,
+                     set *without, double *best) {
   const mugraph **graph = calloc ((size_t) f->n, sizeof *graph);
   verify_report *report = calloc ((size_t) f->n, sizeof *report);
   int *trials = calloc ((size_t) f->n, sizeof *trials), *at = calloc ((size_t) f->n, sizeof *at), n = 0;
   bool known = with->n > 0;
   assert_true (graph && report && trials && at);
   for (int i = 0; i < f->n; i++)
-    if (!c[i].found && next_order (&c[i], &f->saved[i].graph, name, program, &known)) at[n] = i, trials[n] = 1, graph[n++] = &c[i].graph;
+    if (!c[i].found && next_order (&c[i], &f->saved[i].graph, name, program, &known))
+      at[n] = i, trials[n] = 1, graph[n++] = &c[i].graph;
   if (n && !with->n) *best = enumerate_all (&program->graph, with, without);
   verify_options v;
   verify_options_default (&v);
@@ -225,17 +228,20 @@ static void check_file (const expectation *want) {
   double best = INFINITY;
   candidate *c = calloc ((size_t) f.n, sizeof *c);
   assert_non_null (c);
-  while (look_on (c, &f, want->program, &p, &with, &without, &best)) {}
+  while (look_on (c, &f, want->program, &p, &with, &without, &best)) {
+  }
   for (int i = 0; i < f.n; i++) {
     right += c[i].same, exact += c[i].found, looped += c[i].same && !c[i].found && c[i].near;
     if (c[i].same && !c[i].found) {
       double us = cheapest_us (&f.saved[i].graph);
-      print_message ("%s %d: %s: %s: %.1f us by the model, %.1f of what is found\n", want->stem, i, c[i].near ? "found but for its loops" : "not found",
+      print_message ("%s %d: %s: %s: %.1f us by the model, %.1f of what is found\n", want->stem, i,
+                     c[i].near ? "found but for its loops" : "not found",
                      mugraph_summary (&f.saved[i].graph, line, sizeof line), us, best);
       assert_true (best < us);
     }
   }
-  print_message ("%s: %d µGraphs, %d equivalent, %d found, %d but for loops; of %d structures\n", want->stem, f.n, right, exact, looped, with.structures);
+  print_message ("%s: %d µGraphs, %d equivalent, %d found, %d but for loops; of %d structures\n", want->stem, f.n,
+                 right, exact, looped, with.structures);
   free (with.hash), free (without.hash), free (c);
   mugraph_file_free (&f);
   assert_int_equal (right, want->equivalent);
@@ -246,8 +252,12 @@ static void check_file (const expectation *want) {
 static void test_public_files (void **state) {
   (void) state;
   static const expectation files[] = {
-      {"rmsnorm_bs1", "rmsnorm", 18, 18, 18, 0}, {"rmsnorm_bs16", "rmsnorm", 26, 26, 26, 0},      {"lora_bs1", "lora", 4, 4, 4, 0},
-      {"gqa_bs8", "gqa", 10, 10, 5, 0},          {"norm_transformer_bs8", "ntrans", 9, 9, 6, 0}, {"gated_mlp_bs1", "gatedmlp", 32, 32, 32, 0},
+      {"rmsnorm_bs1", "rmsnorm", 18, 18, 18, 0},
+      {"rmsnorm_bs16", "rmsnorm", 26, 26, 26, 0},
+      {"lora_bs1", "lora", 4, 4, 4, 0},
+      {"gqa_bs8", "gqa", 10, 10, 5, 0},
+      {"norm_transformer_bs8", "ntrans", 9, 9, 6, 0},
+      {"gated_mlp_bs1", "gatedmlp", 32, 32, 32, 0},
   };
   DIR *dir = opendir ("../shared/mirage_mugraphs");
   if (!dir) {

@@ -1,7 +1,7 @@
 /* Schedules: every one runs and computes what the structure computes, the cheapest first, none cheaper left out. */
-#include "search/schedules/schedule.h"
 #include "cuda_templates/cost.h"
 #include "mugraph/program/program.h"
+#include "search/schedules/schedule.h"
 #include "search_structures.h"
 #include "verify/verify.h"
 
@@ -122,7 +122,8 @@ static void test_none_cheaper_is_missed (void **state) {
   (void) state;
   static const struct {
     int rows, inner, columns;
-  } shapes[] = {{2, 4096, 6144}, {16, 4096, 6144}, {1, 1000, 3000}, {31, 4096, 4096}, {64, 512, 512}, {128, 2048, 2048}};
+  } shapes[] = {{2, 4096, 6144},  {16, 4096, 6144}, {1, 1000, 3000},
+                {31, 4096, 4096}, {64, 512, 512},   {128, 2048, 2048}};
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
     ok (build_rms_norm (&g, shapes[s].rows, shapes[s].inner, shapes[s].columns, 1, 1, &error));
     schedules (h100, 1);
@@ -169,7 +170,8 @@ static void test_good_schedules_first (void **state) {
   assert_true (found[0].cost_us > 1 && found[0].cost_us < 3.5);
   ok (build_residual (&g, 16, 4096, 1, &error));
   schedules (h100, 8);
-  assert_true (found[0].graph.block[0].grid[0] >= 8); /* a block for each row, or two side by side, and none after another */
+  assert_true (found[0].graph.block[0].grid[0] >=
+               8); /* a block for each row, or two side by side, and none after another */
 }
 
 /* What is best when calls follow each other closely need not be best alone: some of both are returned. */
@@ -191,7 +193,8 @@ static void test_plain_launches_too (void **state) {
   for (int i = 0; i < n; i++) assert_false (found[i].plain);
 }
 
-/* Weights of few rows go into registers or through shared memory: both are worth a place, where the device knows both. */
+/* Weights of few rows go into registers or through shared memory: both are worth a place, where the device knows both.
+ */
 static void test_ways_of_copying (void **state) {
   (void) state;
   ok (build_gated (&g, 8, 4096, 4096, 64, 64, &error));
@@ -206,8 +209,9 @@ static void test_ways_of_copying (void **state) {
 /* How a weight is stored is no reason for another kernel: the same structure, as fast, for few rows and for many. */
 static void test_transposed_weights (void **state) {
   (void) state;
-  static const char *const text[2] = {"input X[b,2048]: f16\ninput W[2048,3072]: f16\noutput matmul(rms_norm(X, -1), W)\n",
-                                      "input X[b,2048]: f16\ninput W[3072,2048]: f16\noutput matmul(rms_norm(X, -1), transpose(W))\n"};
+  static const char *const text[2] = {
+      "input X[b,2048]: f16\ninput W[2048,3072]: f16\noutput matmul(rms_norm(X, -1), W)\n",
+      "input X[b,2048]: f16\ninput W[3072,2048]: f16\noutput matmul(rms_norm(X, -1), transpose(W))\n"};
   mugraph_program *p = calloc (1, sizeof *p);
   assert_non_null (p);
   for (int rows = 8; rows <= 512; rows *= 64) {
@@ -220,11 +224,13 @@ static void test_transposed_weights (void **state) {
       search_options_default (&o);
       ok (search_run (&p->graph, &o, h100, NULL, NULL, NULL, &r, &error));
       assert_true (r.n > 0 && r.candidate[0].graph.n_ops == 1);
-      assert_int_equal (r.candidate[0].graph.block[0].sched.backend, rows == 8 ? CUDA_GENERATOR_STREAM : CUDA_GENERATOR_TILED);
+      assert_int_equal (r.candidate[0].graph.block[0].sched.backend,
+                        rows == 8 ? CUDA_GENERATOR_STREAM : CUDA_GENERATOR_TILED);
       us[turned] = r.candidate[0].cost_us;
       search_result_free (&r);
     }
-    if (us[1] > 1.05 * us[0]) fail_msg ("%d rows: %g us, %g us where the weights are stored as [n, k]", rows, us[0], us[1]);
+    if (us[1] > 1.05 * us[0])
+      fail_msg ("%d rows: %g us, %g us where the weights are stored as [n, k]", rows, us[0], us[1]);
   }
   free (p);
 }
@@ -269,7 +275,8 @@ static void test_what_a_search_keeps (void **state) {
     for (int k = 0; k < r.n; k++) {
       const mugraph *a = &r.candidate[i].graph, *b = &r.candidate[k].graph;
       bool near = fabs (r.candidate[k].cost_us / r.candidate[i].cost_us - 1) < 1e-4;
-      twins += near && a->n_blocks == b->n_blocks && r.candidate[k].structure != r.candidate[i].structure && same_launch (a, b);
+      twins += near && a->n_blocks == b->n_blocks && r.candidate[k].structure != r.candidate[i].structure &&
+               same_launch (a, b);
     }
     assert_true (twins < 2);
   }

@@ -23,7 +23,8 @@ static bool finish (mugraph *g, mugraph_error *e) {
 }
 
 /* rms_norm (X) W, the division after the matmul; columns over x. */
-__attribute__ ((unused)) static bool build_rms_norm (mugraph *g, int rows, int inner, int columns, int x, int loop, mugraph_error *e) {
+__attribute__ ((unused)) static bool build_rms_norm (mugraph *g, int rows, int inner, int columns, int x, int loop,
+                                                     mugraph_error *e) {
   mugraph_init (g);
   int in[2] = {input2 (g, "X", rows, inner), input2 (g, "W", inner, columns)};
   mugraph_block *b = &g->block[g->op[mugraph_add_custom (g, 2, in, (int32_t[]){x, 1, 1}, loop)].block];
@@ -35,7 +36,8 @@ __attribute__ ((unused)) static bool build_rms_norm (mugraph *g, int rows, int i
 }
 
 /* silu (X W1) * (X W2) */
-__attribute__ ((unused)) static bool build_gated (mugraph *g, int rows, int inner, int columns, int x, int loop, mugraph_error *e) {
+__attribute__ ((unused)) static bool build_gated (mugraph *g, int rows, int inner, int columns, int x, int loop,
+                                                  mugraph_error *e) {
   mugraph_init (g);
   int in[3] = {input2 (g, "X", rows, inner), input2 (g, "W1", inner, columns), input2 (g, "W2", inner, columns)};
   mugraph_block *b = &g->block[g->op[mugraph_add_custom (g, 3, in, (int32_t[]){x, 1, 1}, loop)].block];
@@ -50,7 +52,8 @@ __attribute__ ((unused)) static bool build_gated (mugraph *g, int rows, int inne
 }
 
 /* X W + (X A) B */
-__attribute__ ((unused)) static bool build_low_rank (mugraph *g, int rows, int inner, int rank, int columns, int x, int loop, mugraph_error *e) {
+__attribute__ ((unused)) static bool build_low_rank (mugraph *g, int rows, int inner, int rank, int columns, int x,
+                                                     int loop, mugraph_error *e) {
   mugraph_init (g);
   int in[4] = {input2 (g, "X", rows, inner), input2 (g, "W", inner, columns), input2 (g, "A", inner, rank),
                input2 (g, "B", rank, columns)};
@@ -78,12 +81,13 @@ __attribute__ ((unused)) static bool build_residual (mugraph *g, int rows, int c
   return finish (g, e);
 }
 
-/* exp (Q K) V / sum (exp (Q K)): heads over x, rows over y, keys over z in the first kernel; the second adds up what the
-   parts of the keys gave, side by side along the last dimension. */
-__attribute__ ((unused)) static bool build_attention (mugraph *g, int heads, int rows, int depth, int keys, int y, int z, int loop,
-                             mugraph_error *e) {
+/* exp (Q K) V / sum (exp (Q K)): heads over x, rows over y, keys over z in the first kernel; the second adds up what
+   the parts of the keys gave, side by side along the last dimension. */
+__attribute__ ((unused)) static bool build_attention (mugraph *g, int heads, int rows, int depth, int keys, int y,
+                                                      int z, int loop, mugraph_error *e) {
   mugraph_init (g);
-  int in[3] = {input3 (g, "Q", heads, rows, depth), input3 (g, "K", heads, depth, keys), input3 (g, "V", heads, keys, depth)};
+  int in[3] = {input3 (g, "Q", heads, rows, depth), input3 (g, "K", heads, depth, keys),
+               input3 (g, "V", heads, keys, depth)};
   int first = mugraph_add_custom (g, 3, in, (int32_t[]){heads, y, z}, loop);
   mugraph_block *b = &g->block[g->op[first].block];
   int q = read_tile (b, 0, 0, 1, -1, -1), k = read_tile (b, 1, 0, -1, 2, 2), v = read_tile (b, 2, 0, -1, 1, 1);

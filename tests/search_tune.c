@@ -16,7 +16,8 @@ enum { MOST = 64 };
 typedef struct {
   double us[MOST][TUNE_WAYS];
   bool wrong[MOST], fails[MOST];
-  int quick[MOST], full[MOST], checks[MOST], stop_after, crash; /* crash: number + 1 of the candidate that takes all with it */
+  int quick[MOST], full[MOST], checks[MOST], stop_after,
+      crash; /* crash: number + 1 of the candidate that takes all with it */
   atomic_int compiled[MOST];
   volatile int stop;
   unsigned naps; /* microseconds a measurement takes */
@@ -54,7 +55,14 @@ static void set_times (int n, double first, double step) {
 }
 
 static tune_job job_of (int n, int threads) {
-  return (tune_job){.n = n, .threads = threads, .full = 4, .timed = true, .stop = &x.stop, .user = &x, .compile = compile, .measure = measure};
+  return (tune_job){.n = n,
+                    .threads = threads,
+                    .full = 4,
+                    .timed = true,
+                    .stop = &x.stop,
+                    .user = &x,
+                    .compile = compile,
+                    .measure = measure};
 }
 
 static void check_permutation (int n) {
@@ -78,7 +86,8 @@ static void test_fastest_first (void **state) {
       assert_true (x.full[i] <= TUNE_WAYS && result[i].full == (i >= 16));
     }
     for (int i = 1; i < 4; i++) assert_true (tune_score (&result[order[i]]) >= tune_score (&result[order[i - 1]]));
-    assert_true (result[19].cold[TUNE_PDL] == 21 && result[19].warm[TUNE_PDL] == 0.9 * 21); /* exact: the full protocol */
+    assert_true (result[19].cold[TUNE_PDL] == 21 &&
+                 result[19].warm[TUNE_PDL] == 0.9 * 21); /* exact: the full protocol */
     assert_true (isinf (result[0].warm[0]));
   }
 }
@@ -167,7 +176,8 @@ static void test_crash (void **state) {
     assert_int_equal (tune_run (&job, 8, result, order), 5);
     check_permutation (10);
     assert_true (order[0] == 3 && order[3] == 0 && order[9] == 4);
-    for (int i = 0; i < 10; i++) assert_true (result[i].tried == (i < 5) && !x.full[i] && (result[i].correct == (i < 4)));
+    for (int i = 0; i < 10; i++)
+      assert_true (result[i].tried == (i < 5) && !x.full[i] && (result[i].correct == (i < 4)));
   }
 }
 
@@ -183,7 +193,8 @@ static void test_one_and_none (void **state) {
   job = job_of (3, 2);
   job.timed = false;
   assert_int_equal (tune_run (&job, 8, result, order), 3);
-  for (int i = 0; i < 3; i++) assert_true (order[i] == i && result[i].correct && x.checks[i] == TUNE_WAYS && !x.quick[i] && !x.full[i]);
+  for (int i = 0; i < 3; i++)
+    assert_true (order[i] == i && result[i].correct && x.checks[i] == TUNE_WAYS && !x.quick[i] && !x.full[i]);
 }
 
 /* What is fast only while other calls run beside it does not come first, nor what keeps the next call waiting. */
@@ -197,7 +208,9 @@ static void test_good_both_ways (void **state) {
   job.n = 4;
   tune_run (&job, 4, result, order);
   for (int i = 0; i < 4; i++) assert_int_equal (order[i], want[i]);
-  for (int i = 0; i < 4; i++) assert_true (fabs (tune_score (&result[i]) - cbrt (us[i][0] * us[i][1] * us[i][1])) < 0.05 * tune_score (&result[i]));
+  for (int i = 0; i < 4; i++)
+    assert_true (fabs (tune_score (&result[i]) - cbrt (us[i][0] * us[i][1] * us[i][1])) <
+                 0.05 * tune_score (&result[i]));
   for (int i = 0; i < 4; i++) x.us[i][TUNE_PDL] = INFINITY; /* a device that has no such launch: the plain times */
   tune_run (&job, 4, result, order);
   assert_true (order[0] == 2 && order[1] == 1 && order[2] == 3 && order[3] == 0);

@@ -7,8 +7,8 @@
 #include <cmocka.h>
 #include <math.h>
 
-#include "verify_graphs.h"
 #include "verify/verify.h"
+#include "verify_graphs.h"
 
 static mugraph a, b;
 
@@ -71,7 +71,8 @@ static void end (int x, int y) {
 static void rewritings_pass (void **state) {
   (void) state;
   begin (), end (A2 (MATMUL, A2 (DIV, X, R), W), B2 (DIV, B2 (MATMUL, X, W), R)), same ();
-  begin (), end (A2 (MATMUL, A1 (RMS_NORM, X), W), B2 (DIV, B2 (MATMUL, X, W), B1 (SQRT, B1 (MEAN, B1 (SQUARE, X))))), same ();
+  begin (), end (A2 (MATMUL, A1 (RMS_NORM, X), W), B2 (DIV, B2 (MATMUL, X, W), B1 (SQRT, B1 (MEAN, B1 (SQUARE, X))))),
+      same ();
   begin (), end (A2 (MATMUL, A2 (ADD, X, Y), W), B2 (ADD, B2 (MATMUL, Y, W), B2 (MATMUL, X, W))), same ();
   begin (), end (A2 (MUL, X, A2 (SUB, Y, R)), B2 (SUB, B2 (MUL, Y, X), B2 (MUL, R, X))), same ();
   begin (), end (A1 (EXP, A2 (ADD, X, Y)), B2 (MUL, B1 (EXP, Y), B1 (EXP, X))), same ();
@@ -229,7 +230,8 @@ static void what_would_take_years_is_not_tried (void **state) {
     input2 (&b, "X", 64, 32);
     int k = mugraph_add_custom (&b, 1, (int[]){0}, (int32_t[]){1, 1, 1}, loop);
     int x = mugraph_block_input (block_of (&b, k), 0, IMAP (-1, -1, -1), -1);
-    int sum = mugraph_block_op (block_of (&b, k), OP_ (ACCUM), mugraph_block_op (block_of (&b, k), OP_ (EXP), x, -1, -1), -1, -1);
+    int sum = mugraph_block_op (block_of (&b, k), OP_ (ACCUM),
+                                mugraph_block_op (block_of (&b, k), OP_ (EXP), x, -1, -1), -1, -1);
     mugraph_block_output (block_of (&b, k), sum, IMAP (-1, -1, -1));
     finish_kernel (&b, k);
     mugraph_add_output (&b, b.op[k].out[0], "Y");
@@ -243,7 +245,8 @@ static void what_would_take_years_is_not_tried (void **state) {
 
 static void relative_errors (void **state) {
   (void) state;
-  double x[] = {3, 4}, y[] = {3, 4.5}, zero[] = {0, 0}, bad[] = {NAN, 4}, inf[] = {INFINITY, 4}, huge[] = {3e300, 4e300}, huge2[] = {3e300, 4.5e300};
+  double x[] = {3, 4}, y[] = {3, 4.5}, zero[] = {0, 0}, bad[] = {NAN, 4}, inf[] = {INFINITY, 4},
+         huge[] = {3e300, 4e300}, huge2[] = {3e300, 4.5e300};
   assert_true (verify_relative_error (x, x, 2) == 0);
   assert_true (fabs (verify_relative_error (y, x, 2) - 0.1) < 1e-12);
   assert_true (fabs (verify_relative_error (huge2, huge, 2) - 0.1) < 1e-12);

@@ -1,4 +1,5 @@
-/* The interpreter over float64 against hand computations: every operator at both levels, accumulators, ragged splits, running maxima. */
+/* The interpreter over float64 against hand computations: every operator at both levels, accumulators, ragged splits,
+ * running maxima. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,8 +8,8 @@
 #include <cmocka.h>
 #include <math.h>
 
-#include "verify_graphs.h"
 #include "verify/verify.h"
+#include "verify_graphs.h"
 
 enum { ROOM = 4096 };
 static mugraph g;
@@ -24,7 +25,8 @@ static void evaluate (bool stable) {
 }
 
 static void close_to (double x, double y, const char *what) {
-  if (!(fabs (x - y) <= 1e-12 * (1 + fabs (y))) && !(isnan (x) && isnan (y)) && x != y) fail_msg ("%s: %.17g, expected %.17g", what, x, y);
+  if (!(fabs (x - y) <= 1e-12 * (1 + fabs (y))) && !(isnan (x) && isnan (y)) && x != y)
+    fail_msg ("%s: %.17g, expected %.17g", what, x, y);
 }
 
 static void end (int x) {
@@ -68,13 +70,22 @@ static double binary_by_hand (int kind, double x, double y) {
 
 /* One operator over inputs of these shapes, in the kernel graph or in a block graph (one block, one iteration, or rows
    [dimension 0] split over the grid where split is set). */
-static mugraph_op *one_operator (bool block, int split, mugraph_op_kind kind, int n, const mugraph_shape shape[], int dim) {
+static mugraph_op *one_operator (bool block, int split, mugraph_op_kind kind, int n, const mugraph_shape shape[],
+                                 int dim) {
   mugraph_init (&g);
   int t[4];
   mugraph_op *op;
   for (int i = 0; i < n; i++) t[i] = mugraph_add_input (&g, "", shape[i]);
   if (!block) {
-    mugraph_op plain = {.kind = (uint8_t) kind, .n_in = (uint8_t) n, .n_out = 1, .dim = (int8_t) dim, .block = -1, .map = {-1, -1, -1}, .fmap = -1, .width = 2, .c = {0.5, 2}};
+    mugraph_op plain = {.kind = (uint8_t) kind,
+                        .n_in = (uint8_t) n,
+                        .n_out = 1,
+                        .dim = (int8_t) dim,
+                        .block = -1,
+                        .map = {-1, -1, -1},
+                        .fmap = -1,
+                        .width = 2,
+                        .c = {0.5, 2}};
     for (int i = 0; i < n; i++) plain.in[i] = (uint8_t) t[i];
     plain.out[0] = (uint8_t) g.n_tensors++;
     g.op[g.n_ops++] = plain;
@@ -93,15 +104,16 @@ static mugraph_op *one_operator (bool block, int split, mugraph_op_kind kind, in
   return op;
 }
 
-static mugraph_shape shape_of (int n, int a, int b, int c) { return mugraph_shape_of (MUGRAPH_F32, n, (int32_t[]){a, b, c}); }
+static mugraph_shape shape_of (int n, int a, int b, int c) {
+  return mugraph_shape_of (MUGRAPH_F32, n, (int32_t[]){a, b, c});
+}
 
 /* level 0: kernel, 1: block, 2: two blocks of unequal size */
 #define LEVELS for (int level = 0; level < 3; level++)
 
 static void elementwise_operators (void **state) {
   (void) state;
-  for (int kind = 0; kind < MUGRAPH_N_OPS; kind++)
-    LEVELS {
+  for (int kind = 0; kind < MUGRAPH_N_OPS; kind++) LEVELS {
       mugraph_class k = mugraph_op_table[kind].klass;
       if (k == MUGRAPH_UNARY) {
         one_operator (level, level, (mugraph_op_kind) kind, 1, (mugraph_shape[]){shape_of (2, 3, 4, 0)}, 0);
@@ -109,10 +121,12 @@ static void elementwise_operators (void **state) {
         evaluate (false);
         for (int e = 0; e < 12; e++) close_to (out[0][e], unary_by_hand (kind, in[0][e]), mugraph_op_table[kind].text);
       } else if (k == MUGRAPH_BINARY) {
-        one_operator (level, level, (mugraph_op_kind) kind, 2, (mugraph_shape[]){shape_of (3, 3, 1, 2), shape_of (3, 3, 4, 1)}, 0);
+        one_operator (level, level, (mugraph_op_kind) kind, 2,
+                      (mugraph_shape[]){shape_of (3, 3, 1, 2), shape_of (3, 3, 4, 1)}, 0);
         set_inputs (), evaluate (false);
         for (int e = 0; e < 24; e++)
-          close_to (out[0][e], binary_by_hand (kind, in[0][e / 8 * 2 + e % 2], in[1][e / 2]), mugraph_op_table[kind].text);
+          close_to (out[0][e], binary_by_hand (kind, in[0][e / 8 * 2 + e % 2], in[1][e / 2]),
+                    mugraph_op_table[kind].text);
       }
     }
 }
@@ -125,7 +139,11 @@ static void broadcasting (void **state) {
       int full[3] = {2, 3, 4}, a[3], b[3];
       for (int d = 0; d < 3; d++) a[d] = pattern >> d & 1 ? full[d] : 1, b[d] = pattern >> (d + 3) & 1 ? full[d] : 1;
       int n = 3 - missing;
-      one_operator (false, 1, MUGRAPH_OP_SUB, 2, (mugraph_shape[]){shape_of (3, a[0], a[1], a[2]), mugraph_shape_of (MUGRAPH_F32, n, (int32_t[]){b[missing], b[(missing + 1) % 3], b[2]})}, 0);
+      one_operator (
+          false, 1, MUGRAPH_OP_SUB, 2,
+          (mugraph_shape[]){shape_of (3, a[0], a[1], a[2]),
+                            mugraph_shape_of (MUGRAPH_F32, n, (int32_t[]){b[missing], b[(missing + 1) % 3], b[2]})},
+          0);
       for (int d = 0; d < missing; d++) b[d] = 1;
       set_inputs (), evaluate (false);
       const mugraph_shape *s = &g.tensor[g.output[0]].shape;
@@ -133,17 +151,20 @@ static void broadcasting (void **state) {
       for (int x = 0; x < s->dim[0]; x++)
         for (int y = 0; y < s->dim[1]; y++)
           for (int z = 0; z < s->dim[2]; z++, e++)
-            close_to (out[0][e], in[0][((a[0] > 1) * x * a[1] + (a[1] > 1) * y) * a[2] + (a[2] > 1) * z] - in[1][((b[0] > 1) * x * b[1] + (b[1] > 1) * y) * b[2] + (b[2] > 1) * z], "sub");
+            close_to (out[0][e],
+                      in[0][((a[0] > 1) * x * a[1] + (a[1] > 1) * y) * a[2] + (a[2] > 1) * z] -
+                          in[1][((b[0] > 1) * x * b[1] + (b[1] > 1) * y) * b[2] + (b[2] > 1) * z],
+                      "sub");
     }
 }
 
 static void reductions (void **state) {
   (void) state;
-  for (int dim = 0; dim < 3; dim++)
-    LEVELS {
+  for (int dim = 0; dim < 3; dim++) LEVELS {
       int n[3] = {3, 4, 6};
       if (level == 2 && dim == 0) continue; /* the split dimension */
-      static const mugraph_op_kind kinds[] = {MUGRAPH_OP_SUM, MUGRAPH_OP_MEAN, MUGRAPH_OP_MAX, MUGRAPH_OP_RMS_NORM, MUGRAPH_OP_SUM_TO};
+      static const mugraph_op_kind kinds[] = {MUGRAPH_OP_SUM, MUGRAPH_OP_MEAN, MUGRAPH_OP_MAX, MUGRAPH_OP_RMS_NORM,
+                                              MUGRAPH_OP_SUM_TO};
       for (int k = 0; k < 5; k++) {
         if (kinds[k] == MUGRAPH_OP_SUM_TO && dim == 0) continue; /* 2 does not divide 3 */
         one_operator (level, level, kinds[k], 1, (mugraph_shape[]){shape_of (3, 3, 4, 6)}, dim);
@@ -166,7 +187,8 @@ static void reductions (void **state) {
             case MUGRAPH_OP_MAX: close_to (*at, max, text); break;
             case MUGRAPH_OP_RMS_NORM:
               for (int r = 0; r < n[dim]; r++)
-                close_to (out[0][(o * n[dim] + r) * inner + i], in[0][(o * n[dim] + r) * inner + i] / sqrt (squares / n[dim] + 0.5), text);
+                close_to (out[0][(o * n[dim] + r) * inner + i],
+                          in[0][(o * n[dim] + r) * inner + i] / sqrt (squares / n[dim] + 0.5), text);
               break;
             default:
               for (int j = 0; j < 2; j++) close_to (out[0][(o * 2 + j) * inner + i], to[j], text);
@@ -186,7 +208,8 @@ static void layouts_and_products (void **state) {
       if (level == 2 && dim == 0) continue;
       int a[3] = {3, 4, 2}, b[3] = {3, 4, 2};
       b[dim] = 5;
-      one_operator (level, level, MUGRAPH_OP_CONCAT, 2, (mugraph_shape[]){shape_of (3, a[0], a[1], a[2]), shape_of (3, b[0], b[1], b[2])}, dim);
+      one_operator (level, level, MUGRAPH_OP_CONCAT, 2,
+                    (mugraph_shape[]){shape_of (3, a[0], a[1], a[2]), shape_of (3, b[0], b[1], b[2])}, dim);
       set_inputs (), evaluate (false);
       int o[3] = {3, 4, 2}, e = 0;
       o[dim] += 5;
@@ -199,7 +222,8 @@ static void layouts_and_products (void **state) {
             close_to (out[0][e], in[second][(at[0] * s[1] + at[1]) * s[2] + at[2]], "concat");
           }
     }
-    one_operator (level, level, MUGRAPH_OP_MATMUL, 2, (mugraph_shape[]){shape_of (3, 3, 2, 4), shape_of (3, 3, 4, 5)}, 0);
+    one_operator (level, level, MUGRAPH_OP_MATMUL, 2, (mugraph_shape[]){shape_of (3, 3, 2, 4), shape_of (3, 3, 4, 5)},
+                  0);
     set_inputs (), evaluate (false);
     for (int e = 0; e < 30; e++) {
       double want = 0;
@@ -240,8 +264,10 @@ static void accumulators (void **state) {
         o[2] = mugraph_block_op (b, OP_ (ACCUM_RMS), x, -1, -1);
         o[3] = mugraph_block_op (b, OP_ (ACCUM), x, -1, -1);
         o[3] = mugraph_block_op (b, OP_ (SUM), o[3], -1, 1);
-        o[4] = mugraph_block_op (b, OP_ (ACCUM), mugraph_block_op (b, OP_ (SUM), mugraph_block_op (b, OP_ (EXP), x, -1, -1), -1, 1), -1, -1);
-        o[5] = mugraph_block_op (b, OP_ (ACCUM), mugraph_block_op (b, OP_ (MAX), mugraph_block_op (b, OP_ (NEG), x, -1, -1), -1, 1), -1, -1);
+        o[4] = mugraph_block_op (
+            b, OP_ (ACCUM), mugraph_block_op (b, OP_ (SUM), mugraph_block_op (b, OP_ (EXP), x, -1, -1), -1, 1), -1, -1);
+        o[5] = mugraph_block_op (
+            b, OP_ (ACCUM), mugraph_block_op (b, OP_ (MAX), mugraph_block_op (b, OP_ (NEG), x, -1, -1), -1, 1), -1, -1);
         b->op[o[2]].c[0] = 0.125;
         for (int k = 0; k < 6; k++) mugraph_block_output (b, o[k], IMAP (0, 1, -1));
         finish_kernel (&g, kernel);
@@ -322,8 +348,10 @@ static void values_that_do_not_loop_count_each_iteration (void **state) {
   mugraph_block *b = block_of (&g, kernel);
   int x = mugraph_block_input (b, 0, IMAP (-1, -1, -1), -1), y = mugraph_block_input (b, 1, IMAP (-1, -1, -1), 1);
   int e = mugraph_block_op (b, OP_ (EXP), x, -1, -1);
-  int acc = mugraph_block_op (b, OP_ (ACCUM), mugraph_block_op (b, OP_ (MUL), e, y, -1), -1, -1), twice = mugraph_block_op (b, OP_ (ACCUM), e, -1, -1);
-  mugraph_block_output (b, mugraph_block_op (b, OP_ (ADD), acc, mugraph_block_op (b, OP_ (MUL), twice, e, -1), -1), IMAP (-1, -1, -1));
+  int acc = mugraph_block_op (b, OP_ (ACCUM), mugraph_block_op (b, OP_ (MUL), e, y, -1), -1, -1),
+      twice = mugraph_block_op (b, OP_ (ACCUM), e, -1, -1);
+  mugraph_block_output (b, mugraph_block_op (b, OP_ (ADD), acc, mugraph_block_op (b, OP_ (MUL), twice, e, -1), -1),
+                        IMAP (-1, -1, -1));
   finish_kernel (&g, kernel);
   end (g.op[kernel].out[0]);
   set_inputs (), evaluate (false);
@@ -342,7 +370,9 @@ static void running_maxima_keep_attention_finite (void **state) {
     case 0: attention_program (&g, B, M, D, N, false); break;
     case 1: attention_fused (&g, B, M, D, N, false, 2, 3); break;
     case 2: attention_fused (&g, B, M, D, N, false, 1, 1); break;
-    case 3: attention_split (&g, B, M, D, N, false, 2, 6, 2, true); break; /* chunks of 3: the last block's are partly empty */
+    case 3:
+      attention_split (&g, B, M, D, N, false, 2, 6, 2, true);
+      break; /* chunks of 3: the last block's are partly empty */
     default: attention_split (&g, B, M, D, N, false, 2, 3, 4, false); break;
     }
     for (int i = 0; i < 3; i++) verify_random_input (&g.tensor[i].shape, (uint64_t) i + 1, i < 2 ? 25 : 1, in[i]);

@@ -1,4 +1,5 @@
-/* The fields and the loops over numbers: constants proved, small primes exhaustively, large ones against naive loops. */
+/* The fields and the loops over numbers: constants proved, small primes exhaustively, large ones against naive loops.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +17,7 @@
 enum { SMALL = 83 };
 #define NUM uint32_t
 #define NAME(x) x##_small
-#define ADD(a, b) ((a) + (b) >= SMALL ? (a) + (b) - SMALL : (a) + (b))
+#define ADD(a, b) ((a) + (b) >= SMALL ? (a) + (b) -SMALL : (a) + (b))
 #define SUB(a, b) ((a) >= (b) ? (a) - (b) : (a) + (SMALL - (b)))
 #define MUL(a, b) ((a) * (b) % SMALL)
 #define INT(n) (uint32_t) ((n) % SMALL)
@@ -51,7 +52,8 @@ static void exp_turns_sums_into_products (void **state) {
   for (uint64_t i = 0; i < 2000; i++) {
     uint32_t x = field_draw_q (field_mix (i)), y = field_draw_q (field_mix (~i));
     assert_int_equal (field_exp (x), field_power (FIELD_W, x, FIELD_P));
-    assert_int_equal (field_mul_p (field_exp (x), field_exp (y)), field_exp ((uint32_t) (((uint64_t) x + y) % FIELD_Q)));
+    assert_int_equal (field_mul_p (field_exp (x), field_exp (y)),
+                      field_exp ((uint32_t) (((uint64_t) x + y) % FIELD_Q)));
   }
   assert_int_equal (field_exp (0), 1);
   assert_int_equal (field_mul_p (field_exp (FIELD_Q - 1), FIELD_W), 1);
@@ -95,7 +97,8 @@ static void small_prime_exhaustively (void **state) {
 
 static void check_field (const number *f, uint64_t m) {
   enum { N = 300 };
-  uint32_t a[N], b[N], out[N], edge[] = {0, 1, 2, (uint32_t) (m - 2), (uint32_t) (m - 1), (uint32_t) (m / 2), (uint32_t) (m / 2 + 1)};
+  uint32_t a[N], b[N], out[N],
+      edge[] = {0, 1, 2, (uint32_t) (m - 2), (uint32_t) (m - 1), (uint32_t) (m / 2), (uint32_t) (m / 2 + 1)};
   for (int i = 0; i < N; i++) {
     a[i] = i < 49 ? edge[i / 7] : (uint32_t) (field_mix ((uint64_t) i) % m);
     b[i] = i < 49 ? edge[i % 7] : (uint32_t) (field_mix ((uint64_t) i + 1000) % m);
@@ -123,16 +126,21 @@ static void large_primes_against_naive (void **state) {
 
 static void products_against_naive (void **state) {
   (void) state;
-  static const int shapes[][3] = {{1, 1, 1}, {2, 3, 4}, {3, 5, 700}, {4, 16, 64}, {5, 17, 13}, {7, 33, 1030}, {1, 40, 513}, {6, 15, 512}, {9, 64, 5}};
+  static const int shapes[][3] = {{1, 1, 1},     {2, 3, 4},    {3, 5, 700},  {4, 16, 64}, {5, 17, 13},
+                                  {7, 33, 1030}, {1, 40, 513}, {6, 15, 512}, {9, 64, 5}};
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
     for (int full = 0; full < 2; full++) /* full: all elements are the largest, the worst for lazy sums */
       for (int which = 0; which < 2; which++) {
         int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
         uint64_t mod = which ? FIELD_Q : FIELD_P;
-        uint32_t *a = malloc (sizeof *a * (size_t) (m * k)), *b = malloc (sizeof *b * (size_t) (k * n)), *fast = malloc (sizeof *fast * (size_t) (m * n));
-        double *x = malloc (sizeof *x * (size_t) (m * k)), *y = malloc (sizeof *y * (size_t) (k * n)), *z = malloc (sizeof *z * (size_t) (m * n));
-        for (int i = 0; i < m * k; i++) a[i] = full ? (uint32_t) (mod - 1) : (uint32_t) (field_mix ((uint64_t) i) % mod), x[i] = a[i] / 1e9 - 1;
-        for (int i = 0; i < k * n; i++) b[i] = full ? (uint32_t) (mod - 1) : (uint32_t) (field_mix ((uint64_t) i + 77) % mod), y[i] = b[i] / 1e9 - 1;
+        uint32_t *a = malloc (sizeof *a * (size_t) (m * k)), *b = malloc (sizeof *b * (size_t) (k * n)),
+                 *fast = malloc (sizeof *fast * (size_t) (m * n));
+        double *x = malloc (sizeof *x * (size_t) (m * k)), *y = malloc (sizeof *y * (size_t) (k * n)),
+               *z = malloc (sizeof *z * (size_t) (m * n));
+        for (int i = 0; i < m * k; i++)
+          a[i] = full ? (uint32_t) (mod - 1) : (uint32_t) (field_mix ((uint64_t) i) % mod), x[i] = a[i] / 1e9 - 1;
+        for (int i = 0; i < k * n; i++)
+          b[i] = full ? (uint32_t) (mod - 1) : (uint32_t) (field_mix ((uint64_t) i + 77) % mod), y[i] = b[i] / 1e9 - 1;
         for (int path = NUMBER_BEST; path <= NUMBER_AVX512; path++) {
           number_matmul_mod ((uint32_t) mod, m, n, k, a, b, fast, (number_path) path);
           number_matmul_real (m, n, k, x, y, z, (number_path) path);
@@ -171,9 +179,12 @@ static void draws_are_spread (void **state) {
 
 int main (void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test (primes_are_the_largest),   cmocka_unit_test (w_has_order_q),
-      cmocka_unit_test (exp_turns_sums_into_products), cmocka_unit_test (small_prime_exhaustively),
-      cmocka_unit_test (large_primes_against_naive),   cmocka_unit_test (products_against_naive),
+      cmocka_unit_test (primes_are_the_largest),
+      cmocka_unit_test (w_has_order_q),
+      cmocka_unit_test (exp_turns_sums_into_products),
+      cmocka_unit_test (small_prime_exhaustively),
+      cmocka_unit_test (large_primes_against_naive),
+      cmocka_unit_test (products_against_naive),
       cmocka_unit_test (draws_are_spread),
   };
   return cmocka_run_group_tests_name ("verify_field", tests, NULL, NULL);

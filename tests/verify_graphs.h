@@ -1,5 +1,5 @@
-/* The six workloads at any shape, as programs and as hand-built µGraphs: shared by the tests and the benchmark of verify/.
-   Builders abort on a mistake of their own. */
+/* The six workloads at any shape, as programs and as hand-built µGraphs: shared by the tests and the benchmark of
+   verify/. Builders abort on a mistake of their own. */
 #ifndef TESTS_VERIFY_GRAPHS_H
 #define TESTS_VERIFY_GRAPHS_H
 
@@ -119,9 +119,10 @@ static inline void attention_fused (mugraph *g, int b, int m, int d, int n, bool
   finish (g);
 }
 
-/* Two kernels: keys and values are split over z, partial results are concatenated along the last dimension. combine: the second is
-   a graph-defined kernel (else kernel operators). */
-static inline void attention_split (mugraph *g, int b, int m, int d, int n, bool norm, int rows, int split, int loop, bool combine) {
+/* Two kernels: keys and values are split over z, partial results are concatenated along the last dimension. combine:
+   the second is a graph-defined kernel (else kernel operators). */
+static inline void attention_split (mugraph *g, int b, int m, int d, int n, bool norm, int rows, int split, int loop,
+                                    bool combine) {
   gqa_inputs (g, b, m, d, n);
   int kernel = mugraph_add_custom (g, 3, (int[]){0, 1, 2}, (int32_t[]){b, rows, split}, loop);
   mugraph_block *t = block_of (g, kernel);

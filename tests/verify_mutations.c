@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "verify_graphs.h"
 #include "verify/verify.h"
+#include "verify_graphs.h"
 
 static uint64_t state;
 static uint64_t next (void) { /* xorshift64* */
@@ -17,10 +17,12 @@ static uint64_t next (void) { /* xorshift64* */
 }
 static int below (int n) { return (int) (next () >> 33) % n; }
 
-static const mugraph_op_kind unary[] = {OP_ (NEG), OP_ (EXP), OP_ (SQUARE), OP_ (SQRT), OP_ (SILU), OP_ (GELU), OP_ (RELU), OP_ (TANH), OP_ (SIGMOID), OP_ (CLAMP)},
+static const mugraph_op_kind unary[] = {OP_ (NEG),  OP_ (EXP),  OP_ (SQUARE), OP_ (SQRT),    OP_ (SILU),
+                                        OP_ (GELU), OP_ (RELU), OP_ (TANH),   OP_ (SIGMOID), OP_ (CLAMP)},
                              binary[] = {OP_ (ADD), OP_ (SUB), OP_ (MUL), OP_ (DIV), OP_ (POW), OP_ (MATMUL)},
                              reduce[] = {OP_ (SUM), OP_ (MEAN), OP_ (MAX), OP_ (RMS_NORM), OP_ (SUM_TO)},
-                             accum[] = {OP_ (ACCUM), OP_ (ACCUM_SUM), OP_ (ACCUM_MEAN), OP_ (ACCUM_RMS), OP_ (ACCUM_SUM_TO)};
+                             accum[] = {OP_ (ACCUM), OP_ (ACCUM_SUM), OP_ (ACCUM_MEAN), OP_ (ACCUM_RMS),
+                                        OP_ (ACCUM_SUM_TO)};
 #define PICK(a) a[below (sizeof a / sizeof *a)]
 
 static void fix_constants (mugraph_op *op) {
@@ -48,7 +50,13 @@ static bool insert (mugraph_block *b, int i, int k, mugraph_op_kind kind) {
   b->n_ops++;
   for (int j = i + 1; j < b->n_ops; j++)
     for (int n = 0; n < b->op[j].n_in; n++) b->op[j].in[n] += b->op[j].in[n] >= i;
-  mugraph_op op = {.kind = (uint8_t) kind, .n_in = 1, .dim = (int8_t) below (3), .block = -1, .map = {-1, -1, -1}, .fmap = -1, .width = 1 + below (4)};
+  mugraph_op op = {.kind = (uint8_t) kind,
+                   .n_in = 1,
+                   .dim = (int8_t) below (3),
+                   .block = -1,
+                   .map = {-1, -1, -1},
+                   .fmap = -1,
+                   .width = 1 + below (4)};
   op.in[0] = (uint8_t) x;
   fix_constants (&op);
   b->op[i] = op;
@@ -72,7 +80,7 @@ static bool mutate_block (mugraph_block *b) {
     return true;
   case 3: /* left out: its readers read its operand */
     if (!op->n_in || op->kind == MUGRAPH_OP_OUTPUT) return false;
-    for (int j = i + 1, x = op->in[below (op->n_in)]; j < b->n_ops; j++)
+    for (int j = i + 1, x = op->in [below (op->n_in)]; j < b->n_ops; j++)
       for (int k = 0; k < b->op[j].n_in; k++)
         if (b->op[j].in[k] == i) b->op[j].in[k] = (uint8_t) x;
     return true;
@@ -171,7 +179,8 @@ static int build_subjects (void **unused) {
 
 static void no_distinguishable_mutant_passes (void **unused) {
   (void) unused;
-  int wanted = getenv ("VERIFY_MUTANTS") ? atoi (getenv ("VERIFY_MUTANTS")) : 14000, passed = 0, rejected = 0, unsupported = 0, unknown = 0, cautious = 0;
+  int wanted = getenv ("VERIFY_MUTANTS") ? atoi (getenv ("VERIFY_MUTANTS")) : 14000, passed = 0, rejected = 0,
+      unsupported = 0, unknown = 0, cautious = 0;
   state = getenv ("VERIFY_SEED") ? (uint64_t) atoll (getenv ("VERIFY_SEED")) | 1 : 88172645463325252ull;
   verify_options o;
   verify_options_default (&o);
@@ -197,16 +206,19 @@ static void no_distinguishable_mutant_passes (void **unused) {
     if (r.verdict == VERIFY_DIFFERENT && mutant.n_inputs) {
       o.stable = true;
       verify_equivalent (&mutant, &mutant, &o, &shifted);
-      if (shifted.verdict == VERIFY_DIFFERENT) fail_msg ("mutant %d of subject %d is not stable: %s", n, i, shifted.reason);
+      if (shifted.verdict == VERIFY_DIFFERENT)
+        fail_msg ("mutant %d of subject %d is not stable: %s", n, i, shifted.reason);
     }
-    if (r.verdict == VERIFY_DIFFERENT && n % 16 == 0) cautious += verify_counterexample (&program[i], &mutant, next (), 1, 1e-9, NULL, why) == 0;
+    if (r.verdict == VERIFY_DIFFERENT && n % 16 == 0)
+      cautious += verify_counterexample (&program[i], &mutant, next (), 1, 1e-9, NULL, why) == 0;
     if (r.verdict != VERIFY_EQUIVALENT) continue;
     double e = verify_counterexample (&program[i], &mutant, next (), 1, 1e-6, NULL, why);
     if (e > 0) fail_msg ("mutant %d of subject %d passes, but %s", n, i, why);
   }
-  print_message ("%d mutants: %d equivalent, %d different, %d without correspondence or value, %d unknown; of every 16th different one float64 cannot tell %d\n",
+  print_message ("%d mutants: %d equivalent, %d different, %d without correspondence or value, %d unknown; of every "
+                 "16th different one float64 cannot tell %d\n",
                  wanted, passed, rejected, unsupported, unknown, cautious);
-  assert_true (passed > wanted / 50);     /* some mutations are harmless: the check above ran */
+  assert_true (passed > wanted / 50); /* some mutations are harmless: the check above ran */
   assert_true (rejected > wanted / 2);
 }
 
@@ -227,6 +239,7 @@ static void unmutated_subjects_pass (void **unused) {
 }
 
 int main (void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test (unmutated_subjects_pass), cmocka_unit_test (no_distinguishable_mutant_passes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test (unmutated_subjects_pass),
+                                     cmocka_unit_test (no_distinguishable_mutant_passes)};
   return cmocka_run_group_tests_name ("verify_mutations", tests, build_subjects, NULL);
 }

@@ -4,8 +4,8 @@
 #define TOOLS_CLI_H
 
 #include "cuda_templates/cuda.h"
-#include "mugraph/file/json.h"
 #include "cuda_templates/plan.h"
+#include "mugraph/file/json.h"
 #include "mugraph/program/program.h"
 #include "search/search.h"
 #include <stdio.h>
@@ -29,7 +29,7 @@ typedef struct {
 typedef struct {
   char **argv; /* for the command that runs it again */
   int argc;
-  char command; /* s search, f --file, l list, h show, v verify, e emit, i import */
+  char command;        /* s search, f --file, l list, h show, v verify, e emit, i import */
   const char *subject; /* workload or file; NULL: none */
   /* the fields of options.def */
   int batch, arch, index;
@@ -95,22 +95,22 @@ typedef struct {
   mugraph_program program; /* --file: the program in it, or --program's */
   char path[4096];         /* of the µGraphs */
   mugraph_file file;
-  int best;                /* index in file.saved; -1: none */
+  int best; /* index in file.saved; -1: none */
   bool cached, saved, kept, interrupted, rescheduled;
-  verify_report verify;    /* of the best */
+  verify_report verify; /* of the best */
   bool verified;
-  int compiled;            /* of the best: 1 it compiles, 0 not tried, -1 failed */
+  int compiled; /* of the best: 1 it compiles, 0 not tried, -1 failed */
   double compile_seconds, tune_seconds;
   char compile_note[600];
-  bool measured;           /* the best ran on this machine's GPU in this run */
-  bool correct, pdl;       /* its outputs are right; its better time is with programmatic dependent launch */
+  bool measured;     /* the best ran on this machine's GPU in this run */
+  bool correct, pdl; /* its outputs are right; its better time is with programmatic dependent launch */
   double rel_err, warm_us, cold_us, plain_us; /* plain_us: cold, launched plainly */
-  int model_rank;          /* the model's rank of the best, from 0; -1: unknown */
-  int near_rank;           /* the first rank of any that is as good (COST_NEAR) */
+  int model_rank;                             /* the model's rank of the best, from 0; -1: unknown */
+  int near_rank;                              /* the first rank of any that is as good (COST_NEAR) */
   int n_measured, n_wrong;
-  double start;            /* of the run, by tune_now */
-  cuda_meter *meter;       /* while something is measured */
-  uint64_t distinct;       /* structures among the saved */
+  double start;      /* of the run, by tune_now */
+  cuda_meter *meter; /* while something is measured */
+  uint64_t distinct; /* structures among the saved */
 } cli_session;
 
 /* A name in the report, padded; to be followed by the rest of the line. */

@@ -30,14 +30,18 @@ static bool check_output (const char *path, mugraph_error *e) {
   snprintf (folder, sizeof folder, "%.*s", slash ? (int) (slash - path) + (slash == path) : 1, slash ? path : ".");
   if (!stat (path, &st)) {
     if (S_ISDIR (st.st_mode)) return mugraph_fail (e, "%s: is a directory, a file is needed", path);
-    if (!S_ISREG (st.st_mode)) return !access (path, W_OK) || mugraph_fail (e, "%s: cannot be written: %s", path, strerror (errno));
+    if (!S_ISREG (st.st_mode))
+      return !access (path, W_OK) || mugraph_fail (e, "%s: cannot be written: %s", path, strerror (errno));
   }
   /* Files are replaced, so the folder must be writable. --out may be in one that a search makes. */
   if (!strcmp (folder, CLI_FOLDER) && access (folder, F_OK)) return true;
-  return !access (folder, W_OK | X_OK) || mugraph_fail (e, "%s: cannot be written: %s: %s", path, folder, strerror (errno));
+  return !access (folder, W_OK | X_OK) ||
+         mugraph_fail (e, "%s: cannot be written: %s: %s", path, folder, strerror (errno));
 }
 
-bool cli_check_outputs (const cli *c, mugraph_error *e) { return check_output (c->out, e) && check_output (c->json, e); }
+bool cli_check_outputs (const cli *c, mugraph_error *e) {
+  return check_output (c->out, e) && check_output (c->json, e);
+}
 
 bool cli_write_json (const cli *c, cJSON *o, mugraph_error *e) {
   char *text = c->json && o ? cJSON_PrintUnformatted (o) : NULL;
@@ -55,7 +59,9 @@ void cli_probe (const cli *c, cuda_facts *f) {
   cuda_probe (f);
   if (!c->no_gpu || !f->gpu) return;
   f->gpu = false;
-  snprintf (f->line, sizeof f->line, f->nvrtc ? "compiles (NVRTC %d.%d); its GPU is left alone (--no-gpu)" : "writes CUDA source; its GPU is left alone (--no-gpu)",
+  snprintf (f->line, sizeof f->line,
+            f->nvrtc ? "compiles (NVRTC %d.%d); its GPU is left alone (--no-gpu)"
+                     : "writes CUDA source; its GPU is left alone (--no-gpu)",
             f->nvrtc_version / 1000, f->nvrtc_version % 1000 / 10);
 }
 
@@ -89,16 +95,21 @@ bool cli_check_size (const mugraph_program *p, mugraph_error *e) {
   double bytes, work, memory = (double) sysconf (_SC_PHYS_PAGES) * (double) sysconf (_SC_PAGESIZE);
   verify_effort (&p->graph, &bytes, &work);
   if (bytes > share * memory)
-    return mugraph_fail (e, "%s: b = %d: too large to be verified here: %.1f GiB of memory are needed, it gets %.1f (a smaller -b, or --shape)", p->name,
-                         p->batch, bytes / GiB, share * memory / GiB);
-  return work <= most || mugraph_fail (e, "%s: b = %d: too large to be verified: %.2g operations an evaluation, at most %.2g (a smaller -b, or --shape)",
-                                                    p->name, p->batch, work, most);
+    return mugraph_fail (e,
+                         "%s: b = %d: too large to be verified here: %.1f GiB of memory are needed, it gets %.1f (a "
+                         "smaller -b, or --shape)",
+                         p->name, p->batch, bytes / GiB, share * memory / GiB);
+  return work <= most || mugraph_fail (e,
+                                       "%s: b = %d: too large to be verified: %.2g operations an evaluation, at most "
+                                       "%.2g (a smaller -b, or --shape)",
+                                       p->name, p->batch, work, most);
 }
 
 /* ---- a file's program, and its inputs' order ---- */
 
 /* "H, X, alpha": the names that program gives to a file's inputs. */
-static const char *order_text (const mugraph *program, const int order[], const char *separator, char *text, size_t size) {
+static const char *order_text (const mugraph *program, const int order[], const char *separator, char *text,
+                               size_t size) {
   size_t n = 0;
   for (int k = 0; k < program->n_inputs && n < size; k++)
     n += (size_t) snprintf (text + n, size - n, "%s%s", k ? separator : "", program->tensor[order[k]].name);
@@ -115,15 +126,20 @@ static bool read_order (const char *text, const mugraph *program, int order[], m
   for (const char *c = text;; c++) {
     size_t len = strcspn (c, ",");
     int t = 0;
-    while (t < program->n_inputs && (strlen (program->tensor[t].name) != len || strncmp (program->tensor[t].name, c, len))) t++;
-    if (t == program->n_inputs) return mugraph_fail (e, "--inputs: the program has no input '%.*s' (it has %s)", (int) (len < 100 ? len : 100), c, names);
+    while (t < program->n_inputs &&
+           (strlen (program->tensor[t].name) != len || strncmp (program->tensor[t].name, c, len)))
+      t++;
+    if (t == program->n_inputs)
+      return mugraph_fail (e, "--inputs: the program has no input '%.*s' (it has %s)", (int) (len < 100 ? len : 100), c,
+                           names);
     if (seen[t]) return mugraph_fail (e, "--inputs: '%s' is named twice", program->tensor[t].name);
     seen[t] = true;
     order[n++] = t;
     c += len;
     if (!*c) break;
   }
-  return n == program->n_inputs || mugraph_fail (e, "--inputs names %d inputs, the program has %d (%s)", n, program->n_inputs, names);
+  return n == program->n_inputs ||
+         mugraph_fail (e, "--inputs names %d inputs, the program has %d (%s)", n, program->n_inputs, names);
 }
 
 /* The workload that a file's name stands for: "dir/gated_mlp_bs8.json" is gatedmlp; NULL: none. */
@@ -149,7 +165,8 @@ static bool open_at_any (const cli *c, const char *source, mugraph_program *p, m
 
 /* source at the batch size that fits the file's inputs: as they stand or as --inputs says; where their shapes fit in
    another order only, that is taken. order[k]: which input of the program the file's k-th is. */
-static bool fit (const cli *c, const char *source, const mugraph *g, int order[], mugraph_program *p, mugraph_error *e) {
+static bool fit (const cli *c, const char *source, const mugraph *g, int order[], mugraph_program *p,
+                 mugraph_error *e) {
   enum { FEW = 4 };
   mugraph_shape in[MUGRAPH_INPUTS];
   int n = g->n_inputs;
@@ -163,24 +180,30 @@ static bool fit (const cli *c, const char *source, const mugraph *g, int order[]
     for (int k = 0; k < n; k++) in[order[k]] = g->tensor[k].shape;
     if (!mugraph_program_fit (source, &c->shape, n, in, p, NULL)) continue;
     char names[600];
-    if (cli_text (c)) fprintf (cli_text (c), "inputs     taken as %s: so their shapes fit\n", order_text (&p->graph, order, ", ", names, sizeof names));
+    if (cli_text (c))
+      fprintf (cli_text (c), "inputs     taken as %s: so their shapes fit\n",
+               order_text (&p->graph, order, ", ", names, sizeof names));
     return true;
   }
   return false;
 }
 
 /* See cli_file_program; order[k] is the input of the program that the file's k-th became. */
-static bool find_program (const cli *c, const char *path, mugraph_file *f, mugraph_program *p, int order[], mugraph_error *e) {
+static bool find_program (const cli *c, const char *path, mugraph_file *f, mugraph_program *p, int order[],
+                          mugraph_error *e) {
   const mugraph_workload *w = c->program || f->has_program ? NULL : named_after (path);
   const char *source = c->program ? c->program : w ? w->name : NULL;
   for (int k = 0; k < MUGRAPH_INPUTS; k++) order[k] = k;
   if (source) {
     if (!fit (c, source, &f->saved[0].graph, order, p, e)) return false;
-    if (w && cli_text (c)) fprintf (cli_text (c), "%s: taken to be for %s, by its name (--program says otherwise)\n", path, w->name);
+    if (w && cli_text (c))
+      fprintf (cli_text (c), "%s: taken to be for %s, by its name (--program says otherwise)\n", path, w->name);
   } else {
     if (!f->has_program)
-      return mugraph_fail (e, "%s: does not say which program its µGraphs are for: --program=WORKLOAD or --program=FILE.mg", path);
-    if (c->shape.n_overrides) return mugraph_fail (e, "--shape needs --program: the shapes of a file's own program are fixed");
+      return mugraph_fail (
+          e, "%s: does not say which program its µGraphs are for: --program=WORKLOAD or --program=FILE.mg", path);
+    if (c->shape.n_overrides)
+      return mugraph_fail (e, "--shape needs --program: the shapes of a file's own program are fixed");
     if (c->batch && f->batch && c->batch != f->batch)
       return mugraph_fail (e, "%s: is for b = %d, not for -b %d", path, f->batch, c->batch);
     memset (p, 0, sizeof *p);
@@ -209,7 +232,8 @@ static int is_saved (const struct dirent *d) {
 }
 
 double cli_measured_score (const cJSON *record) {
-  double plain = mugraph_record_number (record, "cold_us", INFINITY), pdl = mugraph_record_number (record, "cold_pdl_us", INFINITY);
+  double plain = mugraph_record_number (record, "cold_us", INFINITY),
+         pdl = mugraph_record_number (record, "cold_pdl_us", INFINITY);
   if (isfinite (plain)) return cost_score (plain, pdl);
   return mugraph_record_number (record, "best_us", INFINITY);
 }
@@ -270,14 +294,12 @@ int cli_list (const cli *c, mugraph_error *e) {
     snprintf (path, sizeof path, CLI_FOLDER "/%s", entry[i]->d_name);
     bool ok = mugraph_file_load_any (path, &f, &why);
     const cJSON *best = ok ? best_measured (&f) : NULL;
-    if (out && !ok)
-      fprintf (out, "  %-28s not readable: %s\n", entry[i]->d_name, why.text);
+    if (out && !ok) fprintf (out, "  %-28s not readable: %s\n", entry[i]->d_name, why.text);
     else if (out && best)
       fprintf (out, "  %-28s %4d µGraphs, %s\n", entry[i]->d_name, f.n, measured_text (best, line, sizeof line));
     else if (out && f.n && f.saved[0].cost_us >= 0)
       fprintf (out, "  %-28s %4d µGraphs, %8.2f us by the cost model\n", entry[i]->d_name, f.n, f.saved[0].cost_us);
-    else if (out)
-      fprintf (out, "  %-28s %4d µGraphs\n", entry[i]->d_name, f.n);
+    else if (out) fprintf (out, "  %-28s %4d µGraphs\n", entry[i]->d_name, f.n);
     if (ok) {
       cJSON *item = cJSON_CreateObject ();
       cJSON_AddStringToObject (item, "file", path);
@@ -312,11 +334,11 @@ static char *draw (const char *dot, size_t size, size_t *drawn, mugraph_error *e
     failed = posix_spawnp (&pid, "dot", &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy (&actions);
     if (failed)
-      mugraph_fail (e, "Graphviz's `dot` cannot be run: %s (apt-get install graphviz; --dot needs no Graphviz)", strerror (failed));
+      mugraph_fail (e, "Graphviz's `dot` cannot be run: %s (apt-get install graphviz; --dot needs no Graphviz)",
+                    strerror (failed));
     else
       while (waitpid (pid, &status, 0) < 0 && errno == EINTR) continue;
-  } else
-    mugraph_fail (e, "no temporary file: %s", strerror (errno)), failed = 1;
+  } else mugraph_fail (e, "no temporary file: %s", strerror (errno)), failed = 1;
   long n = !failed && WIFEXITED (status) && !WEXITSTATUS (status) && !fseek (out, 0, SEEK_END) ? ftell (out) : -1;
   if (!failed && n <= 0) mugraph_fail (e, "Graphviz's `dot` failed (--dot writes what it was given)");
   if (n > 0 && (svg = malloc ((size_t) n))) {
@@ -329,8 +351,10 @@ static char *draw (const char *dot, size_t size, size_t *drawn, mugraph_error *e
 }
 
 static void print_tiles (FILE *out, const mugraph *g, const cuda_device *d) {
-  static const char *const homes[] = {
-    [CUDA_HOME_NONE] = "-", [CUDA_HOME_REGISTERS] = "registers", [CUDA_HOME_SHARED] = "shared", [CUDA_HOME_DEVICE] = "device"};
+  static const char *const homes[] = {[CUDA_HOME_NONE] = "-",
+                                      [CUDA_HOME_REGISTERS] = "registers",
+                                      [CUDA_HOME_SHARED] = "shared",
+                                      [CUDA_HOME_DEVICE] = "device"};
   cuda_plan *p = malloc (sizeof *p);
   for (int k = 0; p && k < g->n_ops; k++) {
     mugraph_error e;
@@ -347,19 +371,28 @@ static void print_tiles (FILE *out, const mugraph *g, const cuda_device *d) {
       continue;
     }
     fprintf (out, ", %s generator\n", cuda_generator_text (p->backend));
-    fprintf (out, "  grid %dx%dx%d, %lld blocks of %d threads, cluster %d, %d iterations, %lld bytes of shared memory, %lld of workspace a block, about %d registers a thread\n",
-             b->grid[0], b->grid[1], b->grid[2], (long long) p->blocks, p->threads, p->cluster, p->iterations, (long long) p->smem, (long long) p->workspace, p->regs);
+    fprintf (out,
+             "  grid %dx%dx%d, %lld blocks of %d threads, cluster %d, %d iterations, %lld bytes of shared memory, %lld "
+             "of workspace a block, about %d registers a thread\n",
+             b->grid[0], b->grid[1], b->grid[2], (long long) p->blocks, p->threads, p->cluster, p->iterations,
+             (long long) p->smem, (long long) p->workspace, p->regs);
     fputs ("  schedule", out);
 #define SCHED(name, def, low, high, help) fprintf (out, " %s=%d", #name, p->sched.name);
 #include "mugraph/sched.def"
 #undef SCHED
-    fprintf (out, "\n  moves %.3g MB from device memory (%.3g MB from L2), %.3g MB to it; %.3g mma, %.3g fp32, %.3g special operations\n",
+    fprintf (out,
+             "\n  moves %.3g MB from device memory (%.3g MB from L2), %.3g MB to it; %.3g mma, %.3g fp32, %.3g special "
+             "operations\n",
              p->dram_read / 1e6, p->l2_read / 1e6, p->dram_write / 1e6, p->mma_flops, p->fp32_flops, p->sfu_ops);
     for (int i = 0; i < b->n_ops; i++) {
       const cuda_tile_plan *t = &p->tile[i];
-      fprintf (out, "  %3d %-12s %-16s %-9s", i, mugraph_op_table[b->op[i].kind].text, mugraph_dims_text (&b->op[i].shape, dims, sizeof dims),
-               t->fused ? "fused" : (size_t) t->home < sizeof homes / sizeof *homes ? homes[t->home] : "?");
-      if (!t->fused && t->home != CUDA_HOME_NONE) fprintf (out, " %lld bytes at %lld", (long long) t->bytes, (long long) t->offset);
+      fprintf (out, "  %3d %-12s %-16s %-9s", i, mugraph_op_table[b->op[i].kind].text,
+               mugraph_dims_text (&b->op[i].shape, dims, sizeof dims),
+               t->fused                                          ? "fused"
+               : (size_t) t->home < sizeof homes / sizeof *homes ? homes[t->home]
+                                                                 : "?");
+      if (!t->fused && t->home != CUDA_HOME_NONE)
+        fprintf (out, " %lld bytes at %lld", (long long) t->bytes, (long long) t->offset);
       if (t->copy) fprintf (out, ", by %s, %d deep", cuda_copy_text (t->copy), t->depth);
       fprintf (out, "%s\n", b->op[i].after_loop ? ", after the loop" : "");
     }
@@ -377,10 +410,10 @@ static void print_records (FILE *out, const mugraph_file *f) {
     for (const cJSON *m = records[k]->child; m; m = m->next) {
       char *text = cJSON_IsNumber (m) ? NULL : cJSON_PrintUnformatted (m);
       fprintf (out, "%s%s ", separator, m->string);
-      if (text)
-        fputs (text, out);
+      if (text) fputs (text, out);
       else
-        fprintf (out, m->valuedouble < 1e15 && m->valuedouble == (double) m->valueint ? "%.0f" : "%.4g", m->valuedouble);
+        fprintf (out, m->valuedouble < 1e15 && m->valuedouble == (double) m->valueint ? "%.0f" : "%.4g",
+                 m->valuedouble);
       separator = ", ";
       free (text);
     }
@@ -392,7 +425,8 @@ static void print_file (FILE *out, const mugraph_file *f, const cli *c) {
   char line[512];
   if (f->has_program) {
     cli_label (out, "program");
-    fprintf (out, "%s, b = %d: %s\n", *f->name ? f->name : "?", f->batch, cli_signature (&f->program, line, sizeof line));
+    fprintf (out, "%s, b = %d: %s\n", *f->name ? f->name : "?", f->batch,
+             cli_signature (&f->program, line, sizeof line));
   }
   print_records (out, f);
   for (int i = 0; i < f->n; i++) {
@@ -419,11 +453,14 @@ static bool find_file (const cli *c, char path[4096], mugraph_error *e) {
   mugraph_program *p = NULL;
   if (w) {
     snprintf (path, 4096, CLI_FOLDER "/%s_bs%d.json", w->stem, b);
-    return !access (path, F_OK) || mugraph_fail (e, "%s: nothing is saved for %s at b = %d: search first, msearch %s -b %d", path, w->name, b, w->name, b);
+    return !access (path, F_OK) ||
+           mugraph_fail (e, "%s: nothing is saved for %s at b = %d: search first, msearch %s -b %d", path, w->name, b,
+                         w->name, b);
   }
   /* A word that is no file and looks like no path is a workload misspelt. */
   if (!strpbrk (c->subject, "/.") && access (c->subject, F_OK)) return mugraph_program_open (c->subject, &none, p, e);
-  return snprintf (path, 4096, "%s", c->subject) < 4096 || mugraph_fail (e, "%.100s...: is too long a file name", c->subject);
+  return snprintf (path, 4096, "%s", c->subject) < 4096 ||
+         mugraph_fail (e, "%.100s...: is too long a file name", c->subject);
 }
 
 /* Loads a file of either format and checks --index. */
@@ -448,8 +485,7 @@ static bool show_graph (FILE *out, const mugraph *g, const char *title, const cl
     cli_probe (c, &facts);
     if (!cli_device (c, &facts, &device, e)) return false;
     print_tiles (out, g, &device);
-  } else
-    mugraph_print_dot (out, g, title);
+  } else mugraph_print_dot (out, g, title);
   return true;
 }
 
@@ -465,18 +501,19 @@ int cli_show (const cli *c, mugraph_error *e) {
   if (ok) ok = program ? mugraph_program_open (c->subject, &c->shape, p, e) : load_indexed (c, &f, e);
   if (ok && picture && !program && !f.n) ok = mugraph_fail (e, "%s: holds no µGraph", c->subject);
   if (ok && picture)
-    ok = show_graph (out, program ? &p->graph : &f.saved[c->index].graph, program ? p->name : *f.name ? f.name : c->subject, c, e);
+    ok = show_graph (out, program ? &p->graph : &f.saved[c->index].graph,
+                     program   ? p->name
+                     : *f.name ? f.name
+                               : c->subject,
+                     c, e);
   else if (ok && program) {
     const mugraph_workload *w = mugraph_workload_find (c->subject);
-    if (w && !c->batch && !c->shape.n_overrides)
-      fputs (mugraph_workload_text (w), out);
-    else { /* with its sizes worked out */
-      char *printed = mugraph_program_print (&p->graph);
+    if (w && !c->batch && !c->shape.n_overrides) fputs (mugraph_workload_text (w), out);
+    else { /* with its sizes worked out */ char *printed = mugraph_program_print (&p->graph);
       fprintf (out, "# %s, b = %d\n%s", p->name, p->batch, printed ? printed : "");
       free (printed);
     }
-  } else if (ok)
-    print_file (out, &f, c);
+  } else if (ok) print_file (out, &f, c);
   if (out) fclose (out);
   if (ok && c->svg) ok = (svg = draw (text, size, &drawn, e)) != NULL;
   if (ok && !c->quiet) ok = cli_write (c->out, svg ? svg : text, svg ? drawn : size, e);
@@ -494,18 +531,21 @@ static const char *const verdicts[] = {[VERIFY_EQUIVALENT] = "equivalent",
                                        [VERIFY_UNSUPPORTED] = "unsupported",
                                        [VERIFY_UNKNOWN] = "unknown"};
 
-/* Inputs correspond by position, and files of other tools do not name them. Where a µGraph differs, would it compute the
-   program with its inputs taken in another order? order[k]: the program's input that its k-th would be. Of more than
-   seven inputs the last seven change places. */
+/* Inputs correspond by position, and files of other tools do not name them. Where a µGraph differs, would it compute
+   the program with its inputs taken in another order? order[k]: the program's input that its k-th would be. Of more
+   than seven inputs the last seven change places. */
 static bool find_order (const mugraph *program, const mugraph *g, const verify_options *o, int order[]) {
   enum { TRIED = 24, PERMUTED = 5040 };
   mugraph *other = malloc (sizeof *other);
   bool found = false;
   for (int t = 0; t < program->n_inputs; t++) order[t] = t;
-  for (int n = 0, m = 0; other && !found && !cli_stop && n < TRIED && m < PERMUTED && mugraph_next_order (program->n_inputs, order); m++) {
+  for (int n = 0, m = 0;
+       other && !found && !cli_stop && n < TRIED && m < PERMUTED && mugraph_next_order (program->n_inputs, order);
+       m++) {
     verify_report r;
     bool same = true;
-    for (int t = 0; t < program->n_inputs; t++) same &= mugraph_same_shape (&g->tensor[t].shape, &program->tensor[order[t]].shape);
+    for (int t = 0; t < program->n_inputs; t++)
+      same &= mugraph_same_shape (&g->tensor[t].shape, &program->tensor[order[t]].shape);
     if (!same) continue;
     *other = *g;
     mugraph_reorder_inputs (other, order);
@@ -519,7 +559,8 @@ static bool find_order (const mugraph *program, const mugraph *g, const verify_o
 
 static cJSON *names_of (const mugraph *program, const int order[]) {
   cJSON *names = cJSON_CreateArray ();
-  for (int k = 0; k < program->n_inputs; k++) cJSON_AddItemToArray (names, cJSON_CreateString (program->tensor[order[k]].name));
+  for (int k = 0; k < program->n_inputs; k++)
+    cJSON_AddItemToArray (names, cJSON_CreateString (program->tensor[order[k]].name));
   return names;
 }
 
@@ -539,17 +580,24 @@ static cJSON *report_graph (const cli *c, FILE *out, const mugraph *program, con
     bool shown = error > 0 && strcmp (example, r->reason); /* shapes that differ say it all */
     if (r->verdict == VERIFY_DIFFERENT && (other = find_order (program, g, o, order)))
       for (int k = 0; k < program->n_inputs; k++) in_file[k] = order[taken[k]];
-    n += (size_t) snprintf (reason, sizeof reason, "%s%s: ", error > 0 || r->verdict == VERIFY_DIFFERENT ? "not equivalent" : "not shown to be equivalent", other ? " as it stands" : "");
+    n += (size_t) snprintf (
+        reason, sizeof reason,
+        "%s%s: ", error > 0 || r->verdict == VERIFY_DIFFERENT ? "not equivalent" : "not shown to be equivalent",
+        other ? " as it stands" : "");
     if (shown) n += (size_t) snprintf (reason + n, sizeof reason - n, "float64 counterexample: %s; ", example);
-    n += (size_t) snprintf (reason + n, sizeof reason - n, "%s%s", r->verdict == VERIFY_DIFFERENT ? "over finite fields, " : "", r->reason);
+    n += (size_t) snprintf (reason + n, sizeof reason - n, "%s%s",
+                            r->verdict == VERIFY_DIFFERENT ? "over finite fields, " : "", r->reason);
     if (other)
-      snprintf (reason + n, sizeof reason - n, "; equivalent with its inputs taken as %s", order_text (program, in_file, ", ", names, sizeof names));
+      snprintf (reason + n, sizeof reason - n, "; equivalent with its inputs taken as %s",
+                order_text (program, in_file, ", ", names, sizeof names));
   }
   if (out) {
     fprintf (out, "%3d  %-11s  %s\n", i, verdicts[r->verdict], mugraph_summary (g, line, sizeof line));
     if (reason[0]) fprintf (out, "     %s\n", reason);
     if (other) fprintf (out, "     --inputs %s says so\n", order_text (program, in_file, ",", names, sizeof names));
-    if (c->verbose) fprintf (out, "     %d trials over Z_%u and Z_%u, wrong with probability < %.1e, %.2f s\n", r->trials, r->p, r->q, r->error_bound, r->seconds);
+    if (c->verbose)
+      fprintf (out, "     %d trials over Z_%u and Z_%u, wrong with probability < %.1e, %.2f s\n", r->trials, r->p, r->q,
+               r->error_bound, r->seconds);
     fflush (out);
   }
   cJSON *item = cJSON_CreateObject ();
@@ -596,7 +644,8 @@ int cli_verify (const cli *c, mugraph_error *e) {
   cJSON_AddStringToObject (root, "program", p->name);
   cJSON_AddNumberToObject (root, "batch", p->batch);
   cJSON *graphs = cJSON_AddArrayToObject (root, "graphs");
-  if (out) fprintf (out, "program    %s, b = %d: %s\n", p->name, p->batch, cli_signature (&p->graph, line, sizeof line));
+  if (out)
+    fprintf (out, "program    %s, b = %d: %s\n", p->name, p->batch, cli_signature (&p->graph, line, sizeof line));
   for (int from = 0; from < f.n && !cli_stop; from += AT_ONCE) {
     verify_report r[AT_ONCE];
     const mugraph *g[AT_ONCE];
@@ -612,7 +661,8 @@ int cli_verify (const cli *c, mugraph_error *e) {
   if (equivalent < f.n) status = CLI_WRONG;
   if (cli_stop) status = 128 + cli_stop;
   cJSON_AddBoolToObject (root, "interrupted", cli_stop != 0);
-  if (out && cli_stop) fprintf (out, "interrupted: %d of %d µGraphs verified, %d of them equivalent\n", done, f.n, equivalent);
+  if (out && cli_stop)
+    fprintf (out, "interrupted: %d of %d µGraphs verified, %d of them equivalent\n", done, f.n, equivalent);
   else if (out) fprintf (out, "%d of %d equivalent\n", equivalent, f.n);
   mugraph_file_free (&f);
   free (p);
@@ -640,12 +690,17 @@ static bool write_cubin (const cli *c, const mugraph *g, const cuda_device *d, b
 static void describe (const cli *c, const mugraph_file *f, const cuda_device *d, bool pdl, char *text, size_t size) {
   const mugraph_saved *m = &f->saved[c->index];
   char line[512];
-  size_t n = (size_t) snprintf (text, size, "%s, b = %d: %s\nmsearch %s for %s (sm_%d)%s", *f->name ? f->name : c->subject, f->batch,
-                                cli_signature (&m->graph, line, sizeof line), MSEARCH_VERSION, d->name, d->arch, pdl ? ", programmatic dependent launch" : "");
-  if (m->cost_us >= 0 && n < size) n += (size_t) snprintf (text + n, size - n, "; %.2f us by the cost model", m->cost_us);
+  size_t n = (size_t) snprintf (text, size, "%s, b = %d: %s\nmsearch %s for %s (sm_%d)%s",
+                                *f->name ? f->name : c->subject, f->batch, cli_signature (&m->graph, line, sizeof line),
+                                MSEARCH_VERSION, d->name, d->arch, pdl ? ", programmatic dependent launch" : "");
+  if (m->cost_us >= 0 && n < size)
+    n += (size_t) snprintf (text + n, size - n, "; %.2f us by the cost model", m->cost_us);
   for (const cJSON *r = m->measured ? m->measured->child : NULL; r && n < size; r = r->next) {
-    double warm = mugraph_record_number (r, pdl ? "warm_pdl_us" : "warm_us", 0), cold = mugraph_record_number (r, pdl ? "cold_pdl_us" : "cold_us", 0);
-    if (cold > 0) n += (size_t) snprintf (text + n, size - n, "\nmeasured on %s: %.2f us a call, cold%s", r->string, cold, pdl ? ", programmatic dependent launch" : "");
+    double warm = mugraph_record_number (r, pdl ? "warm_pdl_us" : "warm_us", 0),
+           cold = mugraph_record_number (r, pdl ? "cold_pdl_us" : "cold_us", 0);
+    if (cold > 0)
+      n += (size_t) snprintf (text + n, size - n, "\nmeasured on %s: %.2f us a call, cold%s", r->string, cold,
+                              pdl ? ", programmatic dependent launch" : "");
     if (cold > 0 && warm > 0 && n < size) n += (size_t) snprintf (text + n, size - n, "; %.2f us warm", warm);
     double alone = mugraph_record_number (r, "cold_us", 0);
     if (pdl && alone > 0 && n < size) n += (size_t) snprintf (text + n, size - n, "; %.2f us cold without it", alone);
@@ -666,8 +721,7 @@ int cli_emit (const cli *c, mugraph_error *e) {
     for (const cJSON *r = m->measured ? m->measured->child : NULL; r; r = r->next)
       pdl |= mugraph_record_number (r, "cold_pdl_us", 1e300) < mugraph_record_number (r, "cold_us", 1e300);
     size_t n = c->out ? strlen (c->out) : 0;
-    if (n > 6 && !strcmp (c->out + n - 6, ".cubin"))
-      ok = write_cubin (c, &m->graph, &d, pdl, e);
+    if (n > 6 && !strcmp (c->out + n - 6, ".cubin")) ok = write_cubin (c, &m->graph, &d, pdl, e);
     else {
       describe (c, &f, &d, pdl, comment, sizeof comment);
       char *text = cuda_emit_file (&m->graph, &d, pdl, comment, e);
@@ -675,7 +729,8 @@ int cli_emit (const cli *c, mugraph_error *e) {
       free (text);
     }
   }
-  if (ok && c->out && strcmp (c->out, "-") && !c->quiet) printf ("%s: µGraph %d of %s for sm_%d\n", c->out, c->index, c->subject, d.arch);
+  if (ok && c->out && strcmp (c->out, "-") && !c->quiet)
+    printf ("%s: µGraph %d of %s for sm_%d\n", c->out, c->index, c->subject, d.arch);
   mugraph_file_free (&f);
   return ok ? CLI_DONE : CLI_BAD;
 }
@@ -684,8 +739,10 @@ int cli_emit (const cli *c, mugraph_error *e) {
 
 /* Inputs and outputs correspond by position; Mirage's have no names. */
 static void take_names (mugraph *g, const mugraph *program) {
-  for (int t = 0; t < g->n_inputs && t < program->n_inputs; t++) memcpy (g->tensor[t].name, program->tensor[t].name, MUGRAPH_NAME);
-  for (int k = 0; k < g->n_outputs && k < program->n_outputs; k++) memcpy (g->output_name[k], program->output_name[k], MUGRAPH_NAME);
+  for (int t = 0; t < g->n_inputs && t < program->n_inputs; t++)
+    memcpy (g->tensor[t].name, program->tensor[t].name, MUGRAPH_NAME);
+  for (int k = 0; k < g->n_outputs && k < program->n_outputs; k++)
+    memcpy (g->output_name[k], program->output_name[k], MUGRAPH_NAME);
 }
 
 int cli_import (const cli *c, mugraph_error *e) {
@@ -718,7 +775,9 @@ int cli_import (const cli *c, mugraph_error *e) {
   if (ok && !text) ok = mugraph_fail (e, "out of memory");
   ok = ok && cli_write (c->out, text, strlen (text), e);
   FILE *out = cli_text (c);
-  if (ok && out) fprintf (out, "%s: %d µGraph%s%s%s\n", c->out, f.n, f.n == 1 ? "" : "s", f.has_program ? " for " : "", f.has_program ? f.name : "");
+  if (ok && out)
+    fprintf (out, "%s: %d µGraph%s%s%s\n", c->out, f.n, f.n == 1 ? "" : "s", f.has_program ? " for " : "",
+             f.has_program ? f.name : "");
   free (text);
   free (p);
   mugraph_file_free (&f);

@@ -14,7 +14,7 @@ typedef struct {
   const char *name;
   char letter;
   option_kind kind;
-  size_t offset;  /* in struct cli */
+  size_t offset; /* in struct cli */
   double def, low, high;
   const char *argument, *commands, *help;
 } option;
@@ -25,8 +25,18 @@ static const option options[] = {
 #include "cli_options.def"
 #undef CLI
 #define OPTION(name, type, def, low, high, in_key, argument, help)                                                     \
-  {#name, 0, _Generic ((type) 0, int: KIND_INT, double: KIND_REAL), offsetof (cli, search.name), def, low, high,         \
-   argument, NULL, help},
+  {#name,                                                                                                              \
+   0,                                                                                                                  \
+   _Generic((type) 0, int                                                                                              \
+            : KIND_INT, double                                                                                         \
+            : KIND_REAL),                                                                                              \
+   offsetof (cli, search.name),                                                                                        \
+   def,                                                                                                                \
+   low,                                                                                                                \
+   high,                                                                                                               \
+   argument,                                                                                                           \
+   NULL,                                                                                                               \
+   help},
 #include "search/options.def"
 #undef OPTION
 };
@@ -45,7 +55,8 @@ static void print_option (FILE *out, const option *o) {
   int n = 0;
   for (; o->name[n]; n++) name[n] = o->name[n] == '_' ? '-' : o->name[n];
   name[n] = 0;
-  n = o->letter ? snprintf (left, sizeof left, "  -%c, --%s", o->letter, name) : snprintf (left, sizeof left, "      --%s", name);
+  n = o->letter ? snprintf (left, sizeof left, "  -%c, --%s", o->letter, name)
+                : snprintf (left, sizeof left, "      --%s", name);
   if (o->argument[0]) snprintf (left + n, sizeof left - (size_t) n, "%s%s", "=", o->argument);
   fprintf (out, "%-25s %s", left, o->help);
   if (o->high > 0) fprintf (out, " (%.10g to %.10g)", o->low, o->high);
@@ -54,16 +65,17 @@ static void print_option (FILE *out, const option *o) {
 }
 
 static const char usage[] =
-  "msearch finds fast GPU kernels for tensor programs and proves that they compute the same.\n"
-  "\n"
-  "  msearch WORKLOAD [-b N]               search, verify, generate, (time,) save in " CLI_FOLDER "/\n"
-  "  msearch --program FILE.mg [-b N]      the same for a program of your own\n"
-  "  msearch --file FILE                   reuse saved µGraphs: verify, generate, (time)\n"
-  "  msearch list                          the workloads, and what is saved\n"
-  "  msearch show FILE|WORKLOAD|FILE.mg    a µGraph or a program as text [--dot, --svg, --tiles]\n"
-  "  msearch verify FILE [--program P]     which µGraphs of a file (ours or Mirage's) are equivalent to their program\n"
-  "  msearch emit FILE -o OUT.cu           self-contained CUDA (-o OUT.cubin: compiled)\n"
-  "  msearch import MIRAGE.json -o FILE    Mirage's format to ours\n";
+    "msearch finds fast GPU kernels for tensor programs and proves that they compute the same.\n"
+    "\n"
+    "  msearch WORKLOAD [-b N]               search, verify, generate, (time,) save in " CLI_FOLDER "/\n"
+    "  msearch --program FILE.mg [-b N]      the same for a program of your own\n"
+    "  msearch --file FILE                   reuse saved µGraphs: verify, generate, (time)\n"
+    "  msearch list                          the workloads, and what is saved\n"
+    "  msearch show FILE|WORKLOAD|FILE.mg    a µGraph or a program as text [--dot, --svg, --tiles]\n"
+    "  msearch verify FILE [--program P]     which µGraphs of a file (ours or Mirage's) are equivalent to their "
+    "program\n"
+    "  msearch emit FILE -o OUT.cu           self-contained CUDA (-o OUT.cubin: compiled)\n"
+    "  msearch import MIRAGE.json -o FILE    Mirage's format to ours\n";
 
 void cli_help (FILE *out, bool full) {
   fputs (usage, out);
@@ -81,7 +93,8 @@ void cli_help (FILE *out, bool full) {
   }
   fputs ("\nDevices:", out);
   for (int i = 0; i < cuda_n_devices; i++) fprintf (out, "%s %s", i ? "," : "", cuda_devices[i].name);
-  fputs ("\n\nExit status: 0 done, 1 not equivalent or wrong on the GPU, 2 bad usage or input, 3 nothing found, 130 interrupted.\n"
+  fputs ("\n\nExit status: 0 done, 1 not equivalent or wrong on the GPU, 2 bad usage or input, 3 nothing found, 130 "
+         "interrupted.\n"
          "Environment: MSEARCH_CACHE (folder of compiled kernels), MSEARCH_NVRTC (path of libnvrtc).\n",
          out);
 }
@@ -126,7 +139,8 @@ static bool unknown_option (const char *text, size_t len, mugraph_error *e) {
     if (*c == '-') *c = '_';
   const char *like = mugraph_most_like (word, next_option, NULL);
   if (like)
-    return mugraph_fail (e, "unknown option '--%.*s'; did you mean '--%s'?", (int) (len < 200 ? len : 200), text, dashed (like, like_name));
+    return mugraph_fail (e, "unknown option '--%.*s'; did you mean '--%s'?", (int) (len < 200 ? len : 200), text,
+                         dashed (like, like_name));
   return mugraph_fail (e, "unknown option '--%.*s' (msearch --help lists them)", (int) (len < 200 ? len : 200), text);
 }
 
@@ -136,14 +150,13 @@ static bool set_number (const option *o, cli *c, const char *name, const char *v
   double x = strtod (value, &end);
   bool decimal = value[strspn (value, "0123456789+-.eE")] == 0; /* no hex, inf, nan */
   if (!*value || *end || !decimal || isspace ((unsigned char) *value) || (o->kind == KIND_INT && x != floor (x)))
-    return mugraph_fail (e, "option --%s: '%.100s' is not a %snumber", name, value, o->kind == KIND_INT ? "whole " : "");
+    return mugraph_fail (e, "option --%s: '%.100s' is not a %snumber", name, value,
+                         o->kind == KIND_INT ? "whole " : "");
   if (!(x >= o->low && x <= o->high))
     return mugraph_fail (e, "option --%s: %.100s is out of range (%.10g to %.10g)", name, value, o->low, o->high);
   void *field = (char *) c + o->offset;
-  if (o->kind == KIND_INT)
-    *(int *) field = (int) x;
-  else
-    *(double *) field = x;
+  if (o->kind == KIND_INT) *(int *) field = (int) x;
+  else *(double *) field = x;
   return true;
 }
 
@@ -268,7 +281,8 @@ static bool check_use (const cli *c, const bool given[], mugraph_error *e) {
   if (c->command == 'i' && !c->out) return mugraph_fail (e, "import needs a file to write: -o FILE (-: stdout)");
   if (c->out && c->json && !strcmp (c->out, "-") && !strcmp (c->json, "-"))
     return mugraph_fail (e, "--out - and --json - both want stdout: give one of them a file");
-  if (c->dot + c->svg + c->tiles > 1) return mugraph_fail (e, "--dot, --svg and --tiles are three different outputs: choose one");
+  if (c->dot + c->svg + c->tiles > 1)
+    return mugraph_fail (e, "--dot, --svg and --tiles are three different outputs: choose one");
   return true;
 }
 
@@ -281,12 +295,9 @@ bool cli_parse (int argc, char **argv, cli *c, mugraph_error *e) {
   for (int i = 1; i < argc; i++) {
     const char *text = argv[i];
     bool ok;
-    if (only_arguments || text[0] != '-' || !text[1])
-      ok = add_argument (c, text, e);
-    else if (!strcmp (text, "--"))
-      ok = only_arguments = true;
-    else
-      ok = text[1] == '-' ? parse_long (c, &i, given, e) : parse_short (c, &i, given, e);
+    if (only_arguments || text[0] != '-' || !text[1]) ok = add_argument (c, text, e);
+    else if (!strcmp (text, "--")) ok = only_arguments = true;
+    else ok = text[1] == '-' ? parse_long (c, &i, given, e) : parse_short (c, &i, given, e);
     if (!ok) return false;
   }
   c->shape.batch = c->batch;

@@ -20,7 +20,8 @@ char *cli_count (double n, char buffer[40]) {
   return buffer;
 }
 
-static size_t add_tensor (char *buffer, size_t n, size_t size, const char *separator, const char *name, const mugraph_shape *s) {
+static size_t add_tensor (char *buffer, size_t n, size_t size, const char *separator, const char *name,
+                          const mugraph_shape *s) {
   char dims[64];
   if (n >= size) return n;
   return n + (size_t) snprintf (buffer + n, size - n, "%s%s%s%s", separator, name, *name ? " " : "",
@@ -46,7 +47,8 @@ char *cli_schedule (const mugraph *g, char *buffer, size_t size) {
     const mugraph_sched *s = &g->block[b].sched;
     if (b && n < size) n += (size_t) snprintf (buffer + n, size - n, ";");
 #define SCHED(name, def, low, high, help)                                                                              \
-  if (s->name != d.name && n < size) n += (size_t) snprintf (buffer + n, size - n, "%s %s %d", n ? "" : ",", #name, s->name);
+  if (s->name != d.name && n < size)                                                                                   \
+    n += (size_t) snprintf (buffer + n, size - n, "%s %s %d", n ? "" : ",", #name, s->name);
 #include "mugraph/sched.def"
 #undef SCHED
   }
@@ -71,8 +73,9 @@ static void report_search (FILE *out, const cli_session *s) {
   const char *how = number (r, "finished") != 0      ? "bounds fully explored"
                     : number (r, "interrupted") != 0 ? "interrupted"
                     : number (r, "budget") > 0       ? "stopped by --budget"
-                    : number (r, "peak_bytes") < 0.9 * 1048576 * number (r, "memory") ? "stopped for its time (--budget gives more)"
-                                                                                      : "stopped by --memory";
+                    : number (r, "peak_bytes") < 0.9 * 1048576 * number (r, "memory")
+                        ? "stopped for its time (--budget gives more)"
+                        : "stopped by --memory";
   cli_label (out, "search");
   fprintf (out, "%.*f s on %.0f thread%s, %s", seconds < 10 ? 3 : 1, seconds, threads, threads == 1 ? "" : "s", how);
   if (number (r, "peak_bytes") > 0) fprintf (out, ", %.0f MiB at most", ceil (number (r, "peak_bytes") / 1048576));
@@ -85,7 +88,8 @@ static void report_search (FILE *out, const cli_session *s) {
   fprintf (out, ", %s Z3 queries\n", cli_count (number (r, "z3_queries"), b));
   cli_label (out, "found");
   fprintf (out, "%s structure%s, %s valid µGraph%s\n", cli_count (number (r, "structures"), a),
-           number (r, "structures") == 1 ? "" : "s", cli_count (number (r, "valid"), b), number (r, "valid") == 1 ? "" : "s");
+           number (r, "structures") == 1 ? "" : "s", cli_count (number (r, "valid"), b),
+           number (r, "valid") == 1 ? "" : "s");
   if (s->c->verbose) {
 #define STAT(name, unit, help)                                                                                         \
   cli_label (out, "");                                                                                                 \
@@ -100,35 +104,38 @@ static void report_verify (FILE *out, const cli_session *s) {
   if (!s->verified) return;
   cli_label (out, "verified");
   if (v->verdict == VERIFY_EQUIVALENT)
-    fprintf (out, "equivalent at the real shape%s: %d trial%s over Z_%u and Z_%u, wrong with probability < %.1e (%.2f s)\n",
-             v->sampled ? " (sampled)" : "", v->trials, v->trials == 1 ? "" : "s", v->p, v->q, v->error_bound, v->seconds);
+    fprintf (
+        out, "equivalent at the real shape%s: %d trial%s over Z_%u and Z_%u, wrong with probability < %.1e (%.2f s)\n",
+        v->sampled ? " (sampled)" : "", v->trials, v->trials == 1 ? "" : "s", v->p, v->q, v->error_bound, v->seconds);
   else
-    fprintf (out, "%s: %s\n", v->verdict == VERIFY_DIFFERENT ? "NOT EQUIVALENT" : "not shown to be equivalent", v->reason);
+    fprintf (out, "%s: %s\n", v->verdict == VERIFY_DIFFERENT ? "NOT EQUIVALENT" : "not shown to be equivalent",
+             v->reason);
 }
 
 static void report_cuda (FILE *out, const cli_session *s) {
   cli_label (out, "cuda");
   if (s->compiled > 0)
-    fprintf (out, "compiled for sm_%d%s in %.2f s; ", s->device.arch, s->device.arch == 90 ? "a" : "", s->compile_seconds);
-  else if (s->compiled < 0)
-    fprintf (out, "NOT COMPILED: %s; ", s->compile_note);
+    fprintf (out, "compiled for sm_%d%s in %.2f s; ", s->device.arch, s->device.arch == 90 ? "a" : "",
+             s->compile_seconds);
+  else if (s->compiled < 0) fprintf (out, "NOT COMPILED: %s; ", s->compile_note);
   if (s->measured && s->correct && s->c->no_time)
     fprintf (out, "right on %s (relative error %.1e), not timed", s->facts.device, s->rel_err);
   else if (s->measured && s->correct) {
     fprintf (out, "right on %s (relative error %.1e): ", s->facts.device, s->rel_err);
-    if (isfinite (s->warm_us)) fprintf (out, "%.2f us warm, ", s->warm_us); /* an interrupted run may have had a first look only */
+    if (isfinite (s->warm_us))
+      fprintf (out, "%.2f us warm, ", s->warm_us); /* an interrupted run may have had a first look only */
     fprintf (out, "%.2f us cold", s->cold_us);
-    if (s->pdl) fprintf (out, ", calls overlapping (programmatic dependent launch); %.2f us cold by itself", s->plain_us);
-  } else if (s->measured)
-    fprintf (out, "WRONG on %s: relative error %.1e, not timed", s->facts.device, s->rel_err);
-  else
-    fprintf (out, "not run");
+    if (s->pdl)
+      fprintf (out, ", calls overlapping (programmatic dependent launch); %.2f us cold by itself", s->plain_us);
+  } else if (s->measured) fprintf (out, "WRONG on %s: relative error %.1e, not timed", s->facts.device, s->rel_err);
+  else fprintf (out, "not run");
   fputc ('\n', out);
   if (s->n_measured > 1) {
     cli_label (out, "");
     fprintf (out, "%d µGraphs compiled and run in %.1f s, %d wrong", s->n_measured, s->tune_seconds, s->n_wrong);
     if (s->model_rank >= 0) fprintf (out, "; the best is number %d of the cost model", s->model_rank + 1);
-    if (s->model_rank >= 0 && s->near_rank < s->model_rank) fprintf (out, ", one within %.0f %% of it number %d", 100 * (COST_NEAR - 1), s->near_rank + 1);
+    if (s->model_rank >= 0 && s->near_rank < s->model_rank)
+      fprintf (out, ", one within %.0f %% of it number %d", 100 * (COST_NEAR - 1), s->near_rank + 1);
     fputc ('\n', out);
   }
 }
@@ -148,7 +155,8 @@ static void report_best (FILE *out, const cli_session *s) {
     char line[200];
     if (i == s->best) continue;
     cli_label (out, "");
-    fprintf (out, "%3d  %8.2f us  %s", i, s->file.saved[i].cost_us, mugraph_summary (&s->file.saved[i].graph, line, sizeof line));
+    fprintf (out, "%3d  %8.2f us  %s", i, s->file.saved[i].cost_us,
+             mugraph_summary (&s->file.saved[i].graph, line, sizeof line));
     fprintf (out, "%s\n", cli_schedule (&s->file.saved[i].graph, line, sizeof line));
   }
 }
@@ -175,7 +183,8 @@ void cli_report_text (const cli_session *s) {
   char line[512];
   if (!out) return;
   cli_label (out, "program");
-  fprintf (out, "%s, b = %d: %s\n", s->program.name, s->program.batch, cli_signature (&s->program.graph, line, sizeof line));
+  fprintf (out, "%s, b = %d: %s\n", s->program.name, s->program.batch,
+           cli_signature (&s->program.graph, line, sizeof line));
   cli_label (out, "machine");
   fprintf (out, "%s\n", s->facts.line);
   if (s->cached) {
@@ -186,7 +195,9 @@ void cli_report_text (const cli_session *s) {
   report_search (out, s);
   if (s->best < 0) {
     cli_label (out, "best");
-    fprintf (out, "nothing found%s\n", s->interrupted ? " before the interruption" : " within these bounds (see --budget, --memory, --block-ops)");
+    fprintf (out, "nothing found%s\n",
+             s->interrupted ? " before the interruption"
+                            : " within these bounds (see --budget, --memory, --block-ops)");
   } else {
     report_verify (out, s);
     report_best (out, s);
@@ -196,10 +207,10 @@ void cli_report_text (const cli_session *s) {
   if (s->interrupted) {
     cli_label (out, "interrupted");
     fprintf (out, "%s\n",
-             s->best < 0              ? "nothing to keep"
-             : !s->verify.unfinished  ? "the best so far is kept"
-             : s->cached || s->kept   ? "the file stays as it was"
-                                      : "what was found is kept; it is not verified yet, reuse does that first");
+             s->best < 0             ? "nothing to keep"
+             : !s->verify.unfinished ? "the best so far is kept"
+             : s->cached || s->kept  ? "the file stays as it was"
+                                     : "what was found is kept; it is not verified yet, reuse does that first");
   }
   fflush (out);
 }
@@ -207,24 +218,18 @@ void cli_report_text (const cli_session *s) {
 /* ---- JSON ---- */
 
 static void add_number (cJSON *o, const char *name, bool known, double x) {
-  if (known && isfinite (x))
-    cJSON_AddNumberToObject (o, name, x);
-  else
-    cJSON_AddNullToObject (o, name);
+  if (known && isfinite (x)) cJSON_AddNumberToObject (o, name, x);
+  else cJSON_AddNullToObject (o, name);
 }
 
 static void add_bool (cJSON *o, const char *name, bool known, bool x) {
-  if (known)
-    cJSON_AddBoolToObject (o, name, x);
-  else
-    cJSON_AddNullToObject (o, name);
+  if (known) cJSON_AddBoolToObject (o, name, x);
+  else cJSON_AddNullToObject (o, name);
 }
 
 static void add_text (cJSON *o, const char *name, bool known, const char *text) {
-  if (known)
-    cJSON_AddStringToObject (o, name, text);
-  else
-    cJSON_AddNullToObject (o, name);
+  if (known) cJSON_AddStringToObject (o, name, text);
+  else cJSON_AddNullToObject (o, name);
 }
 
 static cJSON *verify_json (const cli_session *s) {

@@ -52,12 +52,9 @@ static bool default_bounds (const cli *c) {
 /* Other bounds are another question: their results stand beside those of the default ones. */
 static void result_path (cli_session *s, uint64_t key) {
   const mugraph_program *p = &s->program;
-  if (s->c->out)
-    snprintf (s->path, sizeof s->path, "%s", s->c->out);
-  else if (default_bounds (s->c))
-    snprintf (s->path, sizeof s->path, CLI_FOLDER "/%s_bs%d.json", p->stem, p->batch);
-  else
-    snprintf (s->path, sizeof s->path, CLI_FOLDER "/%s_bs%d-%08x.json", p->stem, p->batch, (unsigned) key);
+  if (s->c->out) snprintf (s->path, sizeof s->path, "%s", s->c->out);
+  else if (default_bounds (s->c)) snprintf (s->path, sizeof s->path, CLI_FOLDER "/%s_bs%d.json", p->stem, p->batch);
+  else snprintf (s->path, sizeof s->path, CLI_FOLDER "/%s_bs%d-%08x.json", p->stem, p->batch, (unsigned) key);
 }
 
 /* Before time is spent on a search: can its result be written? */
@@ -70,22 +67,25 @@ static bool check_writable (const char *path, mugraph_error *e) {
   snprintf (folder, sizeof folder, "%.*s", slash ? (int) (slash - path) + (slash == path) : 1, slash ? path : ".");
   if (!strcmp (folder, CLI_FOLDER) && mkdir (folder, 0777) && errno != EEXIST)
     return mugraph_fail (e, "%s: cannot be made: %s (--out FILE saves elsewhere)", folder, strerror (errno));
-  if (access (folder, W_OK | X_OK)) return mugraph_fail (e, "%s: cannot be written: %s: %s (--out FILE saves elsewhere)", path, folder, strerror (errno));
+  if (access (folder, W_OK | X_OK))
+    return mugraph_fail (e, "%s: cannot be written: %s: %s (--out FILE saves elsewhere)", path, folder,
+                         strerror (errno));
   return true;
 }
-
 
 /* The first of the file that was measured on this machine's GPU, in the order that tuning left; -1: none was. */
 static int fastest (const cli_session *s) {
   for (int i = 0; s->facts.gpu && i < s->file.n; i++)
-    if (isfinite (cli_measured_score (cJSON_GetObjectItemCaseSensitive (s->file.saved[i].measured, s->facts.device)))) return i;
+    if (isfinite (cli_measured_score (cJSON_GetObjectItemCaseSensitive (s->file.saved[i].measured, s->facts.device))))
+      return i;
   return -1;
 }
 
 /* Whether this search would be allowed to go on where the file's stopped. */
 static bool cut_short (const cli_session *s) {
   const cJSON *r = s->file.search;
-  double budget = mugraph_record_number (r, "budget", 0), memory = mugraph_record_number (r, "memory", 0), mine = s->c->search.budget;
+  double budget = mugraph_record_number (r, "budget", 0), memory = mugraph_record_number (r, "memory", 0),
+         mine = s->c->search.budget;
   if (!r || mugraph_record_number (r, "finished", 1) != 0) return false;
   return mugraph_record_number (r, "interrupted", 0) != 0 || (budget > 0 && (!(mine > 0) || mine > budget)) ||
          (!(budget > 0) && s->c->search.memory > memory);
@@ -96,14 +96,11 @@ static bool look_up (cli_session *s, uint64_t key) {
   mugraph_error e;
   if (s->c->fresh || !strcmp (s->path, "-") || access (s->path, F_OK)) return false;
   const char *why = NULL;
-  if (!mugraph_file_load (s->path, &s->file, &e))
-    why = e.text;
+  if (!mugraph_file_load (s->path, &s->file, &e)) why = e.text;
   else if (s->file.key != key || !s->file.has_program || !mugraph_equal (&s->file.program, &s->program.graph))
     why = "it is for another program, other shapes or other bounds";
-  else if (!s->file.n)
-    why = "it holds no µGraph";
-  else if (cut_short (s))
-    why = "its search was cut short";
+  else if (!s->file.n) why = "it holds no µGraph";
+  else if (cut_short (s)) why = "its search was cut short";
   if (!why) return true;
   if (s->text) fprintf (s->text, "not used: %s: %s\n", s->path, why);
   mugraph_file_free (&s->file);
@@ -116,8 +113,7 @@ static bool save (cli_session *s, mugraph_error *e) {
     char *text = mugraph_file_print (&s->file);
     ok = text ? cli_write ("-", text, strlen (text), e) : mugraph_fail (e, "out of memory");
     free (text);
-  } else
-    ok = mugraph_file_save (s->path, &s->file, e);
+  } else ok = mugraph_file_save (s->path, &s->file, e);
   s->saved = ok;
   return ok;
 }
@@ -201,12 +197,13 @@ static bool search (cli_session *s, uint64_t key, mugraph_error *e) {
   s->file.has_program = true;
   s->file.program = s->program.graph;
   for (int i = 0; ok && i < r.n; i++)
-    ok = mugraph_file_append (&s->file, &r.candidate[i].graph, r.candidate[i].cost_us) || mugraph_fail (e, "out of memory");
+    ok = mugraph_file_append (&s->file, &r.candidate[i].graph, r.candidate[i].cost_us) ||
+         mugraph_fail (e, "out of memory");
   record_search (s, &r);
   s->interrupted = r.interrupted;
   s->verify = r.verify;
-  /* The search falls back on the program itself, an operator a kernel. From bounds that were explored that is an answer;
-     from a search that the user cut short it is none. */
+  /* The search falls back on the program itself, an operator a kernel. From bounds that were explored that is an
+     answer; from a search that the user cut short it is none. */
   bool cut = r.interrupted || c->search.budget > 0;
   bool answer = r.n && (!cut || r.finished || r.stats.structures || r.candidate[0].graph.n_blocks);
   s->best = answer ? 0 : -1;
@@ -290,7 +287,8 @@ static bool input_scales (const cli_session *s, double scale[MUGRAPH_INPUTS], mu
   for (int k = 0; k < given->n; k++) {
     int t = 0;
     while (t < g->n_inputs && strcmp (g->tensor[t].name, given->of[k].name)) t++;
-    if (t == g->n_inputs) return mugraph_fail (e, "--scale %s=...: %s has no input of that name", given->of[k].name, s->program.name);
+    if (t == g->n_inputs)
+      return mugraph_fail (e, "--scale %s=...: %s has no input of that name", given->of[k].name, s->program.name);
     scale[t] = given->of[k].factor;
   }
   return true;
@@ -307,12 +305,14 @@ static bool measure (void *user, int i, int way, tune_effort effort, tune_result
   cli_session *s = user;
   cuda_measurement m;
   mugraph_error e;
-  r->ran = cuda_meter_run (s->meter, &s->file.saved[i].graph, way == TUNE_PDL, tolerance (&s->program.graph), efforts[effort], &m, &e);
+  r->ran = cuda_meter_run (s->meter, &s->file.saved[i].graph, way == TUNE_PDL, tolerance (&s->program.graph),
+                           efforts[effort], &m, &e);
   r->correct = r->ran && m.correct;
   if (r->ran && !(m.rel_err <= r->rel_err)) r->rel_err = m.rel_err;
   const char *how = way == TUNE_PDL ? " (pdl)" : "";
   if (!r->ran && s->text) fprintf (s->text, "µGraph %d%s: %s\n", i, how, e.text);
-  if (r->ran && !m.correct && s->text) fprintf (s->text, "µGraph %d%s: WRONG on the GPU, relative error %.1e\n", i, how, m.rel_err);
+  if (r->ran && !m.correct && s->text)
+    fprintf (s->text, "µGraph %d%s: WRONG on the GPU, relative error %.1e\n", i, how, m.rel_err);
   if (!r->ran) r->rel_err = INFINITY, r->lost = !cuda_usable ();
   if (!r->correct || effort == TUNE_CHECK) return r->correct;
   r->cold[way] = m.cold_us, r->spread[way] = m.cold_spread_us;
@@ -373,15 +373,22 @@ static void tune (cli_session *s) {
   int *order = calloc ((size_t) n, sizeof *order);
   mugraph_saved *was = calloc ((size_t) n, sizeof *was);
   if (!r || !order || !was || !n || !input_scales (s, scale, &e)) goto done;
-  if (s->text && n > 1) fprintf (s->text, "compiling and timing %d µGraph%s on %s\n", n, n == 1 ? "" : "s", s->facts.device);
+  if (s->text && n > 1)
+    fprintf (s->text, "compiling and timing %d µGraph%s on %s\n", n, n == 1 ? "" : "s", s->facts.device);
   s->meter = cuda_meter_new (&s->program.graph, &s->device, (uint64_t) s->c->search.seed, scale, &e);
   if (!s->meter) {
     if (s->text) fprintf (s->text, "not timed: %s\n", e.text);
     goto done;
   }
   int keep = s->c->search.top;
-  tune_job job = {.n = n, .threads = threads, .full = keep, .timed = !s->c->no_time, .stop = &cli_stop, .user = s,
-                  .compile = n > 1 ? compile_both : NULL, .measure = measure};
+  tune_job job = {.n = n,
+                  .threads = threads,
+                  .full = keep,
+                  .timed = !s->c->no_time,
+                  .stop = &cli_stop,
+                  .user = s,
+                  .compile = n > 1 ? compile_both : NULL,
+                  .measure = measure};
   if (s->c->search.budget > 0) job.deadline = s->start + s->c->search.budget;
   s->n_measured = tune_run (&job, keep, r, order);
   cuda_meter_free (s->meter);
@@ -405,7 +412,8 @@ static void tune (cli_session *s) {
   for (; left > keep && !s->cached; left--) cJSON_Delete (s->file.saved[left - 1].measured);
   s->file.n = left;
 done:
-  for (; !s->meter && !s->n_measured && !s->cached && s->file.n > s->c->search.top; s->file.n--) cJSON_Delete (s->file.saved[s->file.n - 1].measured);
+  for (; !s->meter && !s->n_measured && !s->cached && s->file.n > s->c->search.top; s->file.n--)
+    cJSON_Delete (s->file.saved[s->file.n - 1].measured);
   s->tune_seconds = tune_now () - start;
   free (r), free (order), free (was);
 }
@@ -443,7 +451,8 @@ static int status_of (const cli_session *s) {
   return CLI_DONE;
 }
 
-/* An unfinished search does not replace a finished one's result for the same question unless it is better, and verified. */
+/* An unfinished search does not replace a finished one's result for the same question unless it is better, and
+ * verified. */
 static bool keep_existing (const cli_session *s) {
   if (!s->interrupted || s->cached || !strcmp (s->path, "-") || access (s->path, F_OK)) return false;
   mugraph_file old;
@@ -506,10 +515,10 @@ static bool generate (cli_session *s) {
       tune (s);
       s->best = 0;
       changed = s->n_measured > 0;
-      if (mugraph_hash (&s->file.saved[0].graph, true) != before) verify_best (s, NULL); /* quick, and what was timed is not to be lost */
+      if (mugraph_hash (&s->file.saved[0].graph, true) != before)
+        verify_best (s, NULL); /* quick, and what was timed is not to be lost */
     }
-  } else if (!s->interrupted)
-    compile_best (s);
+  } else if (!s->interrupted) compile_best (s);
   return changed;
 }
 
@@ -532,7 +541,8 @@ static int run_search (cli_session *s, mugraph_error *e) {
   uint64_t key = cache_key (c, &s->program.graph);
   result_path (s, key);
   if (!check_writable (s->path, e)) return CLI_BAD;
-  if (s->text && c->batch && !s->program.uses_batch) fprintf (s->text, "note: %s does not use b; -b %d changes nothing\n", s->program.name, c->batch);
+  if (s->text && c->batch && !s->program.uses_batch)
+    fprintf (s->text, "note: %s does not use b; -b %d changes nothing\n", s->program.name, c->batch);
   s->cached = look_up (s, key);
   if (s->cached) {
     s->best = fastest (s);
@@ -540,7 +550,8 @@ static int run_search (cli_session *s, mugraph_error *e) {
     if (s->best < 0) s->best = 0;
     verify_best (s, &cli_stop);
     if (s->verify.verdict == VERIFY_DIFFERENT || s->verify.verdict == VERIFY_UNSUPPORTED) {
-      if (s->text) fprintf (s->text, "not used: %s: its best µGraph is not equivalent: %s\n", s->path, s->verify.reason);
+      if (s->text)
+        fprintf (s->text, "not used: %s: its best µGraph is not equivalent: %s\n", s->path, s->verify.reason);
       mugraph_file_free (&s->file);
       s->cached = s->verified = s->rescheduled = false;
       s->best = -1;

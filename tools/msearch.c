@@ -54,13 +54,10 @@ int main (int argc, char **argv) {
   if (!prepare_process ()) return CLI_BAD;
   if (cli_parse (argc, argv, &c, &e)) {
     if (c.help || c.version) {
-      if (c.help)
-        cli_help (stdout, c.help > 1);
-      else
-        cli_version (stdout);
+      if (c.help) cli_help (stdout, c.help > 1);
+      else cli_version (stdout);
       status = CLI_DONE;
-    } else
-      status = run (&c, &e);
+    } else status = run (&c, &e);
   }
   if ((fflush (stdout) || ferror (stdout)) && status != CLI_BAD) {
     mugraph_fail (&e, "stdout cannot be written");

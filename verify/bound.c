@@ -5,39 +5,41 @@
    functions (uniform mod p, independent as long as their arguments differ). Write F = N1 D2 - N2 D1, a polynomial that
    is not zero, of total degree at most d = max (deg N1 + deg D2, deg N2 + deg D1), in c keyed atoms and others.
 
-   1. No collisions (Schwartz-Zippel). Independent uniform values from sets of at least q elements (p, where there is no exponential)
-      make F vanish with probability at most d / q.
-   2. Collisions. Two keyed atoms are not independent when their different arguments happen to coincide mod p: probability at most e for
-      each pair. Take an atom of F that is inside of no other one's argument: F = y^k G + lower powers of y. Unless y collides with one of
-      the c others, y is independent of all that remains, and what counts is G, of degree at most d - k. So at most min (d, c) atoms are eliminated, and
-      collisions contribute min (d, c) c e.
-   3. e itself is the probability that the difference of two arguments, of degree at most a, vanishes: a / q without keyed functions inside of it;
-      with l levels of them, a / q + min (a, c) c e', e' for l - 1 levels.
+   1. No collisions (Schwartz-Zippel). Independent uniform values from sets of at least q elements (p, where there is no
+   exponential) make F vanish with probability at most d / q.
+   2. Collisions. Two keyed atoms are not independent when their different arguments happen to coincide mod p:
+   probability at most e for each pair. Take an atom of F that is inside of no other one's argument: F = y^k G + lower
+   powers of y. Unless y collides with one of the c others, y is independent of all that remains, and what counts is G,
+   of degree at most d - k. So at most min (d, c) atoms are eliminated, and collisions contribute min (d, c) c e.
+   3. e itself is the probability that the difference of two arguments, of degree at most a, vanishes: a / q without
+   keyed functions inside of it; with l levels of them, a / q + min (a, c) c e', e' for l - 1 levels.
    4. Divisions by zero are drawn again, VERIFY_DRAWS times at most: the sum over the draws bounds the trial.
    Trials are independent, so the bound of t trials is the t-th power (verify_report.error_bound).
 
-   Degrees are propagated through the graph: those of N and D, and along which dimensions D varies, since a sum of terms over
-   one common denominator keeps it, and over n different ones takes their product. In the same way the number c of keyed
-   evaluations behind one element: those of one operator that vary along a dimension are multiplied by its size when it is summed over.
-   Where keyed values are divisors only (the root mean squares of norms), the atom is 1 / y, as uniform among the elements
-   that are not 0 as y, and the quotient is a product.
+   Degrees are propagated through the graph: those of N and D, and along which dimensions D varies, since a sum of terms
+   over one common denominator keeps it, and over n different ones takes their product. In the same way the number c of
+   keyed evaluations behind one element: those of one operator that vary along a dimension are multiplied by its size
+   when it is summed over. Where keyed values are divisors only (the root mean squares of norms), the atom is 1 / y, as
+   uniform among the elements that are not 0 as y, and the quotient is a product.
 
    What is assumed, and where:
-   - Exponentials at arguments that are different polynomials are independent atoms up to sums: exp (a + b) counts as a monomial of
-     degree 2. This is a theorem where the arguments of the exponentials in one output element are linearly independent forms in fresh
-     inputs (the scores of one row of an attention: Q_r K_j over all j, once Q_r is not 0). In general, relations with
-     random coefficients between arguments make sparse polynomials, for which only 1 - 1/k for k terms is known
-     (Mirage, OSDI'25, theorem 2).
-   - Different over the fields means different as formal expressions; the integers that sums of equal terms and means bring in are far
-     below p, but an integer combination that p divides would count as 0.
+   - Exponentials at arguments that are different polynomials are independent atoms up to sums: exp (a + b) counts as a
+   monomial of degree 2. This is a theorem where the arguments of the exponentials in one output element are linearly
+   independent forms in fresh inputs (the scores of one row of an attention: Q_r K_j over all j, once Q_r is not 0). In
+   general, relations with random coefficients between arguments make sparse polynomials, for which only 1 - 1/k for k
+   terms is known (Mirage, OSDI'25, theorem 2).
+   - Different over the fields means different as formal expressions; the integers that sums of equal terms and means
+   bring in are far below p, but an integer combination that p divides would count as 0.
    - Hashes (field_hash) stand for random functions and generators. */
 #include "bound.h"
 #include "field.h"
 
 #include <string.h>
 
-enum { ITERATION = 1 << 7, /* bit of vary: differs between iterations of the loop */
-       SLOTS = 8 };
+enum {
+  ITERATION = 1 << 7, /* bit of vary: differs between iterations of the loop */
+  SLOTS = 8
+};
 
 /* Keyed evaluations behind one element, of the operators that share a slot. vary as below. */
 typedef struct {
@@ -46,20 +48,20 @@ typedef struct {
 } source;
 
 typedef struct {
-  double num, den;      /* degrees */
-  double terms;         /* summands, as an argument of exp */
+  double num, den; /* degrees */
+  double terms;    /* summands, as an argument of exp */
   source from[SLOTS];
-  int depth;            /* of keyed functions inside of each other */
-  uint8_t vary;         /* bit d: the denominator varies along dimension d, counted from the last */
-  bool looped, pure;    /* pure: the value of a keyed function itself */
+  int depth;         /* of keyed functions inside of each other */
+  uint8_t vary;      /* bit d: the denominator varies along dimension d, counted from the last */
+  bool looped, pure; /* pure: the value of a keyed function itself */
 } degree;
 
 typedef struct {
   int n_keyed, depth;
-  double num, den;      /* largest degrees of an argument of a keyed function */
+  double num, den; /* largest degrees of an argument of a keyed function */
   bool exponentials;
-  bool inverses;        /* keyed values that divide are atoms of their own: allowed while mixed is false */
-  bool mixed;           /* some keyed value is used otherwise than as a divisor */
+  bool inverses; /* keyed values that divide are atoms of their own: allowed while mixed is false */
+  bool mixed;    /* some keyed value is used otherwise than as a divisor */
 } totals;
 
 static const degree atom = {.num = 1, .terms = 1};
@@ -133,7 +135,8 @@ static degree quotient (const totals *t, degree a, const degree *b, const mugrap
   return r;
 }
 
-static degree apply (totals *t, const mugraph_op *op, const degree in[], const mugraph_shape *const s[], const mugraph_shape *out, int loop) {
+static degree apply (totals *t, const mugraph_op *op, const degree in[], const mugraph_shape *const s[],
+                     const mugraph_shape *out, int loop) {
   mugraph_class klass = mugraph_op_table[op->kind].klass;
   degree x = op->n_in ? in[0] : atom, r = x;
   int last = op->n_in ? s[0]->n_dims - 1 : 0, dim = klass == MUGRAPH_ACCUM ? last : op->dim;
@@ -294,8 +297,8 @@ static void degrees_of (const mugraph *g, totals *t, degree tensor[]) {
   for (int k = 0; k < g->n_outputs; k++) t->mixed |= tensor[g->output[k]].pure;
 }
 
-/* Probability that a difference of degree d, of expressions with c keyed evaluations of that depth in them, vanishes; a: degree of
-   the difference of two of their arguments. */
+/* Probability that a difference of degree d, of expressions with c keyed evaluations of that depth in them, vanishes;
+   a: degree of the difference of two of their arguments. */
 static double vanishes (double d, double c, int depth, double a, double set) {
   return d / set + (depth && c > 1 ? smaller (d, c) * c * vanishes (a, c, depth - 1, a, set) : 0);
 }

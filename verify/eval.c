@@ -95,8 +95,10 @@ static uint8_t planes_for (int kind, uint8_t need) {
 
 static bool missing (char reason[256], const char *where, int i, int kind) {
   if (reason)
-    snprintf (reason, 256, "%s operator %d (%s): an exponential of something that depends on an exponential has no value over the fields",
-              where, i, mugraph_op_table[kind].text);
+    snprintf (
+        reason, 256,
+        "%s operator %d (%s): an exponential of something that depends on an exponential has no value over the fields",
+        where, i, mugraph_op_table[kind].text);
   return false;
 }
 
@@ -127,7 +129,8 @@ bool eval_plan_make (eval_plan *p, const mugraph *g, bool real, char reason[256]
       if (o->kind == MUGRAPH_OP_OUTPUT) has[op->out[saved++]] = th[j];
     }
   }
-  for (int k = 0; k < g->n_outputs; k++) p->tensor[g->output[k]] |= EVAL_P, p->last_use[g->output[k]] = (int8_t) g->n_ops;
+  for (int k = 0; k < g->n_outputs; k++)
+    p->tensor[g->output[k]] |= EVAL_P, p->last_use[g->output[k]] = (int8_t) g->n_ops;
   for (int i = g->n_ops; i--;) {
     const mugraph_op *op = &g->op[i];
     uint8_t need = 0;
@@ -203,8 +206,8 @@ static void release (context *c, mark m) {
   else if (c->arena->chunks) c->arena->at = (char *) c->arena->chunks + 64;
 }
 
-/* Pieces of one operator's work, by the threads where there is enough of it. Of an operator of the kernel graph none once the
-   evaluation is to stop: the next operator, which might look up what is no number, is not begun then. */
+/* Pieces of one operator's work, by the threads where there is enough of it. Of an operator of the kernel graph none
+   once the evaluation is to stop: the next operator, which might look up what is no number, is not begun then. */
 typedef void piece (const void *args, int64_t index);
 static void share (const context *c, int64_t pieces, int64_t elements, piece *f, const void *args) {
   if (c->threads == 1 || pieces == 1 || elements < 1 << 16)
@@ -216,14 +219,15 @@ static void share (const context *c, int64_t pieces, int64_t elements, piece *f,
   }
 }
 
-#define FOR_PLANES(c, p, need)                                                                                          \
-  for (int p = 0; p < 2; p++)                                                                                           \
+#define FOR_PLANES(c, p, need)                                                                                         \
+  for (int p = 0; p < 2; p++)                                                                                          \
     if ((need) >> p & 1)
 
 static void *at (void *base, int64_t i, size_t size) { return (char *) base + i * (int64_t) size; }
 
 /* Copies a box of elements between strided places (strides in elements, innermost last). */
-static void copy_box (size_t size, int n, const int32_t dim[], const char *from, const int64_t sf[], char *to, const int64_t st[]) {
+static void copy_box (size_t size, int n, const int32_t dim[], const char *from, const int64_t sf[], char *to,
+                      const int64_t st[]) {
   if (n == 0) {
     memcpy (to, from, size);
     return;
@@ -231,9 +235,11 @@ static void copy_box (size_t size, int n, const int32_t dim[], const char *from,
   if (n == 1) {
     if (sf[0] == 1 && st[0] == 1) memcpy (to, from, size * (size_t) dim[0]);
     else if (size == 4)
-      for (int32_t i = 0; i < dim[0]; i++) ((uint32_t *) (void *) to)[i * st[0]] = ((const uint32_t *) (const void *) from)[i * sf[0]];
+      for (int32_t i = 0; i < dim[0]; i++)
+        ((uint32_t *) (void *) to)[i * st[0]] = ((const uint32_t *) (const void *) from)[i * sf[0]];
     else
-      for (int32_t i = 0; i < dim[0]; i++) ((double *) (void *) to)[i * st[0]] = ((const double *) (const void *) from)[i * sf[0]];
+      for (int32_t i = 0; i < dim[0]; i++)
+        ((double *) (void *) to)[i * st[0]] = ((const double *) (const void *) from)[i * sf[0]];
     return;
   }
   for (int32_t i = 0; i < dim[0]; i++)
@@ -246,7 +252,8 @@ static void strides_of (const mugraph_shape *s, int64_t stride[MUGRAPH_DIMS]) {
 }
 
 /* Gives every invalid position the integer `value`. */
-static void set_invalid (const number *num, const mugraph_shape *s, const int32_t valid[], int d, int64_t value, char *at_) {
+static void set_invalid (const number *num, const mugraph_shape *s, const int32_t valid[], int d, int64_t value,
+                         char *at_) {
   int64_t inner = 1;
   for (int i = d + 1; i < s->n_dims; i++) inner *= s->dim[i];
   int64_t bytes = inner * (int64_t) num->size;
@@ -258,8 +265,7 @@ static void set_invalid (const number *num, const mugraph_shape *s, const int32_
 }
 
 static void clear_invalid (context *c, const operand *o, uint8_t need) {
-  if (o->valid)
-    FOR_PLANES (c, p, need) set_invalid (c->num[p], o->shape, o->valid, 0, 0, o->v.plane[p]);
+  if (o->valid) FOR_PLANES (c, p, need) set_invalid (c->num[p], o->shape, o->valid, 0, 0, o->v.plane[p]);
 }
 
 /* Elementwise with broadcasting: runs of one stride pattern, as long as adjacent dimensions share it. */
@@ -300,18 +306,19 @@ static void broadcast_piece (const void *args, int64_t index) {
   const pattern *p = &w->p;
   int last = p->n - 1;
   int64_t pieces = (w->run + w->step - 1) / w->step, r = index / pieces, rest = r, begin = index % pieces * w->step;
-  int64_t oa = p->a[last] ? begin : 0, ob = p->b[last] ? begin : 0, va = p->a[last] ? w->run : 1, vb = p->b[last] ? w->run : 1;
+  int64_t oa = p->a[last] ? begin : 0, ob = p->b[last] ? begin : 0, va = p->a[last] ? w->run : 1,
+          vb = p->b[last] ? w->run : 1;
   for (int d = last; d--; rest /= p->dim[d]) {
     int64_t i = rest % p->dim[d];
     if (p->a[d]) oa += i * va, va *= p->dim[d];
     if (p->b[d]) ob += i * vb, vb *= p->dim[d];
   }
-  w->f (w->run - begin < w->step ? w->run - begin : w->step, w->a + oa * w->size, p->a[last], w->b + ob * w->size, p->b[last],
-        w->out + (r * w->run + begin) * w->size);
+  w->f (w->run - begin < w->step ? w->run - begin : w->step, w->a + oa * w->size, p->a[last], w->b + ob * w->size,
+        p->b[last], w->out + (r * w->run + begin) * w->size);
 }
 
-static void broadcast (context *c, number_binary *f, size_t size, const mugraph_shape *so, const mugraph_shape *sa, const void *a,
-                       const mugraph_shape *sb, const void *b, void *out) {
+static void broadcast (context *c, number_binary *f, size_t size, const mugraph_shape *so, const mugraph_shape *sa,
+                       const void *a, const mugraph_shape *sb, const void *b, void *out) {
   broadcasting w = {.p = pattern_of (so, sa, sb), .f = f, .size = (int64_t) size, .a = a, .b = b, .out = out};
   int64_t runs = 1;
   for (int d = 0; d < w.p.n - 1; d++) runs *= w.p.dim[d];
@@ -338,19 +345,20 @@ static uint64_t key_of (const context *c, int kind, const double constant[2]) {
 /* One function of each element: exp from plane q to p, a keyed function, or a loop over one plane. */
 typedef struct {
   const mugraph_op *op;
-  const number *num;      /* a loop of one plane */
+  const number *num; /* a loop of one plane */
   bool exponential;
-  uint64_t key;           /* keyed */
+  uint64_t key; /* keyed */
   int64_t n, step;
   const char *x;
-  char *out[2];           /* keyed: either may be NULL */
+  char *out[2]; /* keyed: either may be NULL */
 } elementwise;
 
 static void elementwise_piece (const void *args, int64_t index) {
   const elementwise *w = args;
   int64_t first = index * w->step, end = first + w->step < w->n ? first + w->step : w->n;
   if (w->num) {
-    w->num->unary[w->op->kind](w->op, end - first, w->x + first * (int64_t) w->num->size, w->out[0] + first * (int64_t) w->num->size);
+    w->num->unary[w->op->kind](w->op, end - first, w->x + first * (int64_t) w->num->size,
+                               w->out[0] + first * (int64_t) w->num->size);
     return;
   }
   const uint32_t *x = (const void *) w->x;
@@ -374,7 +382,11 @@ static void run_elementwise (const context *c, elementwise *w, int64_t n) {
 /* out = f (x), by the residue mod p alone: equal arguments have equal residues mod p, whichever planes exist, so equal
    expressions get equal values; two different arguments share theirs with probability at most degree / p. */
 static void apply_keyed (const context *c, uint64_t key, int64_t n, const void *x, eval_value out, uint8_t need) {
-  run_elementwise (c, &(elementwise){.key = key, .x = x, .out = {need & EVAL_P ? out.plane[0] : NULL, need & EVAL_Q ? out.plane[1] : NULL}}, n);
+  run_elementwise (c,
+                   &(elementwise){.key = key,
+                                  .x = x,
+                                  .out = {need & EVAL_P ? out.plane[0] : NULL, need & EVAL_Q ? out.plane[1] : NULL}},
+                   n);
 }
 
 static void unary (const context *c, const mugraph_op *op, int64_t n, eval_value x, eval_value out, uint8_t need) {
@@ -383,7 +395,8 @@ static void unary (const context *c, const mugraph_op *op, int64_t n, eval_value
   else if (!c->plan->real && rule[op->kind] == keyed)
     apply_keyed (c, key_of (c, op->kind, op->c), n, x.plane[0], out, need);
   else
-    FOR_PLANES (c, p, need) run_elementwise (c, &(elementwise){.op = op, .num = c->num[p], .x = x.plane[p], .out = {out.plane[p]}}, n);
+    FOR_PLANES (c, p, need)
+    run_elementwise (c, &(elementwise){.op = op, .num = c->num[p], .x = x.plane[p], .out = {out.plane[p]}}, n);
 }
 
 /* A constant of the program: a random element that is not 0, keyed by its value. */
@@ -400,12 +413,13 @@ static void constant (const context *c, double value, uint8_t need, void *out[2]
 
 /* ---- classes of operators ---- */
 
-static const mugraph_op square_op = {.kind = MUGRAPH_OP_SQUARE}, sqrt_op = {.kind = MUGRAPH_OP_SQRT}, div_op = {.kind = MUGRAPH_OP_DIV};
+static const mugraph_op square_op = {.kind = MUGRAPH_OP_SQUARE}, sqrt_op = {.kind = MUGRAPH_OP_SQRT},
+                        div_op = {.kind = MUGRAPH_OP_DIV};
 
 /* Room for a value of `volume` elements. */
 static bool take_value (context *c, int64_t volume, uint8_t need, eval_value *v) {
   FOR_PLANES (c, p, need)
-    if (!(v->plane[p] = take (c, (size_t) volume * c->num[p]->size))) return false;
+  if (!(v->plane[p] = take (c, (size_t) volume * c->num[p]->size))) return false;
   return true;
 }
 
@@ -430,8 +444,8 @@ static bool divide_by (context *c, const operand *a, const operand *b, operand *
         divisor = copy;
       }
     }
-    broadcast (c, num->binary[num->inverse ? MUGRAPH_OP_MUL : MUGRAPH_OP_DIV], num->size, out->shape, a->shape, a->v.plane[p], b->shape, divisor,
-               out->v.plane[p]);
+    broadcast (c, num->binary[num->inverse ? MUGRAPH_OP_MUL : MUGRAPH_OP_DIV], num->size, out->shape, a->shape,
+               a->v.plane[p], b->shape, divisor, out->v.plane[p]);
   }
   return true;
 }
@@ -447,11 +461,12 @@ static bool binary (context *c, const mugraph_op *op, const operand in[2], opera
     eval_value h = {{NULL, NULL}}, sum = {{NULL, NULL}};
     if (!take_value (c, na, EVAL_P, &h) || !take_value (c, no, EVAL_P, &sum)) return false;
     apply_keyed (c, key, na, a->v.plane[0], h, EVAL_P);
-    broadcast (c, c->num[0]->binary[MUGRAPH_OP_ADD], 4, out->shape, a->shape, h.plane[0], b->shape, b->v.plane[0], sum.plane[0]);
+    broadcast (c, c->num[0]->binary[MUGRAPH_OP_ADD], 4, out->shape, a->shape, h.plane[0], b->shape, b->v.plane[0],
+               sum.plane[0]);
     apply_keyed (c, field_mix (key), no, sum.plane[0], out->v, need);
-  } else
-    FOR_PLANES (c, p, need)
-      broadcast (c, c->num[p]->binary[op->kind], c->num[p]->size, out->shape, a->shape, a->v.plane[p], b->shape, b->v.plane[p], out->v.plane[p]);
+  } else FOR_PLANES (c, p, need)
+  broadcast (c, c->num[p]->binary[op->kind], c->num[p]->size, out->shape, a->shape, a->v.plane[p], b->shape,
+             b->v.plane[p], out->v.plane[p]);
   clear_invalid (c, out, need);
   return true;
 }
@@ -477,14 +492,18 @@ static void matmul_piece (const void *args, int64_t index) {
   }
   int64_t rows = w->m - first < w->rows ? w->m - first : w->rows;
   char *out = w->out + (o * w->m + first) * w->n * size;
-  if (stopped (w->c)) memset (out, 0, (size_t) (rows * w->n * size)); /* numbers, for what the block still does with them */
+  if (stopped (w->c))
+    memset (out, 0, (size_t) (rows * w->n * size)); /* numbers, for what the block still does with them */
   else w->num->matmul (rows, w->n, w->k, w->a + (oa + first * w->k) * size, w->b + ob * size, out);
 }
 
 static void matmul (context *c, const operand in[2], operand *out, uint8_t need) {
   const mugraph_shape *s = out->shape;
-  const int64_t most = 1 << 28, least = 64; /* products of a piece, a fraction of a second; rows that are worth packing the right operand for */
-  multiplication w = {.c = c, .sa = in[0].shape, .sb = in[1].shape, .so = s, .m = s->dim[s->n_dims - 2], .n = s->dim[s->n_dims - 1]};
+  const int64_t
+      most = 1 << 28,
+      least = 64; /* products of a piece, a fraction of a second; rows that are worth packing the right operand for */
+  multiplication w = {
+      .c = c, .sa = in[0].shape, .sb = in[1].shape, .so = s, .m = s->dim[s->n_dims - 2], .n = s->dim[s->n_dims - 1]};
   w.k = in[0].shape->dim[in[0].shape->n_dims - 1];
   int64_t batch = mugraph_volume (s) / (w.m * w.n), few = 4 * c->threads;
   w.rows = c->threads > 1 && batch < few ? (w.m + few - 1) / few : w.m;
@@ -513,12 +532,15 @@ typedef struct {
 static void sum_piece (const void *args, int64_t index) {
   const summation *w = args;
   int64_t first = index * w->step, count = w->outer - first < w->step ? w->outer - first : w->step;
-  w->num->sum (count, w->n, w->inner, at (w->x, first * w->n * w->inner, w->num->size), at (w->out, first * w->inner, w->num->size), w->on_top);
+  w->num->sum (count, w->n, w->inner, at (w->x, first * w->n * w->inner, w->num->size),
+               at (w->out, first * w->inner, w->num->size), w->on_top);
 }
 
-static void sum (context *c, int64_t outer, int64_t n, int64_t inner, eval_value x, eval_value out, uint8_t need, bool on_top) {
+static void sum (context *c, int64_t outer, int64_t n, int64_t inner, eval_value x, eval_value out, uint8_t need,
+                 bool on_top) {
   FOR_PLANES (c, p, need) {
-    summation w = {c->num[p], outer, n, inner, (outer + 4 * c->threads - 1) / (4 * c->threads), x.plane[p], out.plane[p], on_top};
+    summation w = {c->num[p],  outer,        n,     inner, (outer + 4 * c->threads - 1) / (4 * c->threads),
+                   x.plane[p], out.plane[p], on_top};
     share (c, (outer + w.step - 1) / w.step, outer * n * inner, sum_piece, &w);
   }
 }
@@ -534,10 +556,14 @@ static bool over_count (context *c, int64_t volume, int64_t count, eval_value x,
 }
 
 /* out = sqrt (x / count + epsilon), the one function behind every root mean square. x: plane p, is changed. */
-static bool root_mean (context *c, int64_t volume, int64_t count, double epsilon, eval_value x, eval_value out, uint8_t need) {
+static bool root_mean (context *c, int64_t volume, int64_t count, double epsilon, eval_value x, eval_value out,
+                       uint8_t need) {
   if (!over_count (c, volume, count, x, EVAL_P)) return false;
   if (epsilon != 0) {
-    union { double d; uint32_t u; } element;
+    union {
+      double d;
+      uint32_t u;
+    } element;
     constant (c, epsilon, EVAL_P, (void *[2]){&element, NULL});
     c->num[0]->binary[MUGRAPH_OP_ADD](volume, x.plane[0], 1, &element, 0, x.plane[0]);
   }
@@ -545,8 +571,10 @@ static bool root_mean (context *c, int64_t volume, int64_t count, double epsilon
   return true;
 }
 
-/* max: over the fields a random function of the multiset of its arguments. What is no number is left out, as by fmax on a GPU. */
-static void maximum (context *c, int64_t outer, int64_t n, int64_t inner, int64_t valid, eval_value x, eval_value out, uint8_t need) {
+/* max: over the fields a random function of the multiset of its arguments. What is no number is left out, as by fmax on
+ * a GPU. */
+static void maximum (context *c, int64_t outer, int64_t n, int64_t inner, int64_t valid, eval_value x, eval_value out,
+                     uint8_t need) {
   uint64_t key = key_of (c, MUGRAPH_OP_MAX, NULL);
   for (int64_t o = 0; o < outer; o++)
     for (int64_t i = 0; i < inner; i++)
@@ -594,10 +622,13 @@ static bool reduce (context *c, const mugraph_op *op, const operand *in, operand
     root.valid = valid;
   }
   int64_t few = outer * inner;
-  if (!take_value (c, few * n, EVAL_P, &squares) || !take_value (c, few, EVAL_P, &mean) || !take_value (c, few, need, &root.v)) return false;
+  if (!take_value (c, few * n, EVAL_P, &squares) || !take_value (c, few, EVAL_P, &mean) ||
+      !take_value (c, few, need, &root.v))
+    return false;
   unary (c, &square_op, few * n, in->v, squares, EVAL_P);
   sum (c, outer, n, inner, squares, mean, EVAL_P, false);
-  return root_mean (c, few, count, op->c[0], mean, root.v, need) && binary (c, &div_op, (operand[2]){*in, root}, out, need);
+  return root_mean (c, few, count, op->c[0], mean, root.v, need) &&
+         binary (c, &div_op, (operand[2]){*in, root}, out, need);
 }
 
 static void layout (context *c, const mugraph_op *op, const operand in[], operand *out, uint8_t need) {
@@ -648,7 +679,7 @@ static bool apply (context *c, const mugraph_op *op, const operand in[], operand
 
 /* The row maxima of the exponentials of one kernel operator. Over the fields a maximum is any residue mod q. */
 typedef struct {
-  int64_t rows;   /* of one tile (or tensor) */
+  int64_t rows; /* of one tile (or tensor) */
   bool started;
   uint64_t draws; /* fields: key of the next maximum */
   double *real, *real_new;
@@ -665,7 +696,8 @@ static bool take_maxima (context *c, maxima *m, int64_t rows) {
 }
 
 /* x[r][0 .. n) *= exp (degree * (from[r] - to[r])) */
-static void rescale_row (context *c, const maxima *m, int64_t r, const void *from, const void *to, int degree, int64_t n, void *x) {
+static void rescale_row (context *c, const maxima *m, int64_t r, const void *from, const void *to, int degree,
+                         int64_t n, void *x) {
   (void) m;
   if (c->plan->real) {
     double a = ((const double *) from)[r], b = ((const double *) to)[r];
@@ -690,8 +722,7 @@ static void raise_maxima (context *c, maxima *m, const operand *x) {
       double v = m->started ? m->real[r] : -INFINITY;
       for (int64_t i = 0; i < valid; i++) v = row[i] > v ? row[i] : v;
       m->real_new[r] = v;
-    } else
-      m->mod_q_new[r] = field_draw_q (field_hash (c->options->key, m->draws++));
+    } else m->mod_q_new[r] = field_draw_q (field_hash (c->options->key, m->draws++));
 }
 
 static void accept_maxima (maxima *m) {
@@ -713,7 +744,8 @@ static bool shifted_exp (context *c, const maxima *m, const operand *x, operand 
   size_t size = c->num[p]->size;
   const char *max = c->plan->real ? (const char *) m->real : (const char *) m->mod_q;
   for (int64_t r = 0; r < m->rows; r++)
-    c->num[p]->binary[MUGRAPH_OP_SUB](n, at (x->v.plane[p], r * n, size), 1, max + r * (int64_t) size, 0, at (t.plane[p], r * n, size));
+    c->num[p]->binary[MUGRAPH_OP_SUB](n, at (x->v.plane[p], r * n, size), 1, max + r * (int64_t) size, 0,
+                                      at (t.plane[p], r * n, size));
   unary (c, &exp_op, m->rows * n, t, out->v, EVAL_P);
   clear_invalid (c, out, EVAL_P);
   release (c, k);
@@ -722,7 +754,9 @@ static bool shifted_exp (context *c, const maxima *m, const operand *x, operand 
 
 static int64_t rows_of (const mugraph_shape *s) { return mugraph_volume (s) / s->dim[s->n_dims - 1]; }
 
-static uint64_t draw_key (int op, int64_t where) { return field_mix ((uint64_t) op << 48 ^ (uint64_t) where ^ 0x6d6178ull << 24); }
+static uint64_t draw_key (int op, int64_t where) {
+  return field_mix ((uint64_t) op << 48 ^ (uint64_t) where ^ 0x6d6178ull << 24);
+}
 
 /* ---- a graph-defined kernel ---- */
 
@@ -737,10 +771,10 @@ typedef struct {
   int index; /* kernel operator */
   const mugraph_op *op;
   const mugraph_block *b;
-  const operand *tensors;  /* inputs of the operator */
+  const operand *tensors; /* inputs of the operator */
   eval_value *out;
   const mugraph_shape *const *out_shape;
-  bool ragged, moving;     /* moving: the block has exponentials with running maxima */
+  bool ragged, moving; /* moving: the block has exponentials with running maxima */
   bool looped[MUGRAPH_BLOCK_OPS];
   saved_maxima *saved;
 } kernel;
@@ -759,7 +793,8 @@ static void set_valid (const kernel *k, block_state *s, int i, const int32_t at_
   bool full = true;
   for (int d = 0; d < op->shape.n_dims; d++) {
     int axis = op->split[d].axis;
-    mugraph_split_range (&op->split[d], op->shape.dim[d], k->b->grid, k->b->loop, axis < 0 ? 0 : at_block[axis], l, &first, &s->valid[i][d]);
+    mugraph_split_range (&op->split[d], op->shape.dim[d], k->b->grid, k->b->loop, axis < 0 ? 0 : at_block[axis], l,
+                         &first, &s->valid[i][d]);
     full &= s->valid[i][d] == op->shape.dim[d];
   }
   s->tile[i].valid = full ? NULL : s->valid[i];
@@ -775,7 +810,8 @@ static void load (context *c, const kernel *k, block_state *s, int i, const int3
   bool full = true, slab = true;
   for (int d = 0; d < op->shape.n_dims; d++) {
     int axis = op->split[d].axis;
-    mugraph_split_range (&op->split[d], op->shape.dim[d], k->b->grid, k->b->loop, axis < 0 ? 0 : at_block[axis], l, &first, &extent[d]);
+    mugraph_split_range (&op->split[d], op->shape.dim[d], k->b->grid, k->b->loop, axis < 0 ? 0 : at_block[axis], l,
+                         &first, &extent[d]);
     offset += first * from[d];
     full &= extent[d] == op->shape.dim[d];
     slab &= op->shape.dim[d] == 1 || from[d] == to[d];
@@ -832,13 +868,15 @@ static bool finish_accumulator (context *c, const kernel *k, block_state *s, int
   int64_t volume = mugraph_volume (&op->shape);
   if (op->kind == MUGRAPH_OP_ACCUM_MEAN) return over_count (c, volume, s->count[i], s->tile[i].v, need);
   if (op->kind == MUGRAPH_OP_ACCUM_RMS) {
-    if (!root_mean (c, volume, s->count[i], op->c[0], (eval_value){{s->own[i][0], NULL}}, s->tile[i].v, need)) return false;
+    if (!root_mean (c, volume, s->count[i], op->c[0], (eval_value){{s->own[i][0], NULL}}, s->tile[i].v, need))
+      return false;
     clear_invalid (c, &s->tile[i], need);
   }
   return true;
 }
 
-/* Before exponential i: raises the maxima, and brings everything that was computed with the old ones to the new ones. */
+/* Before exponential i: raises the maxima, and brings everything that was computed with the old ones to the new ones.
+ */
 static bool stable_exp (context *c, const kernel *k, block_state *s, int i) {
   const operand *x = &s->tile[k->b->op[i].in[0]];
   const int8_t *degree = c->options->stable->block_degree[k->op->block];
@@ -851,7 +889,8 @@ static bool stable_exp (context *c, const kernel *k, block_state *s, int i) {
     if (mugraph_op_table[op->kind].klass == MUGRAPH_ACCUM && !s->count[j]) continue;
     int64_t n = op->shape.dim[op->shape.n_dims - 1];
     for (int64_t r = 0; r < m->rows; r++)
-      rescale_row (c, m, r, c->plan->real ? (void *) m->real : m->mod_q, c->plan->real ? (void *) m->real_new : m->mod_q_new, degree[j], n,
+      rescale_row (c, m, r, c->plan->real ? (void *) m->real : m->mod_q,
+                   c->plan->real ? (void *) m->real_new : m->mod_q_new, degree[j], n,
                    at (s->tile[j].v.plane[0], r * n, c->num[0]->size));
   }
   accept_maxima (m);
@@ -859,7 +898,8 @@ static bool stable_exp (context *c, const kernel *k, block_state *s, int i) {
 }
 
 /* Where the tile of a saver goes: element offset in its tensor, and the part that is valid. */
-static int64_t place (const kernel *k, const block_state *s, int i, const mugraph_shape *whole, const int32_t at_block[3], int32_t extent[]) {
+static int64_t place (const kernel *k, const block_state *s, int i, const mugraph_shape *whole,
+                      const int32_t at_block[3], int32_t extent[]) {
   const mugraph_op *op = &k->b->op[i];
   const operand *x = &s->tile[op->in[0]];
   int64_t stride[MUGRAPH_DIMS], offset = 0;
@@ -876,7 +916,8 @@ static int64_t place (const kernel *k, const block_state *s, int i, const mugrap
   return offset;
 }
 
-static void save (context *c, const kernel *k, block_state *s, int i, int number_of_saver, const int32_t at_block[3], uint8_t need) {
+static void save (context *c, const kernel *k, block_state *s, int i, int number_of_saver, const int32_t at_block[3],
+                  uint8_t need) {
   const mugraph_op *op = &k->b->op[i];
   const operand *x = &s->tile[op->in[0]];
   const mugraph_shape *whole = k->out_shape[number_of_saver];
@@ -889,7 +930,8 @@ static void save (context *c, const kernel *k, block_state *s, int i, int number
     if (!extent[d]) return;
   FOR_PLANES (c, p, need) {
     size_t size = c->num[p]->size;
-    copy_box (size, whole->n_dims, extent, x->v.plane[p], from, (char *) k->out[number_of_saver].plane[p] + offset * (int64_t) size, to);
+    copy_box (size, whole->n_dims, extent, x->v.plane[p], from,
+              (char *) k->out[number_of_saver].plane[p] + offset * (int64_t) size, to);
   }
   saved_maxima *m = &k->saved[number_of_saver];
   if (!m->data) return;
@@ -915,7 +957,8 @@ static bool run_block (context *c, const kernel *k, block_state *s, int64_t inde
   const mugraph_block *b = k->b;
   const uint8_t *need = c->plan->tile[k->op->block];
   const bool *stable = k->moving ? c->options->stable->block_exp[k->op->block] : NULL;
-  int32_t at_block[3] = {(int32_t) (index % b->grid[0]), (int32_t) (index / b->grid[0] % b->grid[1]), (int32_t) (index / b->grid[0] / b->grid[1])};
+  int32_t at_block[3] = {(int32_t) (index % b->grid[0]), (int32_t) (index / b->grid[0] % b->grid[1]),
+                         (int32_t) (index / b->grid[0] / b->grid[1])};
   if (k->moving) s->max.started = false, s->max.draws = draw_key (k->index, index << 24);
   for (int i = 0; i < b->n_ops; i++) s->count[i] = 0;
   for (int l = 0; l < b->loop; l++) {
@@ -927,8 +970,7 @@ static bool run_block (context *c, const kernel *k, block_state *s, int64_t inde
       if (k->ragged) set_valid (k, s, i, at_block, l);
       if (accumulator) {
         if (!accumulate (c, k, s, i, l, need[i])) return false;
-      } else if (op->kind == MUGRAPH_OP_INPUT)
-        load (c, k, s, i, at_block, l, need[i]);
+      } else if (op->kind == MUGRAPH_OP_INPUT) load (c, k, s, i, at_block, l, need[i]);
       else if (stable && stable[i]) {
         if (!stable_exp (c, k, s, i)) return false;
       } else {
@@ -945,8 +987,7 @@ static bool run_block (context *c, const kernel *k, block_state *s, int64_t inde
     if (k->ragged) set_valid (k, s, i, at_block, 0);
     if (mugraph_op_table[op->kind].klass == MUGRAPH_ACCUM) {
       if (!finish_accumulator (c, k, s, i, need[i])) return false;
-    } else if (op->kind == MUGRAPH_OP_OUTPUT)
-      save (c, k, s, i, number_of_saver, at_block, need[i]);
+    } else if (op->kind == MUGRAPH_OP_OUTPUT) save (c, k, s, i, number_of_saver, at_block, need[i]);
     else if (stable && stable[i]) {
       if (!stable_exp (c, k, s, i)) return false;
     } else {
@@ -980,7 +1021,8 @@ static bool prepare_block (context *c, const kernel *k, block_state *s) {
 }
 
 /* Brings the partial results of a row, each with the maximum of its block, to one maximum. */
-static bool unify (context *c, const kernel *k, int degree, int64_t width, const mugraph_shape *s, const saved_maxima *m, eval_value v) {
+static bool unify (context *c, const kernel *k, int degree, int64_t width, const mugraph_shape *s,
+                   const saved_maxima *m, eval_value v) {
   int64_t rows = rows_of (s), n = s->dim[s->n_dims - 1];
   mark before = set_mark (c);
   maxima common;
@@ -989,13 +1031,14 @@ static bool unify (context *c, const kernel *k, int degree, int64_t width, const
     if (c->plan->real) {
       const double *row = (const double *) m->data + r * m->blocks;
       common.real[1] = -INFINITY;
-      for (int64_t z = 0; z < m->blocks && z * width < n; z++) common.real[1] = row[z] > common.real[1] ? row[z] : common.real[1];
-    } else
-      common.mod_q[1] = field_draw_q (field_hash (c->options->key, draw_key (k->index, r) ^ 1));
+      for (int64_t z = 0; z < m->blocks && z * width < n; z++)
+        common.real[1] = row[z] > common.real[1] ? row[z] : common.real[1];
+    } else common.mod_q[1] = field_draw_q (field_hash (c->options->key, draw_key (k->index, r) ^ 1));
     for (int64_t z = 0; z < m->blocks && z * width < n; z++) {
       int64_t count = n - z * width < width ? n - z * width : width;
       void *x = at (v.plane[0], r * n + z * width, c->num[0]->size);
-      if (c->plan->real) common.real[0] = ((const double *) m->data)[r * m->blocks + z], common.real_new[0] = common.real[1];
+      if (c->plan->real)
+        common.real[0] = ((const double *) m->data)[r * m->blocks + z], common.real_new[0] = common.real[1];
       else common.mod_q[0] = ((const uint32_t *) m->data)[r * m->blocks + z], common.mod_q_new[0] = common.mod_q[1];
       rescale_row (c, &common, 0, c->plan->real ? (void *) common.real : common.mod_q,
                    c->plan->real ? (void *) common.real_new : common.mod_q_new, degree, count, x);
@@ -1016,7 +1059,8 @@ static bool run_kernel (context *c, int index, const operand tensors[], eval_val
   k.ragged = mugraph_block_ragged (b);
   for (int i = 0; i < b->n_ops; i++) {
     k.looped[i] = b->op[i].kind == MUGRAPH_OP_INPUT && b->op[i].fmap >= 0 && b->loop > 1;
-    for (int j = 0; j < b->op[i].n_in; j++) k.looped[i] |= k.looped[b->op[i].in[j]] && !b->op[b->op[i].in[j]].after_loop;
+    for (int j = 0; j < b->op[i].n_in; j++)
+      k.looped[i] |= k.looped[b->op[i].in[j]] && !b->op[b->op[i].in[j]].after_loop;
     k.moving |= stable && stable->block_exp[op->block][i];
   }
   mark before = set_mark (c);
@@ -1037,7 +1081,8 @@ static bool run_kernel (context *c, int index, const operand tensors[], eval_val
   }
   int64_t blocks = (int64_t) b->grid[0] * b->grid[1] * b->grid[2];
   double work = 0; /* elements touched, roughly: few are not worth a team of threads */
-  for (int i = 0; i < b->n_ops; i++) work += (double) mugraph_volume (&b->op[i].shape) * (double) blocks * (k.looped[i] ? b->loop : 1);
+  for (int i = 0; i < b->n_ops; i++)
+    work += (double) mugraph_volume (&b->op[i].shape) * (double) blocks * (k.looped[i] ? b->loop : 1);
   bool ok = true;
   if (c->threads > 1 && blocks > 1 && work > 1 << 16) {
     eval_status status = EVAL_DONE;
@@ -1058,7 +1103,7 @@ static bool run_kernel (context *c, int index, const operand tensors[], eval_val
       free (s);
       eval_arena_free (&arena);
       if (!good) {
-#pragma omp critical (eval_status_of_blocks)
+#pragma omp critical(eval_status_of_blocks)
         status = mine.status;
       }
     }
@@ -1082,7 +1127,8 @@ static bool run_kernel (context *c, int index, const operand tensors[], eval_val
 
 /* ---- the kernel graph ---- */
 
-eval_status eval_run (const eval_plan *plan, const eval_options *options, const eval_value inputs[], void *const outputs[], eval_arena *arena) {
+eval_status eval_run (const eval_plan *plan, const eval_options *options, const eval_value inputs[],
+                      void *const outputs[], eval_arena *arena) {
   const mugraph *g = plan->graph;
   field_setup ();
   context c = {.plan = plan, .options = options, .arena = arena, .threads = options->threads};
@@ -1129,8 +1175,7 @@ eval_status eval_run (const eval_plan *plan, const eval_options *options, const 
           ok = shifted_exp (&c, &m, &in[0], &o);
         }
         release (&c, k);
-      } else
-        ok = apply (&c, op, in, &o, plan->tensor[op->out[0]]);
+      } else ok = apply (&c, op, in, &o, plan->tensor[op->out[0]]);
     }
     for (int t = g->n_inputs; t < g->n_tensors; t++)
       if (heap[t] && plan->last_use[t] == i) {

@@ -20,12 +20,16 @@ static inline uint64_t field_mix (uint64_t x) {
 }
 
 /* Two rounds with the key in between: the random function behind inputs, keyed operators and drawn maxima. */
-static inline uint64_t field_hash (uint64_t key, uint64_t x) { return field_mix (field_mix (x + key) ^ (key >> 32 | key << 32)); }
+static inline uint64_t field_hash (uint64_t key, uint64_t x) {
+  return field_mix (field_mix (x + key) ^ (key >> 32 | key << 32));
+}
 
 /* Residues of a hash value: each residue has probability 1/p (1/q) up to 2^-32. Disjoint bits would leave too few, so
    the second residue is drawn from another round. */
 static inline uint32_t field_draw_p (uint64_t h) { return (uint32_t) (((unsigned __int128) h * FIELD_P) >> 64); }
-static inline uint32_t field_draw_q (uint64_t h) { return (uint32_t) (((unsigned __int128) field_mix (h + 0x9e3779b97f4a7c15ull) * FIELD_Q) >> 64); }
+static inline uint32_t field_draw_q (uint64_t h) {
+  return (uint32_t) (((unsigned __int128) field_mix (h + 0x9e3779b97f4a7c15ull) * FIELD_Q) >> 64);
+}
 
 static inline uint32_t field_mul_p (uint32_t a, uint32_t b) { return (uint32_t) ((uint64_t) a * b % FIELD_P); }
 static inline uint32_t field_mul_q (uint32_t a, uint32_t b) { return (uint32_t) ((uint64_t) a * b % FIELD_Q); }

@@ -6,7 +6,7 @@
 /* Sums stay in 64 bits: 2^31 * 2^28, the largest dimension, is below 2^63. */
 #define NUM uint32_t
 #define NAME(x) x##_p
-#define ADD(a, b) (uint32_t) (((uint64_t) (a) + (b)) >= FIELD_P ? (a) + (b) - FIELD_P : (a) + (b))
+#define ADD(a, b) (uint32_t) (((uint64_t) (a) + (b)) >= FIELD_P ? (a) + (b) -FIELD_P : (a) + (b))
 #define SUB(a, b) ((a) >= (b) ? (a) - (b) : (a) + (FIELD_P - (b)))
 #define MUL(a, b) field_mul_p (a, b)
 #define INT(n) (uint32_t) ((n) % (int64_t) FIELD_P)
@@ -16,7 +16,7 @@
 
 #define NUM uint32_t
 #define NAME(x) x##_q
-#define ADD(a, b) ((a) + (b) >= FIELD_Q ? (a) + (b) - FIELD_Q : (a) + (b))
+#define ADD(a, b) ((a) + (b) >= FIELD_Q ? (a) + (b) -FIELD_Q : (a) + (b))
 #define SUB(a, b) ((a) >= (b) ? (a) - (b) : (a) + (FIELD_Q - (b)))
 #define MUL(a, b) field_mul_q (a, b)
 #define INT(n) (uint32_t) ((n) % (int64_t) FIELD_Q)
@@ -37,34 +37,34 @@
 /* ---- the fields ---- */
 
 /* Montgomery's trick: one power for the whole run. Runs of 64 keep the products in a small buffer. */
-#define INVERSE(f, F)                                                                                                   \
-  static bool inverse_##f (int64_t n, const void *pa, void *po) {                                                       \
-    const uint32_t *a = pa;                                                                                             \
-    uint32_t *o = po, before[64];                                                                                       \
-    for (int64_t i = 0; i < n; i += 64) {                                                                               \
-      int m = n - i < 64 ? (int) (n - i) : 64;                                                                          \
-      uint32_t v = 1;                                                                                                   \
-      for (int j = 0; j < m; j++) {                                                                                     \
-        if (!a[i + j]) return false;                                                                                    \
-        before[j] = v;                                                                                                  \
-        v = field_mul_##f (v, a[i + j]);                                                                                \
-      }                                                                                                                 \
-      v = field_power (v, F - 2, F);                                                                                    \
-      for (int j = m; j--;) {                                                                                           \
-        uint32_t x = a[i + j];                                                                                          \
-        o[i + j] = field_mul_##f (v, before[j]);                                                                        \
-        v = field_mul_##f (v, x);                                                                                       \
-      }                                                                                                                 \
-    }                                                                                                                   \
-    return true;                                                                                                        \
-  }                                                                                                                     \
-  static void scale_##f (int64_t n, int64_t num, int64_t den, void *po) {                                               \
-    uint32_t *o = po;                                                                                                   \
-    uint32_t c = field_mul_##f ((uint32_t) (num % F), field_power ((uint32_t) (den % F), F - 2, F));                    \
-    for (int64_t i = 0; i < n; i++) o[i] = field_mul_##f (o[i], c);                                                     \
-  }                                                                                                                     \
-  static void matmul_##f (int64_t m, int64_t n, int64_t k, const void *a, const void *b, void *out) {                   \
-    number_matmul_mod (F, m, n, k, a, b, out, NUMBER_BEST);                                                                   \
+#define INVERSE(f, F)                                                                                                  \
+  static bool inverse_##f (int64_t n, const void *pa, void *po) {                                                      \
+    const uint32_t *a = pa;                                                                                            \
+    uint32_t *o = po, before[64];                                                                                      \
+    for (int64_t i = 0; i < n; i += 64) {                                                                              \
+      int m = n - i < 64 ? (int) (n - i) : 64;                                                                         \
+      uint32_t v = 1;                                                                                                  \
+      for (int j = 0; j < m; j++) {                                                                                    \
+        if (!a[i + j]) return false;                                                                                   \
+        before[j] = v;                                                                                                 \
+        v = field_mul_##f (v, a[i + j]);                                                                               \
+      }                                                                                                                \
+      v = field_power (v, F - 2, F);                                                                                   \
+      for (int j = m; j--;) {                                                                                          \
+        uint32_t x = a[i + j];                                                                                         \
+        o[i + j] = field_mul_##f (v, before[j]);                                                                       \
+        v = field_mul_##f (v, x);                                                                                      \
+      }                                                                                                                \
+    }                                                                                                                  \
+    return true;                                                                                                       \
+  }                                                                                                                    \
+  static void scale_##f (int64_t n, int64_t num, int64_t den, void *po) {                                              \
+    uint32_t *o = po;                                                                                                  \
+    uint32_t c = field_mul_##f ((uint32_t) (num % F), field_power ((uint32_t) (den % F), F - 2, F));                   \
+    for (int64_t i = 0; i < n; i++) o[i] = field_mul_##f (o[i], c);                                                    \
+  }                                                                                                                    \
+  static void matmul_##f (int64_t m, int64_t n, int64_t k, const void *a, const void *b, void *out) {                  \
+    number_matmul_mod (F, m, n, k, a, b, out, NUMBER_BEST);                                                            \
   }
 INVERSE (p, FIELD_P)
 INVERSE (q, FIELD_Q)
@@ -92,45 +92,57 @@ INVERSE (q, FIELD_Q)
 
 const number number_p = {
     .size = 4,
-    .unary = {
+    .unary =
+        {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = UNARY_##field (p),
 #include "mugraph/op.def"
 #undef OP
-    },
-    .binary = {
+        },
+    .binary =
+        {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = BINARY_##field (p),
 #include "mugraph/op.def"
 #undef OP
-    },
-    .inverse = inverse_p, .sum = sum_p, .scale = scale_p, .fill = fill_p, .matmul = matmul_p,
+        },
+    .inverse = inverse_p,
+    .sum = sum_p,
+    .scale = scale_p,
+    .fill = fill_p,
+    .matmul = matmul_p,
 };
 
 const number number_q = {
     .size = 4,
-    .unary = {
+    .unary =
+        {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = UNARY_##field (q),
 #include "mugraph/op.def"
 #undef OP
-    },
-    .binary = {
+        },
+    .binary =
+        {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = BINARY_##field (q),
 #include "mugraph/op.def"
 #undef OP
-    },
-    .inverse = inverse_q, .sum = sum_q, .scale = scale_q, .fill = fill_q, .matmul = matmul_q,
+        },
+    .inverse = inverse_q,
+    .sum = sum_q,
+    .scale = scale_q,
+    .fill = fill_q,
+    .matmul = matmul_q,
 };
 
 /* ---- float64: op.def, column real. $a is x, $b is y, the constants are op->c ---- */
 
-#define REAL1(name, expression)                                                                                         \
-  static void real1_##name (const mugraph_op *op, int64_t n, const void *pa, void *po) {                                \
-    const double *a = pa, *c = op->c;                                                                                   \
-    double *o = po;                                                                                                     \
-    (void) c;                                                                                                           \
-    for (int64_t i = 0; i < n; i++) {                                                                                   \
-      double x = a[i];                                                                                                  \
-      o[i] = expression;                                                                                                \
-    }                                                                                                                   \
+#define REAL1(name, expression)                                                                                        \
+  static void real1_##name (const mugraph_op *op, int64_t n, const void *pa, void *po) {                               \
+    const double *a = pa, *c = op->c;                                                                                  \
+    double *o = po;                                                                                                    \
+    (void) c;                                                                                                          \
+    for (int64_t i = 0; i < n; i++) {                                                                                  \
+      double x = a[i];                                                                                                 \
+      o[i] = expression;                                                                                               \
+    }                                                                                                                  \
   }
 REAL1 (exp, exp (x))
 REAL1 (sqrt, sqrt (x))
@@ -150,14 +162,14 @@ REAL1 (clamp, fmin (fmax (x, c[0]), c[1]))
 #define real1_div NULL
 #define real1_pow NULL
 
-#define REAL2(name, expression)                                                                                         \
-  static void real2_##name (int64_t n, const void *pa, int sa, const void *pb, int sb, void *po) {                      \
-    const double *a = pa, *b = pb;                                                                                      \
-    double *o = po;                                                                                                     \
-    for (int64_t i = 0; i < n; i++) {                                                                                   \
-      double x = a[i * sa], y = b[i * sb];                                                                              \
-      o[i] = expression;                                                                                                \
-    }                                                                                                                   \
+#define REAL2(name, expression)                                                                                        \
+  static void real2_##name (int64_t n, const void *pa, int sa, const void *pb, int sb, void *po) {                     \
+    const double *a = pa, *b = pb;                                                                                     \
+    double *o = po;                                                                                                    \
+    for (int64_t i = 0; i < n; i++) {                                                                                  \
+      double x = a[i * sa], y = b[i * sb];                                                                             \
+      o[i] = expression;                                                                                               \
+    }                                                                                                                  \
   }
 REAL2 (div, x / y)
 REAL2 (pow, pow (x, y))
@@ -188,15 +200,20 @@ static void matmul_real (int64_t m, int64_t n, int64_t k, const void *a, const v
 
 const number number_real = {
     .size = 8,
-    .unary = {
+    .unary =
+        {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = real1_##real,
 #include "mugraph/op.def"
 #undef OP
-    },
-    .binary = {
+        },
+    .binary =
+        {
 #define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = real2_##real,
 #include "mugraph/op.def"
 #undef OP
-    },
-    .sum = sum_real, .scale = scale_real, .fill = fill_real, .matmul = matmul_real,
+        },
+    .sum = sum_real,
+    .scale = scale_real,
+    .fill = fill_real,
+    .matmul = matmul_real,
 };

@@ -14,9 +14,9 @@ typedef void number_binary (int64_t n, const void *a, int sa, const void *b, int
 typedef void number_unary (const mugraph_op *, int64_t n, const void *a, void *out);
 
 typedef struct {
-  size_t size;                           /* bytes of an element */
-  number_unary *unary[MUGRAPH_N_OPS];    /* NULL: not a function of this plane alone (exp, keyed functions) */
-  number_binary *binary[MUGRAPH_N_OPS];  /* DIV is NULL over fields: the inverse, then MUL */
+  size_t size;                          /* bytes of an element */
+  number_unary *unary[MUGRAPH_N_OPS];   /* NULL: not a function of this plane alone (exp, keyed functions) */
+  number_binary *binary[MUGRAPH_N_OPS]; /* DIV is NULL over fields: the inverse, then MUL */
   /* out = 1 / a; false when some a is 0. NULL: binary[DIV] divides. out may be a. */
   bool (*inverse) (int64_t n, const void *a, void *out);
   /* out[o][i] (+)= sum over r of a[o][r][i], for o < outer, r < n, i < inner. add: on top of what out holds. */

@@ -30,19 +30,20 @@ static void draw_elements (uint64_t key, int64_t first, int64_t end, uint32_t *c
 
 /* Element e of input i depends on key, i and e only, so that graphs with the same inputs see the same values whatever
    planes they read. */
-static bool draw_inputs (const mugraph *g, const uint8_t need[], const eval_options *run, eval_arena *arena, eval_value inputs[]) {
+static bool draw_inputs (const mugraph *g, const uint8_t need[], const eval_options *run, eval_arena *arena,
+                         eval_value inputs[]) {
   for (int i = 0; i < g->n_inputs; i++) {
     int64_t n = mugraph_volume (&g->tensor[i].shape);
     uint64_t k = field_hash (run->key, 0x1000 + (uint64_t) i);
     uint32_t *plane[2] = {NULL, NULL};
     for (int p = 0; p < 2; p++)
       if (need[i] >> p & 1 && !(plane[p] = eval_take (arena, (size_t) n * sizeof (uint32_t)))) return false;
-    if (n < 1 << 16)
-      draw_elements (k, 0, n, plane);
+    if (n < 1 << 16) draw_elements (k, 0, n, plane);
     else {
 #pragma omp parallel for num_threads(run->threads)
       for (int64_t e = 0; e < n; e += 1 << 14)
-        if (!run->stop || !*run->stop) draw_elements (k, e, n - e < 1 << 14 ? n : e + (1 << 14), plane); /* else nobody reads them */
+        if (!run->stop || !*run->stop)
+          draw_elements (k, e, n - e < 1 << 14 ? n : e + (1 << 14), plane); /* else nobody reads them */
     }
     inputs[i] = (eval_value){{plane[0], plane[1]}};
   }
@@ -51,7 +52,8 @@ static bool draw_inputs (const mugraph *g, const uint8_t need[], const eval_opti
 
 /* ---- equivalence ---- */
 
-static void conclude (verify_report *r, verify_verdict verdict, const char *format, ...) __attribute__ ((format (printf, 3, 4)));
+static void conclude (verify_report *r, verify_verdict verdict, const char *format, ...)
+    __attribute__ ((format (printf, 3, 4)));
 static void conclude (verify_report *r, verify_verdict verdict, const char *format, ...) {
   va_list ap;
   r->verdict = verdict;
@@ -76,29 +78,27 @@ static const char *position_text (const mugraph_shape *s, int64_t element, char 
 
 /* Its name, else its number. */
 static void output_name (const mugraph *g, int k, char name[MUGRAPH_NAME]) {
-  if (g->output_name[k][0])
-    memcpy (name, g->output_name[k], MUGRAPH_NAME);
-  else
-    snprintf (name, MUGRAPH_NAME, "%d", k);
+  if (g->output_name[k][0]) memcpy (name, g->output_name[k], MUGRAPH_NAME);
+  else snprintf (name, MUGRAPH_NAME, "%d", k);
 }
 
 static bool correspond (const mugraph *a, const mugraph *b, verify_report *r) {
   char x[64], y[64];
   if (a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs) {
-    conclude (r, VERIFY_UNSUPPORTED, "the program has %d inputs and %d outputs, the candidate %d and %d", a->n_inputs, a->n_outputs, b->n_inputs,
-              b->n_outputs);
+    conclude (r, VERIFY_UNSUPPORTED, "the program has %d inputs and %d outputs, the candidate %d and %d", a->n_inputs,
+              a->n_outputs, b->n_inputs, b->n_outputs);
     return false;
   }
   for (int i = 0; i < a->n_inputs; i++)
     if (!mugraph_same_shape (&a->tensor[i].shape, &b->tensor[i].shape)) {
-      conclude (r, VERIFY_UNSUPPORTED, "input %d is %s in the program and %s in the candidate", i, shape_text (&a->tensor[i].shape, x),
-                shape_text (&b->tensor[i].shape, y));
+      conclude (r, VERIFY_UNSUPPORTED, "input %d is %s in the program and %s in the candidate", i,
+                shape_text (&a->tensor[i].shape, x), shape_text (&b->tensor[i].shape, y));
       return false;
     }
   for (int k = 0; k < a->n_outputs; k++)
     if (!mugraph_same_shape (&a->tensor[a->output[k]].shape, &b->tensor[b->output[k]].shape)) {
-      conclude (r, VERIFY_UNSUPPORTED, "output %d is %s in the program and %s in the candidate", k, shape_text (&a->tensor[a->output[k]].shape, x),
-                shape_text (&b->tensor[b->output[k]].shape, y));
+      conclude (r, VERIFY_UNSUPPORTED, "output %d is %s in the program and %s in the candidate", k,
+                shape_text (&a->tensor[a->output[k]].shape, x), shape_text (&b->tensor[b->output[k]].shape, y));
       return false;
     }
   return true;
@@ -123,15 +123,17 @@ static bool tell_difference (const comparison *c, int trial, verify_report *r) {
     for (int64_t j = e; j < n; j++) others += a[j] != b[j];
     char name[MUGRAPH_NAME], text[64];
     output_name (c->graph[0], k, name);
-    conclude (r, VERIFY_DIFFERENT, "output %s differs at %lld of %lld elements, first at %s: %u and %u mod p (trial %d)", name, (long long) others,
-              (long long) n, position_text (s, e, text), a[e], b[e], trial);
+    conclude (r, VERIFY_DIFFERENT,
+              "output %s differs at %lld of %lld elements, first at %s: %u and %u mod p (trial %d)", name,
+              (long long) others, (long long) n, position_text (s, e, text), a[e], b[e], trial);
     return true;
   }
   return false;
 }
 
 /* One draw of the inputs. EVAL_DONE: *difference tells whether some output differs. */
-static eval_status draw_once (comparison *c, const verify_options *o, eval_options *run, int trial, bool *different, verify_report *r) {
+static eval_status draw_once (comparison *c, const verify_options *o, eval_options *run, int trial, bool *different,
+                              verify_report *r) {
   eval_arena arena;
   eval_value inputs[MUGRAPH_INPUTS];
   eval_arena_init (&arena, NULL, 0);
@@ -151,7 +153,8 @@ static eval_status draw_once (comparison *c, const verify_options *o, eval_optio
 /* Why an evaluation has no result, other than by divisions by zero. */
 static void conclude_unknown (verify_report *r, eval_status status, double time_limit, int trial) {
   if (status == EVAL_MEMORY) conclude (r, VERIFY_UNKNOWN, "not enough memory to evaluate the graphs");
-  if (status == EVAL_TIME) conclude (r, VERIFY_UNKNOWN, "the time limit of %g s ran out in trial %d", time_limit, trial);
+  if (status == EVAL_TIME)
+    conclude (r, VERIFY_UNKNOWN, "the time limit of %g s ran out in trial %d", time_limit, trial);
   if (status == EVAL_STOPPED) conclude (r, VERIFY_UNKNOWN, "interrupted");
   r->unfinished = status == EVAL_TIME || status == EVAL_STOPPED;
 }
@@ -159,7 +162,8 @@ static void conclude_unknown (verify_report *r, eval_status status, double time_
 static void compare (comparison *c, const verify_options *o, verify_report *r) {
   double begin = omp_get_wtime (), per_trial = verify_bound (c->graph[0], c->graph[1]);
   int trials = o->trials > 0 ? o->trials : 1;
-  eval_options run = {.threads = threads_of (o->threads), .deadline = o->time_limit > 0 ? begin + o->time_limit : 0, .stop = o->stop};
+  eval_options run = {
+      .threads = threads_of (o->threads), .deadline = o->time_limit > 0 ? begin + o->time_limit : 0, .stop = o->stop};
   r->error_bound = 1;
   for (int trial = 0; trial < trials; trial++) {
     eval_status status = EVAL_ZERO;
@@ -168,7 +172,8 @@ static void compare (comparison *c, const verify_options *o, verify_report *r) {
       run.key = field_hash (o->seed, (uint64_t) trial * VERIFY_DRAWS + (uint64_t) draw);
       status = draw_once (c, o, &run, trial, &different, r);
     }
-    if (status == EVAL_ZERO) conclude (r, VERIFY_UNKNOWN, "division by zero at each of %d random inputs (trial %d)", VERIFY_DRAWS, trial);
+    if (status == EVAL_ZERO)
+      conclude (r, VERIFY_UNKNOWN, "division by zero at each of %d random inputs (trial %d)", VERIFY_DRAWS, trial);
     conclude_unknown (r, status, o->time_limit, trial);
     if (status != EVAL_DONE) return;
     r->trials++;
@@ -211,10 +216,12 @@ void verify_effort (const mugraph *g, double *bytes, double *work) {
   *work = *bytes = 0;
   eval_plan_make (&plan, g, false, NULL);
   for (int t = 0; t < g->n_tensors; t++) {
-    size[t] = (double) mugraph_volume (&g->tensor[t].shape) * ((plan.tensor[t] & 1) + (plan.tensor[t] >> 1 & 1)) * sizeof (uint32_t);
+    size[t] = (double) mugraph_volume (&g->tensor[t].shape) * ((plan.tensor[t] & 1) + (plan.tensor[t] >> 1 & 1)) *
+              sizeof (uint32_t);
     if (t < g->n_inputs) live += size[t];
   }
-  for (int k = 0; k < g->n_outputs; k++) live += 2 * (double) mugraph_volume (&g->tensor[g->output[k]].shape) * sizeof (uint32_t);
+  for (int k = 0; k < g->n_outputs; k++)
+    live += 2 * (double) mugraph_volume (&g->tensor[g->output[k]].shape) * sizeof (uint32_t);
   for (int i = 0; i < g->n_ops; i++) {
     const mugraph_op *op = &g->op[i];
     const mugraph_shape *in[MUGRAPH_FANIN];
@@ -223,7 +230,8 @@ void verify_effort (const mugraph *g, double *bytes, double *work) {
     if (live > *bytes) *bytes = live;
     for (int t = g->n_inputs; t < g->n_tensors; t++)
       if (plan.last_use[t] == i) live -= size[t];
-    *work += op->kind == MUGRAPH_OP_CUSTOM ? work_of_block (&g->block[op->block]) : work_of (op, in, &g->tensor[op->out[0]].shape);
+    *work += op->kind == MUGRAPH_OP_CUSTOM ? work_of_block (&g->block[op->block])
+                                           : work_of (op, in, &g->tensor[op->out[0]].shape);
   }
 }
 
@@ -234,7 +242,8 @@ static bool affordable (const mugraph *program, const mugraph *candidate, verify
   verify_effort (program, &bytes, &work[0]);
   verify_effort (candidate, &bytes, &work[1]);
   if (work[1] <= recomputed * work[0] + always) return true;
-  conclude (r, VERIFY_UNKNOWN, "evaluating it takes %.2g operations where the program takes %.2g: not tried", work[1], work[0]);
+  conclude (r, VERIFY_UNKNOWN, "evaluating it takes %.2g operations where the program takes %.2g: not tried", work[1],
+            work[0]);
   return false;
 }
 
@@ -242,7 +251,8 @@ static bool take_outputs (const mugraph *program, void *out[2][MUGRAPH_OUTPUTS])
   bool ok = true;
   for (int side = 0; side < 2; side++)
     for (int k = 0; k < program->n_outputs; k++)
-      ok &= (out[side][k] = malloc ((size_t) mugraph_volume (&program->tensor[program->output[k]].shape) * sizeof (uint32_t))) != NULL;
+      ok &= (out[side][k] = malloc ((size_t) mugraph_volume (&program->tensor[program->output[k]].shape) *
+                                    sizeof (uint32_t))) != NULL;
   return ok;
 }
 
@@ -252,7 +262,8 @@ static void free_outputs (void *out[2][MUGRAPH_OUTPUTS]) {
 }
 
 /* Everything that a comparison needs but outputs, or NULL with the reason in r. */
-static comparison *prepare (const mugraph *program, const mugraph *candidate, const verify_options *options, verify_report *r) {
+static comparison *prepare (const mugraph *program, const mugraph *candidate, const verify_options *options,
+                            verify_report *r) {
   *r = (verify_report){.verdict = VERIFY_UNKNOWN, .p = FIELD_P, .q = FIELD_Q, .error_bound = 1};
   comparison *c = calloc (1, sizeof *c);
   char why[256];
@@ -274,21 +285,20 @@ static comparison *prepare (const mugraph *program, const mugraph *candidate, co
   return NULL;
 }
 
-void verify_equivalent (const mugraph *program, const mugraph *candidate, const verify_options *options, verify_report *r) {
+void verify_equivalent (const mugraph *program, const mugraph *candidate, const verify_options *options,
+                        verify_report *r) {
   double begin = omp_get_wtime ();
   comparison *c = prepare (program, candidate, options, r);
-  if (c && take_outputs (program, c->out))
-    compare (c, options, r);
-  else if (c)
-    conclude (r, VERIFY_UNKNOWN, "not enough memory for the outputs");
+  if (c && take_outputs (program, c->out)) compare (c, options, r);
+  else if (c) conclude (r, VERIFY_UNKNOWN, "not enough memory for the outputs");
   if (c) free_outputs (c->out);
   free (c);
   r->seconds = omp_get_wtime () - begin;
 }
 
 /* One trial of all candidates that are still equal, on one draw, the program evaluated once. */
-static eval_status trial_of_all (int n, comparison *const c[], const uint8_t need[], const verify_options *o, eval_options *run, int trial,
-                          const int trials[], verify_report r[]) {
+static eval_status trial_of_all (int n, comparison *const c[], const uint8_t need[], const verify_options *o,
+                                 eval_options *run, int trial, const int trials[], verify_report r[]) {
   eval_arena arena;
   eval_value inputs[MUGRAPH_INPUTS];
   int first = 0;
@@ -298,7 +308,8 @@ static eval_status trial_of_all (int n, comparison *const c[], const uint8_t nee
   run->key = field_hash (o->seed, (uint64_t) trial * VERIFY_DRAWS);
   run->stable = NULL;
   eval_status status = EVAL_MEMORY;
-  if (draw_inputs (c[first]->graph[0], need, run, &arena, inputs)) status = eval_run (&c[first]->plan[0], run, inputs, c[first]->out[0], &arena);
+  if (draw_inputs (c[first]->graph[0], need, run, &arena, inputs))
+    status = eval_run (&c[first]->plan[0], run, inputs, c[first]->out[0], &arena);
   for (int i = first; status == EVAL_DONE && i < n; i++) {
     if (!c[i] || trial >= trials[i] || r[i].verdict == VERIFY_DIFFERENT) continue;
     double begin = omp_get_wtime ();
@@ -323,7 +334,9 @@ void verify_equivalent_each (const mugraph *program, int n, const mugraph *const
   void *out[2][MUGRAPH_OUTPUTS] = {{NULL}}; /* of all: one after the other */
   int most = 0;
   bool ok = c != NULL && take_outputs (program, out);
-  eval_options run = {.threads = threads_of (options->threads), .deadline = options->time_limit > 0 ? begin + options->time_limit : 0, .stop = options->stop};
+  eval_options run = {.threads = threads_of (options->threads),
+                      .deadline = options->time_limit > 0 ? begin + options->time_limit : 0,
+                      .stop = options->stop};
   eval_status status = EVAL_DONE;
   for (int i = 0; ok && i < n; i++) {
     if (!(c[i] = prepare (program, candidate[i], options, &r[i]))) continue;
@@ -331,7 +344,8 @@ void verify_equivalent_each (const mugraph *program, int n, const mugraph *const
     for (int k = 0; k < program->n_inputs; k++) need[k] |= c[i]->need[k];
     if (trials[i] > most) most = trials[i];
   }
-  for (int trial = 0; ok && trial < most && status == EVAL_DONE; trial++) status = trial_of_all (n, c, need, options, &run, trial, trials, r);
+  for (int trial = 0; ok && trial < most && status == EVAL_DONE; trial++)
+    status = trial_of_all (n, c, need, options, &run, trial, trials, r);
   bool ended = status == EVAL_TIME || status == EVAL_STOPPED; /* for good; else: */
   for (int i = 0; i < n; i++) {
     if (!ok || (status != EVAL_DONE && !ended)) { /* some draw was unlucky, or memory is short: one by one */
@@ -354,7 +368,7 @@ void verify_equivalent_each (const mugraph *program, int n, const mugraph *const
 /* ---- fingerprints ---- */
 
 bool verify_fingerprint (const mugraph *g, uint64_t seed, uint64_t out[MUGRAPH_OUTPUTS]) {
-  _Alignas (64) char room[1 << 16]; /* witness shapes fit: nothing is allocated */
+  _Alignas(64) char room[1 << 16]; /* witness shapes fit: nothing is allocated */
   eval_plan plan;
   eval_arena arena;
   eval_value inputs[MUGRAPH_INPUTS];
@@ -364,7 +378,8 @@ bool verify_fingerprint (const mugraph *g, uint64_t seed, uint64_t out[MUGRAPH_O
   eval_options run = {.key = field_hash (seed, 0), .threads = 1};
   bool ok = draw_inputs (g, plan.tensor, &run, &arena, inputs);
   for (int k = 0; ok && k < g->n_outputs; k++)
-    ok = (values[k] = eval_take (&arena, (size_t) mugraph_volume (&g->tensor[g->output[k]].shape) * sizeof (uint32_t))) != NULL;
+    ok = (values[k] =
+              eval_take (&arena, (size_t) mugraph_volume (&g->tensor[g->output[k]].shape) * sizeof (uint32_t))) != NULL;
   ok = ok && eval_run (&plan, &run, inputs, values, &arena) == EVAL_DONE;
   for (int k = 0; ok && k < g->n_outputs; k++) {
     const mugraph_shape *s = &g->tensor[g->output[k]].shape;
@@ -378,8 +393,8 @@ bool verify_fingerprint (const mugraph *g, uint64_t seed, uint64_t out[MUGRAPH_O
 
 /* ---- float64 ---- */
 
-static bool evaluate_real (const mugraph *g, const double *const inputs[], double *const outputs[], bool stable, int threads, const volatile int *stop,
-                           mugraph_error *e) {
+static bool evaluate_real (const mugraph *g, const double *const inputs[], double *const outputs[], bool stable,
+                           int threads, const volatile int *stop, mugraph_error *e) {
   eval_plan plan;
   eval_value values[MUGRAPH_INPUTS];
   void *out[MUGRAPH_OUTPUTS];
@@ -395,10 +410,12 @@ static bool evaluate_real (const mugraph *g, const double *const inputs[], doubl
   eval_status status = eval_run (&plan, &run, values, out, &arena);
   eval_arena_free (&arena);
   free (s);
-  return status == EVAL_DONE || mugraph_fail (e, "float64 evaluation: %s", status == EVAL_STOPPED ? "interrupted" : "not enough memory");
+  return status == EVAL_DONE ||
+         mugraph_fail (e, "float64 evaluation: %s", status == EVAL_STOPPED ? "interrupted" : "not enough memory");
 }
 
-bool verify_real (const mugraph *g, const double *const inputs[], double *const outputs[], bool stable, int threads, mugraph_error *e) {
+bool verify_real (const mugraph *g, const double *const inputs[], double *const outputs[], bool stable, int threads,
+                  mugraph_error *e) {
   return evaluate_real (g, inputs, outputs, stable, threads, NULL, e);
 }
 
@@ -424,7 +441,8 @@ static void random_input (const mugraph_shape *s, uint64_t seed, double scale, c
   int64_t n = mugraph_volume (s);
   double largest = format[s->dtype].largest;
   for (int64_t i = 0; i < n && !(stop && *stop); i += 2) { /* Box-Muller: two at a time */
-    double u = ((double) (field_hash (seed, (uint64_t) i) >> 11) + 1) * 0x1p-53, v = (double) (field_hash (seed, (uint64_t) i + 1) >> 11) * 0x1p-53;
+    double u = ((double) (field_hash (seed, (uint64_t) i) >> 11) + 1) * 0x1p-53,
+           v = (double) (field_hash (seed, (uint64_t) i + 1) >> 11) * 0x1p-53;
     double radius = sqrt (-2 * log (u)) * scale;
     for (int k = 0; k < 2 && i + k < n; k++) {
       double x = radius * (k ? sin (2 * M_PI * v) : cos (2 * M_PI * v));
@@ -454,7 +472,9 @@ double verify_relative_error (const double *a, const double *b, int64_t n) {
   return norm > 0 ? sqrt (difference / norm) : INFINITY;
 }
 
-void verify_random_input (const mugraph_shape *s, uint64_t seed, double scale, double *out) { random_input (s, seed, scale, NULL, out); }
+void verify_random_input (const mugraph_shape *s, uint64_t seed, double scale, double *out) {
+  random_input (s, seed, scale, NULL, out);
+}
 
 typedef struct {
   int output;
@@ -475,7 +495,8 @@ static void farthest (const double *a, const double *b, int64_t n, int output, e
 
 /* Evaluates both sides at one draw; the largest relative error over the outputs and where they differ, or -1 without
    memory or when stopped. */
-static double disagreement (const mugraph *program, const mugraph *candidate, uint64_t seed, const volatile int *stop, example *where) {
+static double disagreement (const mugraph *program, const mugraph *candidate, uint64_t seed, const volatile int *stop,
+                            example *where) {
   double *in[MUGRAPH_INPUTS] = {NULL}, *out[2][MUGRAPH_OUTPUTS] = {{NULL}}, worst = 0;
   bool ok = true;
   for (int i = 0; i < program->n_inputs; i++) {
@@ -485,7 +506,8 @@ static double disagreement (const mugraph *program, const mugraph *candidate, ui
   }
   for (int side = 0; side < 2; side++)
     for (int k = 0; k < program->n_outputs; k++)
-      ok &= (out[side][k] = malloc ((size_t) mugraph_volume (&program->tensor[program->output[k]].shape) * sizeof (double))) != NULL;
+      ok &= (out[side][k] = malloc ((size_t) mugraph_volume (&program->tensor[program->output[k]].shape) *
+                                    sizeof (double))) != NULL;
   ok = ok && evaluate_real (program, (const double *const *) in, out[0], true, 0, stop, NULL) &&
        evaluate_real (candidate, (const double *const *) in, out[1], true, 0, stop, NULL);
   for (int k = 0; ok && k < program->n_outputs; k++) {
@@ -498,8 +520,8 @@ static double disagreement (const mugraph *program, const mugraph *candidate, ui
   return ok ? worst : -1;
 }
 
-double verify_counterexample (const mugraph *program, const mugraph *candidate, uint64_t seed, int draws, double tolerance, const volatile int *stop,
-                              char reason[256]) {
+double verify_counterexample (const mugraph *program, const mugraph *candidate, uint64_t seed, int draws,
+                              double tolerance, const volatile int *stop, char reason[256]) {
   verify_report r = {.verdict = VERIFY_UNKNOWN};
   reason[0] = 0;
   if (!correspond (program, candidate, &r)) {
@@ -520,8 +542,11 @@ double verify_counterexample (const mugraph *program, const mugraph *candidate, 
     if (!(e > tolerance)) continue;
     char position[64], name[MUGRAPH_NAME];
     output_name (program, at.output, name);
-    snprintf (reason, 256, "output %s at %s is %.9g, the program's is %.9g (inputs from N(0,1), draw %d; relative error of the output %.3g)", name,
-              position_text (&program->tensor[program->output[at.output]].shape, at.element, position), at.value[1], at.value[0], draw, e);
+    snprintf (reason, 256,
+              "output %s at %s is %.9g, the program's is %.9g (inputs from N(0,1), draw %d; relative error of the "
+              "output %.3g)",
+              name, position_text (&program->tensor[program->output[at.output]].shape, at.element, position),
+              at.value[1], at.value[0], draw, e);
     return e;
   }
   return 0;

@@ -14,10 +14,10 @@
 
 typedef struct {
   uint64_t seed;
-  int trials;        /* >= 1 */
-  int threads;       /* 0: all */
-  bool stable;       /* also draw the maxima of stable exponentials at random (design point 5) */
-  double time_limit; /* seconds, 0: none. When it runs out: VERIFY_UNKNOWN */
+  int trials;               /* >= 1 */
+  int threads;              /* 0: all */
+  bool stable;              /* also draw the maxima of stable exponentials at random (design point 5) */
+  double time_limit;        /* seconds, 0: none. When it runs out: VERIFY_UNKNOWN */
   const volatile int *stop; /* NULL: nobody. Once it is set: VERIFY_UNKNOWN, within a second or so */
 } verify_options;
 
@@ -31,11 +31,11 @@ typedef enum {
 typedef struct {
   verify_verdict verdict;
   uint32_t p, q;
-  int trials;          /* carried out */
-  double error_bound;  /* probability that two different functions pass these trials, an upper bound */
-  bool unfinished;     /* VERIFY_UNKNOWN because of the time limit or of stop */
-  char reason[256];    /* for people: which output, element, trial; empty when equivalent */
-  bool sampled;        /* true when only part of the outputs was compared (never at present shapes of the workloads) */
+  int trials;         /* carried out */
+  double error_bound; /* probability that two different functions pass these trials, an upper bound */
+  bool unfinished;    /* VERIFY_UNKNOWN because of the time limit or of stop */
+  char reason[256];   /* for people: which output, element, trial; empty when equivalent */
+  bool sampled;       /* true when only part of the outputs was compared (never at present shapes of the workloads) */
   double seconds;
 } verify_report;
 
@@ -44,14 +44,15 @@ void verify_options_default (verify_options *);
 /* Compares two graphs whose inputs correspond by position (same shapes) and outputs too. */
 void verify_equivalent (const mugraph *program, const mugraph *candidate, const verify_options *, verify_report *);
 
-/* The same for n candidates of one program, trials[i] trials of candidate i: each draw, and the program's value there, is
-   made once for all of them. Out of time, or stopped: what was found until then stays, equivalent are those with all their trials. */
+/* The same for n candidates of one program, trials[i] trials of candidate i: each draw, and the program's value there,
+   is made once for all of them. Out of time, or stopped: what was found until then stays, equivalent are those with all
+   their trials. */
 void verify_equivalent_each (const mugraph *program, int n, const mugraph *const candidate[], const int trials[],
                              const verify_options *, verify_report report[]);
 
-/* What evaluating a graph once takes: memory for the tensors of the kernel graph at its peak, inputs and outputs included,
-   and operations, roughly (products of matmuls, elements of the rest). A comparison with a graph that takes very many more
-   than the program is not made: VERIFY_UNKNOWN. */
+/* What evaluating a graph once takes: memory for the tensors of the kernel graph at its peak, inputs and outputs
+   included, and operations, roughly (products of matmuls, elements of the rest). A comparison with a graph that takes
+   very many more than the program is not made: VERIFY_UNKNOWN. */
 void verify_effort (const mugraph *, double *bytes, double *work);
 
 /* The 64-bit fingerprint of every output of a graph at the inputs drawn from seed; equal for equivalent graphs.
@@ -71,8 +72,8 @@ void verify_random_input (const mugraph_shape *, uint64_t seed, double scale, do
 double verify_relative_error (const double *a, const double *b, int64_t n);
 
 /* Looks for a float64 counterexample of equivalence: draws inputs until the relative error of some output is above
-   tolerance. Returns it and describes it in reason (which output and element, the two values), or 0 when none was found.
-   Where inputs or outputs do not correspond: infinity, and reason says so. stop: as in verify_options. */
+   tolerance. Returns it and describes it in reason (which output and element, the two values), or 0 when none was
+   found. Where inputs or outputs do not correspond: infinity, and reason says so. stop: as in verify_options. */
 double verify_counterexample (const mugraph *program, const mugraph *candidate, uint64_t seed, int draws,
                               double tolerance, const volatile int *stop, char reason[256]);
 

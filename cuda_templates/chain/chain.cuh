@@ -3,19 +3,19 @@
 //   type                 of A, B1 and B2, 16 bits wide
 //   D, DV                the contracted extent of the first matmul, columns of the second
 //   LOOP, RAGGED         the loop's extent in one block, and whether a tile of NT may be cut by its end
-//   WM, WN, NT, S, ST    warpgroups along rows and along the loop, columns of B1 a tile, blocks that share the loop, stages
-//   HELPER               1: one more warpgroup copies and prepares tiles; 0: the others do so while the matrix units work
-//   STABLE, PLAIN        exponentials are taken of exponent () minus a running maximum of the row; nothing else is multiplied or summed
-//   STATS, DEGREE, degree (k, f)   sums along the row; the power of the row's scale that O and sum k carry, as a factor
-//   fixed ()             values a row that do not change over the loop, and changes of A
+//   WM, WN, NT, S, ST    warpgroups along rows and along the loop, columns of B1 a tile, blocks that share the loop,
+//   stages HELPER               1: one more warpgroup copies and prepares tiles; 0: the others do so while the matrix
+//   units work STABLE, PLAIN        exponentials are taken of exponent () minus a running maximum of the row; nothing
+//   else is multiplied or summed STATS, DEGREE, degree (k, f)   sums along the row; the power of the row's scale that O
+//   and sum k carry, as a factor fixed ()             values a row that do not change over the loop, and changes of A
 //   exponent (s, fix)    in powers of 2; plain: linear in s and growing
 //   element (s, e, fix, x)         the operand of the second matmul for score s and exponential e; adds to the sums x
 //   A_MAP, FIXED         whether fixed () changes A; its results
-//   B1_MAP, B1_NORM, b1 (x, b1_factor (mean square of the row)), and the same of B2   elementwise changes of B1 and B2, as stored
-//   B1_TURNED, B2_TURNED what is stored is the transpose: a row is a column of B1 (B2)
-//   B1_SCALE             B1 is changed by b1_factor alone, which goes to the columns of the scores instead
-//   B2_SCALE             the same of B2, to the columns of the second matmul's left operand
-//   finish (context, row, column, o, o of the next column, sums)      what follows the loop; writes the outputs
+//   B1_MAP, B1_NORM, b1 (x, b1_factor (mean square of the row)), and the same of B2   elementwise changes of B1 and B2,
+//   as stored B1_TURNED, B2_TURNED what is stored is the transpose: a row is a column of B1 (B2) B1_SCALE B1 is changed
+//   by b1_factor alone, which goes to the columns of the scores instead B2_SCALE             the same of B2, to the
+//   columns of the second matmul's left operand finish (context, row, column, o, o of the next column, sums)      what
+//   follows the loop; writes the outputs
 //
 // A warpgroup owns 64 rows; WM of them stand along the rows, WN take turns at the tiles of the loop; the S blocks of a
 // cluster share the loop. A thread holds rows g and g + 8 of its warp's 16 (g = lane / 4) and columns 2 t, 2 t + 1 of
@@ -26,24 +26,31 @@
 
 template <class P> struct chain_shape {
   static constexpr int groups = P::WM * P::WN, threads = 128 * groups; // helper aside
-  static constexpr bool b1_changed = P::B1_MAP && !P::B1_SCALE, b2_changed = P::B2_MAP && !P::B2_SCALE; // tiles, before they are multiplied
-  static constexpr bool changed = b1_changed || b2_changed, scales = P::B1_SCALE || P::B2_SCALE, prepared = changed || scales;
-  static constexpr int steps = (P::D + 15) / 16;                       // of the first contraction
+  static constexpr bool b1_changed = P::B1_MAP && !P::B1_SCALE,
+                        b2_changed = P::B2_MAP && !P::B2_SCALE; // tiles, before they are multiplied
+  static constexpr bool changed = b1_changed || b2_changed, scales = P::B1_SCALE || P::B2_SCALE,
+                        prepared = changed || scales;
+  static constexpr int steps = (P::D + 15) / 16;                             // of the first contraction
   static constexpr int chunks = (P::DV + 7) / 8, blocks = (P::DV + 63) / 64; // 8, 64 columns of the result
-  static constexpr int b1_chunk = P::B1_TURNED ? P::NT * 128 : steps * 2048, b2_chunk = P::B2_TURNED ? (P::DV + 15) / 16 * 2048 : P::NT * 128; // bytes, of 64 columns
-  static constexpr int b1_bytes = (P::B1_TURNED ? (P::D + 63) / 64 : P::NT / 64) * b1_chunk, b2_bytes = (P::B2_TURNED ? P::NT / 64 : blocks) * b2_chunk;
+  static constexpr int b1_chunk = P::B1_TURNED ? P::NT * 128 : steps * 2048,
+                       b2_chunk = P::B2_TURNED ? (P::DV + 15) / 16 * 2048 : P::NT * 128; // bytes, of 64 columns
+  static constexpr int b1_bytes = (P::B1_TURNED ? (P::D + 63) / 64 : P::NT / 64) * b1_chunk,
+                       b2_bytes = (P::B2_TURNED ? P::NT / 64 : blocks) * b2_chunk;
   static constexpr int stage = b1_bytes + b2_bytes;
-  static constexpr int a_bytes = (P::D + 63) / 64 * 8192;              // of 64 rows
+  static constexpr int a_bytes = (P::D + 63) / 64 * 8192; // of 64 rows
   // A partial result of a row: units of 16 bytes, 4 for every 4 chunks, then its scale, its maximum and the sums.
-  static constexpr int parts = P::WN * P::S, units = (chunks + 3) / 4 * 4, beside = (2 + P::STATS + 3) / 4, row_bytes = (units + beside) * 16;
-  static constexpr int share = (P::WM * 64 + P::S - 1) / P::S;         // rows that a block of the cluster finishes
+  static constexpr int parts = P::WN * P::S, units = (chunks + 3) / 4 * 4, beside = (2 + P::STATS + 3) / 4,
+                       row_bytes = (units + beside) * 16;
+  static constexpr int share = (P::WM * 64 + P::S - 1) / P::S; // rows that a block of the cluster finishes
   static constexpr int at_a = P::ST * stage, at_a_end = at_a + P::WM * a_bytes;
-  static constexpr int at_partial = P::S > 1 ? at_a_end : 0;           // alone: where the tiles were, when those are used up
+  static constexpr int at_partial = P::S > 1 ? at_a_end : 0; // alone: where the tiles were, when those are used up
   static constexpr int at_partial_end = at_partial + (parts > 1 ? parts * share * row_bytes : 0);
   static constexpr int at_scales = at_partial_end > at_a_end ? at_partial_end : at_a_end;
-  // Column factors of every tile, where that is little: a place that is not used again needs no waiting for its readers.
+  // Column factors of every tile, where that is little: a place that is not used again needs no waiting for its
+  // readers.
   static constexpr int scale_bytes = P::NT * ((P::B1_SCALE ? 4 : 0) + (P::B2_SCALE ? 2 : 0)); // of a tile; B1's first
-  static constexpr int tiles = ((P::LOOP + P::NT - 1) / P::NT + P::S - 1) / P::S, scaled = tiles * scale_bytes <= 8192 ? tiles : P::ST;
+  static constexpr int tiles = ((P::LOOP + P::NT - 1) / P::NT + P::S - 1) / P::S,
+                       scaled = tiles * scale_bytes <= 8192 ? tiles : P::ST;
   static constexpr int at_barriers = (at_scales + scaled * scale_bytes + 7) / 8 * 8;
   static constexpr int bytes = at_barriers + 8 * (3 * P::ST + 1);
 };
@@ -51,28 +58,30 @@ template <class P> struct chain_shape {
 template <class T> MS_DEVICE unsigned chain_max2 (unsigned a, unsigned b);
 template <> MS_DEVICE unsigned chain_max2<ms_f16> (unsigned a, unsigned b) {
   unsigned y;
-  asm ("max.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  asm("max.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
   return y;
 }
 template <> MS_DEVICE unsigned chain_max2<ms_bf16> (unsigned a, unsigned b) {
   unsigned y;
-  asm ("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  asm("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
   return y;
 }
 template <class T> MS_DEVICE unsigned chain_fma2 (unsigned a, unsigned b, unsigned c);
 template <> MS_DEVICE unsigned chain_fma2<ms_f16> (unsigned a, unsigned b, unsigned c) {
   unsigned y;
-  asm ("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
   return y;
 }
 template <> MS_DEVICE unsigned chain_fma2<ms_bf16> (unsigned a, unsigned b, unsigned c) {
   unsigned y;
-  asm ("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
   return y;
 }
-template <class T> MS_DEVICE unsigned chain_multiply2 (unsigned a, unsigned b) { return chain_fma2<T> (a, b, 0x80008000u); }
-// How large an exponential may become before the maximum is raised, which is dear, and how far below 1 (in powers of 2) the
-// largest one then starts: far from overflow, and small enough ones lose nothing that counts.
+template <class T> MS_DEVICE unsigned chain_multiply2 (unsigned a, unsigned b) {
+  return chain_fma2<T> (a, b, 0x80008000u);
+}
+// How large an exponential may become before the maximum is raised, which is dear, and how far below 1 (in powers of 2)
+// the largest one then starts: far from overflow, and small enough ones lose nothing that counts.
 template <class T> struct chain_range;
 template <> struct chain_range<ms_f16> { static constexpr float high = 32768.0f, margin = 8.0f; };
 template <> struct chain_range<ms_bf16> { static constexpr float high = 1.1529215e18f, margin = 0.0f; };
@@ -102,7 +111,8 @@ template <class T, int N> MS_DEVICE void chain_squares (const unsigned (&a)[N][4
 }
 
 // Rows g and g + 8 of a warp's 16 as operand fragments. Rows beyond `rows` and columns beyond D are zero.
-template <class P> MS_DEVICE void chain_load_a (unsigned (&a)[chain_shape<P>::steps][4], const typename P::type *from, int row, int rows) {
+template <class P>
+MS_DEVICE void chain_load_a (unsigned (&a)[chain_shape<P>::steps][4], const typename P::type *from, int row, int rows) {
   const int t = threadIdx.x & 3;
 #pragma unroll
   for (int k = 0; k < chain_shape<P>::steps; k++)
@@ -112,16 +122,18 @@ template <class P> MS_DEVICE void chain_load_a (unsigned (&a)[chain_shape<P>::st
       const typename P::type *p = from + (long long) r * P::D + c;
       a[k][e] = 0;
       if (r < rows && c < P::D) {
-        if constexpr (P::D % 2 == 0) asm volatile ("ld.global.nc.b32 %0, [%1];" : "=r"(a[k][e]) : "l"(p));
+        if constexpr (P::D % 2 == 0) asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(a[k][e]) : "l"(p));
         else a[k][e] = p[0].bits | (c + 1 < P::D ? (unsigned) p[1].bits << 16 : 0u);
       }
     }
 }
 
-// The same rows for wgmma: read by all warps but the one that starts the copies, and put into shared memory as tiles of 64 rows.
+// The same rows for wgmma: read by all warps but the one that starts the copies, and put into shared memory as tiles of
+// 64 rows.
 template <class P> MS_DEVICE void chain_rows (unsigned char *to, const typename P::type *from, int rows) {
   typedef chain_shape<P> L;
-  constexpr int skipped = P::HELPER ? 0 : 32, threads = L::threads - skipped, units = L::steps * 2, total = P::WM * 64 * units, each = (total + threads - 1) / threads;
+  constexpr int skipped = P::HELPER ? 0 : 32, threads = L::threads - skipped, units = L::steps * 2,
+                total = P::WM * 64 * units, each = (total + threads - 1) / threads;
   uint4 v[each];
 #pragma unroll
   for (int i = 0; i < each; i++) {
@@ -129,9 +141,11 @@ template <class P> MS_DEVICE void chain_rows (unsigned char *to, const typename 
     const typename P::type *p = from + (long long) r * P::D + u * 8;
     const bool there = e < total && r < rows && u * 8 < P::D;
     if constexpr (P::D % 8 == 0)
-      asm volatile ("{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\nmov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n"
-                    "@p ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];\n}"
-                    : "=&r"(v[i].x), "=&r"(v[i].y), "=&r"(v[i].z), "=&r"(v[i].w) : "l"(p), "r"((int) there));
+      asm volatile(
+          "{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\nmov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n"
+          "@p ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];\n}"
+          : "=&r"(v[i].x), "=&r"(v[i].y), "=&r"(v[i].z), "=&r"(v[i].w)
+          : "l"(p), "r"((int) there));
     else {
       unsigned w[8];
 #pragma unroll
@@ -146,12 +160,13 @@ template <class P> MS_DEVICE void chain_rows (unsigned char *to, const typename 
   }
 }
 
-// The operand of the second matmul from the scores of one tile, and what is summed along the rows. first: nothing has been
-// accumulated yet; cut: only columns below `valid` exist; scales: column factors of the scores (B1_SCALE), then of the operand (SCALED),
-// there after wait (). True when what is accumulated has to be multiplied by f.
+// The operand of the second matmul from the scores of one tile, and what is summed along the rows. first: nothing has
+// been accumulated yet; cut: only columns below `valid` exist; scales: column factors of the scores (B1_SCALE), then of
+// the operand (SCALED), there after wait (). True when what is accumulated has to be multiplied by f.
 template <class P, bool SCALED, class WAIT>
 MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p)[P::NT / 16][4], float (&m)[2],
-                              float (&sum)[2][P::STATS > 0 ? P::STATS : 1], const float (&fix)[2][P::FIXED > 0 ? P::FIXED : 1], bool first, bool cut, int valid,
+                              float (&sum)[2][P::STATS > 0 ? P::STATS : 1],
+                              const float (&fix)[2][P::FIXED > 0 ? P::FIXED : 1], bool first, bool cut, int valid,
                               const unsigned char *scales, WAIT wait) {
   typedef typename P::type T;
   typedef chain_range<T> range;
@@ -175,7 +190,8 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
   if constexpr (P::STABLE) {
     if (P::PLAIN && cut) {
 #pragma unroll
-      for (int c = 0; c < NT / 2; c++) if ((c >> 2) * 8 + 2 * t + (c & 1) >= valid) s[c] = -MS_INF;
+      for (int c = 0; c < NT / 2; c++)
+        if ((c >> 2) * 8 + 2 * t + (c & 1) >= valid) s[c] = -MS_INF;
     }
     // The exact maximum, and everything accumulated brought to it.
     auto raise = [&] () {
@@ -220,9 +236,12 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
           } else v[e] = 0.0f;
         }
         put (c, v);
-        if (P::PLAIN && STATS == 0) top2 = chain_max2<T> (top2, chain_max2<T> (p[c / 2][c % 2 * 2], p[c / 2][c % 2 * 2 + 1]));
+        if (P::PLAIN && STATS == 0)
+          top2 = chain_max2<T> (top2, chain_max2<T> (p[c / 2][c % 2 * 2], p[c / 2][c % 2 * 2 + 1]));
       }
-      if (P::PLAIN) top = STATS > 0 ? fmaxf (x[0][0], x[1][0]) : fmaxf (ms_low<T> (top2), ms_high<T> (top2)); // none exceeds the sum
+      if (P::PLAIN)
+        top =
+            STATS > 0 ? fmaxf (x[0][0], x[1][0]) : fmaxf (ms_low<T> (top2), ms_high<T> (top2)); // none exceeds the sum
       return __any_sync (0xffffffffu, top > (P::PLAIN ? range::high : 256.0f));
     };
     if (first) raise ();
@@ -265,8 +284,9 @@ template <class P> MS_DEVICE void chain_rescale (float (&o)[chain_shape<P>::chun
   for (int i = 0; i < chain_shape<P>::chunks * 4; i++) o[i] *= f[i >> 1 & 1];
 }
 
-// A tile changed in place, by `warps` warps: its elements become map (x, row, column, factor of the row); columns count from the first of
-// the tile, CHUNK bytes hold 64 of them. With NORM, two threads have a row, of which factor () gets the mean square.
+// A tile changed in place, by `warps` warps: its elements become map (x, row, column, factor of the row); columns count
+// from the first of the tile, CHUNK bytes hold 64 of them. With NORM, two threads have a row, of which factor () gets
+// the mean square.
 template <class T, int CHUNK, int BYTES, int COLUMNS, bool NORM, int warps, class FACTOR, class MAP>
 MS_DEVICE void chain_map (unsigned char *tile, int warp, FACTOR factor, MAP map) {
   constexpr int blocks = BYTES / CHUNK;
@@ -274,14 +294,17 @@ MS_DEVICE void chain_map (unsigned char *tile, int warp, FACTOR factor, MAP map)
   auto change = [&] (uint4 v, int r, int u, float f) {
     unsigned w[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-    for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (map (ms_low<T> (w[j]), r, u * 8 + 2 * j, f), map (ms_high<T> (w[j]), r, u * 8 + 2 * j + 1, f));
+    for (int j = 0; j < 4; j++)
+      w[j] = ms_pack<T> (map (ms_low<T> (w[j]), r, u * 8 + 2 * j, f), map (ms_high<T> (w[j]), r, u * 8 + 2 * j + 1, f));
     return make_uint4 (w[0], w[1], w[2], w[3]);
   };
   if constexpr (NORM) {
     for (int r = warp * 16 + (lane >> 1); r < CHUNK / 128; r += 16 * warps) {
       uint4 v[blocks][4];
       float sum = 0.0f;
-      auto at = [&] (int c, int u) { return (uint4 *) (tile + c * CHUNK + r * 128 + (((half * 4 + u) ^ (r & 7)) << 4)); };
+      auto at = [&] (int c, int u) {
+        return (uint4 *) (tile + c * CHUNK + r * 128 + (((half * 4 + u) ^ (r & 7)) << 4));
+      };
 #pragma unroll
       for (int c = 0; c < blocks; c++)
 #pragma unroll
@@ -314,15 +337,18 @@ template <class P, int warps> MS_DEVICE void chain_prepare (unsigned char *stage
   typedef typename P::type T;
   typedef chain_shape<P> L;
   if constexpr (L::b1_changed)
-    chain_map<T, L::b1_chunk, L::b1_bytes, P::D, P::B1_NORM, warps> (stage, warp, P::b1_factor, [&] (float x, int, int, float f) { return P::b1 (x, f); });
+    chain_map<T, L::b1_chunk, L::b1_bytes, P::D, P::B1_NORM, warps> (
+        stage, warp, P::b1_factor, [&] (float x, int, int, float f) { return P::b1 (x, f); });
   if constexpr (L::b2_changed)
-    chain_map<T, L::b2_chunk, L::b2_bytes, P::DV, P::B2_NORM, warps> (stage + L::b1_bytes, warp, P::b2_factor, [&] (float x, int r, int column, float f) {
-      return !P::RAGGED || (P::B2_TURNED ? column : r) < valid ? P::b2 (x, f) : 0.0f;
-    });
+    chain_map<T, L::b2_chunk, L::b2_bytes, P::DV, P::B2_NORM, warps> (
+        stage + L::b1_bytes, warp, P::b2_factor, [&] (float x, int r, int column, float f) {
+          return !P::RAGGED || (P::B2_TURNED ? column : r) < valid ? P::b2 (x, f) : 0.0f;
+        });
 }
 
-// The norms of the rows of B1 of one stage, by `warps` warps: factors of the columns of the scores, as the threads of a row read them. They
-// change exponents, so nothing is rounded: sums of squares are the diagonal of the tile times its transpose.
+// The norms of the rows of B1 of one stage, by `warps` warps: factors of the columns of the scores, as the threads of a
+// row read them. They change exponents, so nothing is rounded: sums of squares are the diagonal of the tile times its
+// transpose.
 template <class P, int warps> MS_DEVICE void chain_b1_scales (unsigned tile, float *scales, int warp, int valid) {
   typedef typename P::type T;
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
@@ -341,29 +367,37 @@ template <class P, int warps> MS_DEVICE void chain_b1_scales (unsigned tile, flo
 #pragma unroll
       for (int h = 0; h < 2; h++) {
         const float sum = h ? g & 1 ? high[3] : high[2] : g & 1 ? low[1] : low[0];
-        scales[((g >> 1) * (P::NT / 8) + r / 8 + h) * 2 + (g & 1)] = !P::RAGGED || r + g + 8 * h < valid ? P::b1_factor (sum / P::D) : 0.0f;
+        scales[((g >> 1) * (P::NT / 8) + r / 8 + h) * 2 + (g & 1)] =
+            !P::RAGGED || r + g + 8 * h < valid ? P::b1_factor (sum / P::D) : 0.0f;
       }
     }
   }
 }
 
-// The norms of the rows of B2 of one stage, by `warps` warps: factors that go to the columns of the left operand. Squares are
-// summed as 16-bit numbers, a few at a time. Where a mean is far from 1 those would overflow or lose digits, as would the factor:
-// there the sum is taken anew and the factor's power of 2 stays in B2.
-template <class P, int warps> MS_DEVICE void chain_scales (unsigned char *stage, typename P::type *scales, int warp, int valid) {
+// The norms of the rows of B2 of one stage, by `warps` warps: factors that go to the columns of the left operand.
+// Squares are summed as 16-bit numbers, a few at a time. Where a mean is far from 1 those would overflow or lose
+// digits, as would the factor: there the sum is taken anew and the factor's power of 2 stays in B2.
+template <class P, int warps>
+MS_DEVICE void chain_scales (unsigned char *stage, typename P::type *scales, int warp, int valid) {
   typedef typename P::type T;
   typedef chain_shape<P> L;
   constexpr int parts = 32 * warps < 2 * P::NT ? 1 : 2, units = 8 * L::blocks / parts; // threads a row, 16 bytes each
   const int thread = warp * 32 + (threadIdx.x & 31), part = thread % parts;
   for (int r = thread / parts; r < P::NT; r += 32 * warps / parts) {
     const bool present = !P::RAGGED || r < valid;
-    auto unit = [&] (int u) { u += part * units; return (uint4 *) (stage + L::b1_bytes + u / 8 * L::b2_chunk + r * 128 + ((u & 7 ^ r & 7) << 4)); };
-    auto mean_of = [&] (float sum) { return (parts == 1 ? sum : sum + __shfl_xor_sync (0xffffffffu, sum, 1)) * (1.0f / P::DV); };
+    auto unit = [&] (int u) {
+      u += part * units;
+      return (uint4 *) (stage + L::b1_bytes + u / 8 * L::b2_chunk + r * 128 + ((u & 7 ^ r & 7) << 4));
+    };
+    auto mean_of = [&] (float sum) {
+      return (parts == 1 ? sum : sum + __shfl_xor_sync (0xffffffffu, sum, 1)) * (1.0f / P::DV);
+    };
     float sum = 0.0f;
 #pragma unroll 4
     for (int u = 0; u < units; u++) {
       const uint4 w = *unit (u);
-      const unsigned x = chain_fma2<T> (w.w, w.w, chain_fma2<T> (w.z, w.z, chain_fma2<T> (w.y, w.y, chain_multiply2<T> (w.x, w.x))));
+      const unsigned x =
+          chain_fma2<T> (w.w, w.w, chain_fma2<T> (w.z, w.z, chain_fma2<T> (w.y, w.y, chain_multiply2<T> (w.x, w.x))));
       sum += ms_low<T> (x) + ms_high<T> (x);
     }
     float mean = mean_of (sum), power = 1.0f;
@@ -382,25 +416,31 @@ template <class P, int warps> MS_DEVICE void chain_scales (unsigned char *stage,
 #pragma unroll 1
         for (int u = 0; u < units; u++) {
           unsigned *w = (unsigned *) unit (u);
-          for (int j = 0; j < 4; j++) w[j] = ms_pack<T> (ms_low<T> (w[j]) * __int_as_float (exponent), ms_high<T> (w[j]) * __int_as_float (exponent));
+          for (int j = 0; j < 4; j++)
+            w[j] = ms_pack<T> (ms_low<T> (w[j]) * __int_as_float (exponent),
+                               ms_high<T> (w[j]) * __int_as_float (exponent));
         }
         ms_fence_async ();
         power = __int_as_float (0x7f000000 - exponent); // its inverse
       }
     }
     // As the threads of a row read them: columns 2 t, 2 t + 1 of every 8.
-    if (part == 0) scales[((r % 8 >> 1) * (P::NT / 8) + r / 8) * 2 + (r & 1)] = ms_round<T> (present ? P::b2_factor (mean) * power : 0.0f);
+    if (part == 0)
+      scales[((r % 8 >> 1) * (P::NT / 8) + r / 8) * 2 + (r & 1)] =
+          ms_round<T> (present ? P::b2_factor (mean) * power : 0.0f);
   }
 }
 
 // The block's threads but those of the helper.
 template <class P> MS_DEVICE void chain_sync () { ms_barrier_named (1, chain_shape<P>::threads); }
 
-// Brings together what the warpgroups of a block and the blocks of a cluster accumulated for the same rows, and finishes
-// the rows. Partial results travel as halves beside a scale a row: every element keeps 11 bits.
+// Brings together what the warpgroups of a block and the blocks of a cluster accumulated for the same rows, and
+// finishes the rows. Partial results travel as halves beside a scale a row: every element keeps 11 bits.
 template <class P>
-MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gathered, const float (&o)[chain_shape<P>::chunks * 4], const float (&m)[2],
-                             const float (&sum)[2][P::STATS > 0 ? P::STATS : 1], int rows, int rank, const typename P::context &context) {
+MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gathered,
+                             const float (&o)[chain_shape<P>::chunks * 4], const float (&m)[2],
+                             const float (&sum)[2][P::STATS > 0 ? P::STATS : 1], int rows, int rank,
+                             const typename P::context &context) {
   typedef chain_shape<P> L;
   constexpr int WM = P::WM, WN = P::WN, S = P::S, STATS = P::STATS, chunks = L::chunks;
   const int tid = threadIdx.x, t = tid & 3, group = __shfl_sync (0xffffffffu, tid >> 7, 0);
@@ -411,7 +451,8 @@ MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gather
     for (int c = 0; c < chunks; c++)
 #pragma unroll
       for (int h = 0; h < 2; h++)
-        if (row + 8 * h < rows && c * 8 + 2 * t < P::DV) P::finish (context, row + 8 * h, c * 8 + 2 * t, o[4 * c + 2 * h], o[4 * c + 2 * h + 1], sum[h]);
+        if (row + 8 * h < rows && c * 8 + 2 * t < P::DV)
+          P::finish (context, row + 8 * h, c * 8 + 2 * t, o[4 * c + 2 * h], o[4 * c + 2 * h + 1], sum[h]);
     return;
   }
   if (S > 1) ms_cluster_wait (); // the others have initialised their barriers
@@ -420,7 +461,8 @@ MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gather
   for (int h = 0; h < 2; h++) {
     float scale = 0.0f;
 #pragma unroll
-    for (int c = 0; c < chunks; c++) scale = fmaxf (scale, fmaxf (fabsf (o[4 * c + 2 * h]), fabsf (o[4 * c + 2 * h + 1])));
+    for (int c = 0; c < chunks; c++)
+      scale = fmaxf (scale, fmaxf (fabsf (o[4 * c + 2 * h]), fabsf (o[4 * c + 2 * h + 1])));
     scale = fmaxf (chain_quad_max (scale), 1e-30f);
     const float inverse = ms_div (1.0f, scale);
     const int r = row + 8 * h, at = L::at_partial + (part * L::share + r % L::share) * L::row_bytes;
@@ -434,7 +476,9 @@ MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gather
     for (int u = 0; u < L::units; u += 4) {
       unsigned w[4] = {};
 #pragma unroll
-      for (int j = 0; j < 4; j++) if (u + j < chunks) w[j] = ms_pack<ms_f16> (o[4 * (u + j) + 2 * h] * inverse, o[4 * (u + j) + 2 * h + 1] * inverse);
+      for (int j = 0; j < 4; j++)
+        if (u + j < chunks)
+          w[j] = ms_pack<ms_f16> (o[4 * (u + j) + 2 * h] * inverse, o[4 * (u + j) + 2 * h + 1] * inverse);
       put (u + t, w);
     }
 #pragma unroll
@@ -456,14 +500,17 @@ MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gather
   for (int e = tid; e < some * L::units; e += L::threads) {
     const int r = e / L::units, u = e % L::units;
     const unsigned char *from = smem + L::at_partial + r * L::row_bytes;
-    auto beside = [&] (int k, int i) { return ((const float *) (from + k * L::share * L::row_bytes + L::units * 16))[i]; };
+    auto beside = [&] (int k, int i) {
+      return ((const float *) (from + k * L::share * L::row_bytes + L::units * 16))[i];
+    };
     float top = -MS_INF, acc[8] = {}, total[STATS > 0 ? STATS : 1] = {};
     if (P::STABLE)
 #pragma unroll 8
       for (int k = 0; k < L::parts; k++) top = fmaxf (top, beside (k, 1));
 #pragma unroll 8
     for (int k = 0; k < L::parts; k++) {
-      const float factor = P::STABLE ? ms_exp2 (beside (k, 1) - top) : 1.0f, scale = beside (k, 0) * chain_power<P::DEGREE> (factor);
+      const float factor = P::STABLE ? ms_exp2 (beside (k, 1) - top) : 1.0f,
+                  scale = beside (k, 0) * chain_power<P::DEGREE> (factor);
 #pragma unroll
       for (int j = 0; j < STATS; j++) total[j] += beside (k, 2 + j) * P::degree (j, factor);
       const uint4 v = *(const uint4 *) (from + k * L::share * L::row_bytes + u * 16);
@@ -483,20 +530,25 @@ MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gather
 }
 
 template <class P>
-MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int rows, const ms_tensor_map *b1, int z1, const ms_tensor_map *b2, int z2,
-                            int column, int start, int length, int rank, const typename P::context &context) {
+MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int rows, const ms_tensor_map *b1, int z1,
+                            const ms_tensor_map *b2, int z2, int column, int start, int length, int rank,
+                            const typename P::context &context) {
   typedef chain_shape<P> L;
   typedef typename P::type T;
   constexpr int NT = P::NT, ST = P::ST, WM = P::WM, WN = P::WN, S = P::S, STATS = P::STATS, HELPER = P::HELPER;
-  // Without a helper: rounds after which a tile is refilled, later if enough are in flight; rounds before which one is prepared.
+  // Without a helper: rounds after which a tile is refilled, later if enough are in flight; rounds before which one is
+  // prepared.
   constexpr int lag = L::changed || ST < 4 * WN ? 0 : 1, ahead = L::changed ? WM + 1 : 1;
   const int tid = threadIdx.x, lane = tid & 31;
-  const int warp = __shfl_sync (0xffffffffu, tid >> 5, 0), group = warp >> 2, wm = WN > 1 ? group % WM : group, wn = WN > 1 ? group / WM : 0;
+  const int warp = __shfl_sync (0xffffffffu, tid >> 5, 0), group = warp >> 2, wm = WN > 1 ? group % WM : group,
+            wn = WN > 1 ? group / WM : 0;
   const int row = wm * 64 + (warp & 3) * 16 + (lane >> 2);
   const unsigned base = __shfl_sync (0xffffffffu, ms_shared_address (smem), 0);
   const unsigned full = base + L::at_barriers, empty = full + 8 * ST, ready = empty + 8 * ST, gathered = ready + 8 * ST;
-  const int all = (length + NT - 1) / NT, first = (int) ((long long) all * rank / S), tiles = (int) ((long long) all * (rank + 1) / S) - first;
-  constexpr bool alone = !HELPER && WM == 1 && L::scales && !L::changed; // nobody else uses the tiles of a warpgroup: its own barrier does
+  const int all = (length + NT - 1) / NT, first = (int) ((long long) all * rank / S),
+            tiles = (int) ((long long) all * (rank + 1) / S) - first;
+  constexpr bool alone =
+      !HELPER && WM == 1 && L::scales && !L::changed; // nobody else uses the tiles of a warpgroup: its own barrier does
   const bool leader = (tid & 127) == 0;
 
   auto copy = [&] (int i) {
@@ -504,10 +556,12 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     const unsigned to = base + slot * L::stage, barrier = full + 8 * slot;
     ms_barrier_expect (barrier, L::stage);
 #pragma unroll
-    for (int c = 0; c < L::b1_bytes / L::b1_chunk; c++) ms_copy_box (to + c * L::b1_chunk, b1, c * 64 + (P::B1_TURNED ? 0 : x), P::B1_TURNED ? x : 0, z1, barrier);
+    for (int c = 0; c < L::b1_bytes / L::b1_chunk; c++)
+      ms_copy_box (to + c * L::b1_chunk, b1, c * 64 + (P::B1_TURNED ? 0 : x), P::B1_TURNED ? x : 0, z1, barrier);
 #pragma unroll
     for (int c = 0; c < L::b2_bytes / L::b2_chunk; c++)
-      ms_copy_box (to + L::b1_bytes + c * L::b2_chunk, b2, c * 64 + (P::B2_TURNED ? x : column), P::B2_TURNED ? column : x, z2, barrier);
+      ms_copy_box (to + L::b1_bytes + c * L::b2_chunk, b2, c * 64 + (P::B2_TURNED ? x : column),
+                   P::B2_TURNED ? column : x, z2, barrier);
   };
   ms_launch_dependents ();
   // With a helper few tiles first: what is needed soon does not share the memory with what is needed late.
@@ -524,8 +578,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
       }
       ms_barrier_init (gathered, 1);
       ms_barrier_init_fence ();
-      if (S == 1) {}
-      else if (received > 0) ms_barrier_expect (gathered, (L::parts - WN) * received * L::row_bytes);
+      if (S == 1) {
+      } else if (received > 0) ms_barrier_expect (gathered, (L::parts - WN) * received * L::row_bytes);
       else ms_barrier_arrive (gathered);
       for (int i = 0; i < early && i < tiles; i++) copy (i);
     }
@@ -537,7 +591,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   __syncthreads ();
   if (S > 1) ms_cluster_arrive ();
 
-  // Tile i made ready by one warp of the helper, or by one of the warpgroups that use it: elements changed in place, or norms of the rows of B2.
+  // Tile i made ready by one warp of the helper, or by one of the warpgroups that use it: elements changed in place, or
+  // norms of the rows of B2.
   auto prepare = [&] (int i) {
     if constexpr (L::prepared) {
       constexpr int warps = HELPER ? 1 : 4;
@@ -545,7 +600,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
       ms_barrier_wait (full + 8 * slot, i / ST & 1);
       unsigned char *scales = smem + L::at_scales + i % L::scaled * L::scale_bytes;
       if constexpr (P::B1_SCALE) chain_b1_scales<P, warps> (base + slot * L::stage, (float *) scales, at, valid);
-      if constexpr (P::B2_SCALE) chain_scales<P, warps> (smem + slot * L::stage, (T *) (scales + (P::B1_SCALE ? NT * 4 : 0)), at, valid);
+      if constexpr (P::B2_SCALE)
+        chain_scales<P, warps> (smem + slot * L::stage, (T *) (scales + (P::B1_SCALE ? NT * 4 : 0)), at, valid);
       if constexpr (L::changed) {
         chain_prepare<P, warps> (smem + slot * L::stage, at, valid);
         ms_fence_async ();
@@ -559,20 +615,22 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     copy (i);
   };
   if constexpr (HELPER) { // most registers go to the others
-    constexpr int launched = 65536 / (L::threads + 128) / 8 * 8, left = (launched * (L::threads + 128) - 32 * 128) / L::threads / 8 * 8;
+    constexpr int launched = 65536 / (L::threads + 128) / 8 * 8,
+                  left = (launched * (L::threads + 128) - 32 * 128) / L::threads / 8 * 8;
     if (group == L::groups) {
       ms_registers_less<32> ();
       if ((warp & 3) == 0 && lane == 0 && early < tiles) {
         ms_barrier_wait (full, 0);
         for (int i = early; i < tiles; i++) refill (i);
       }
-      // The warps take turns, but each waits for every tile: copies may end out of order, and a barrier tells a phase from the next one only.
+      // The warps take turns, but each waits for every tile: copies may end out of order, and a barrier tells a phase
+      // from the next one only.
       for (int i = 0; warp & 3 && i < tiles && L::prepared; i++)
         if (i % 3 == (warp & 3) - 1) prepare (i);
         else ms_barrier_wait (full + 8 * (i % ST), i / ST & 1);
       return;
     }
-    ms_registers_more<left < 240 ? left : 240> ();
+    ms_registers_more < left<240 ? left : 240> ();
   }
 
   float fix[2][P::FIXED > 0 ? P::FIXED : 1]; // per-row values that do not change over the loop
@@ -592,7 +650,9 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
 #pragma unroll
         for (int e = 0; e < 4; e++) {
           const int r = (warp & 3) * 16 + (lane >> 2) + (e & 1) * 8, u = 2 * k + (e >> 1);
-          if (wn == 0) *(unsigned *) (smem + L::at_a + wm * L::a_bytes + u / 8 * 8192 + r * 128 + ((u & 7 ^ r & 7) << 4) + 4 * (lane & 3)) = q[k][e];
+          if (wn == 0)
+            *(unsigned *) (smem + L::at_a + wm * L::a_bytes + u / 8 * 8192 + r * 128 + ((u & 7 ^ r & 7) << 4) +
+                           4 * (lane & 3)) = q[k][e];
         }
       ms_fence_async ();
       chain_sync<P> ();
@@ -601,7 +661,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
 
   const unsigned arrived = L::changed ? ready : full;
   if (L::prepared && !HELPER)
-    for (int r = wm; r < ahead; r += WM) if (wn + r * WN < tiles) prepare (wn + r * WN);
+    for (int r = wm; r < ahead; r += WM)
+      if (wn + r * WN < tiles) prepare (wn + r * WN);
 
   float s[NT / 2], o[L::chunks * 4], m[2] = {-1e30f, -1e30f}, sum[2][STATS > 0 ? STATS : 1] = {};
   unsigned p[NT / 16][4], slot = wn, parity = 0;
@@ -611,7 +672,10 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   auto scores = [&] () {
     const unsigned to = (a_tile & 0x3ffff) >> 4, d = (base + slot * L::stage & 0x3ffff) >> 4;
     auto left = [&] (int k) { return ms_columns (to + k / 4 * 512 + k % 4 * 2, 16); };
-    auto right = [&] (int k) { return P::B1_TURNED ? ms_columns (d + k / 4 * (L::b1_chunk >> 4) + k % 4 * 2, 16) : ms_columns (d + k * 128, L::b1_chunk); };
+    auto right = [&] (int k) {
+      return P::B1_TURNED ? ms_columns (d + k / 4 * (L::b1_chunk >> 4) + k % 4 * 2, 16)
+                          : ms_columns (d + k * 128, L::b1_chunk);
+    };
     ms_wgmma_fence ();
     ms_wgmma<T, NT>::template first<P::B1_TURNED> (s, left (0), right (0));
 #pragma unroll
@@ -624,7 +688,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
       if (alone) ms_barrier_named (2 + group, 128);
       else ms_barrier_wait (ready + 8 * slot, parity);
     };
-    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, begin, P::RAGGED && valid < NT, valid, smem + L::at_scales + i % L::scaled * L::scale_bytes, wait);
+    return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, begin, P::RAGGED && valid < NT, valid,
+                                          smem + L::at_scales + i % L::scaled * L::scale_bytes, wait);
   };
   if (wn < tiles) {
     float f[2];
@@ -643,7 +708,10 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     ms_wgmma_fence ();
 #pragma unroll
     for (int k = 0; k < NT / 16; k++)
-      ms_wgmma<T, L::chunks * 8>::template add<P::B2_TURNED> (o, p[k], P::B2_TURNED ? ms_columns (d + k / 4 * (L::b2_chunk >> 4) + k % 4 * 2, 16) : ms_columns (d + k * 128, L::b2_chunk));
+      ms_wgmma<T, L::chunks * 8>::template add<P::B2_TURNED> (
+          o, p[k],
+          P::B2_TURNED ? ms_columns (d + k / 4 * (L::b2_chunk >> 4) + k % 4 * 2, 16)
+                       : ms_columns (d + k * 128, L::b2_chunk));
     ms_wgmma_commit ();
     if (more) {
       ms_barrier_wait (arrived + 8 * slot, parity);
@@ -679,8 +747,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
 // The same with mma.sync and no cluster: every warp owns 16 rows, the block's warps read the same tiles. Takes tensors
 // that the copy engine does not, and runs on sm_80.
 template <class P>
-MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int rows, const typename P::type *b1, const typename P::type *b2, int length,
-                          const typename P::context &context) {
+MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int rows, const typename P::type *b1,
+                          const typename P::type *b2, int length, const typename P::context &context) {
   typedef chain_shape<P> L;
   typedef typename P::type T;
   constexpr int NT = P::NT, ST = P::ST;
@@ -689,25 +757,29 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
   const int tiles = (length + NT - 1) / NT;
   ms_launch_dependents ();
 
-  auto unit = [&] (unsigned offset, const T *from, long long at, int present) { // 8 elements, those from `present` on are zero
+  auto unit = [&] (unsigned offset, const T *from, long long at,
+                   int present) { // 8 elements, those from `present` on are zero
     present = present < 0 ? 0 : present > 8 ? 8 : present;
     if constexpr (P::ALIGNED) ms_copy_async (base + offset, present ? from + at : from, 2 * present);
     else {
       unsigned w[4];
 #pragma unroll
       for (int j = 0; j < 4; j++)
-        w[j] = (2 * j < present ? (unsigned) from[at + 2 * j].bits : 0u) | (2 * j + 1 < present ? (unsigned) from[at + 2 * j + 1].bits << 16 : 0u);
+        w[j] = (2 * j < present ? (unsigned) from[at + 2 * j].bits : 0u) |
+               (2 * j + 1 < present ? (unsigned) from[at + 2 * j + 1].bits << 16 : 0u);
       *(uint4 *) (smem + offset) = make_uint4 (w[0], w[1], w[2], w[3]);
     }
   };
   auto copy = [&] (int i) {
     const int to = i % ST * L::stage, x = i * NT;
     // One tile of what is stored: rows from row0 on, columns from column0 on.
-    auto tile = [&] (int at, int bytes, int chunk, const T *from, long long pitch, int row0, int n_rows, int column0, int columns) {
+    auto tile = [&] (int at, int bytes, int chunk, const T *from, long long pitch, int row0, int n_rows, int column0,
+                     int columns) {
       const int units = bytes / chunk * 8;
       for (int e = tid; e < bytes / 16; e += 128 * P::WM) {
         const int r = e / units, u = e % units;
-        unit (at + u / 8 * chunk + r * 128 + ((u & 7 ^ r & 7) << 4), from, (row0 + r) * pitch + column0 + u * 8, row0 + r < n_rows ? columns - column0 - u * 8 : 0);
+        unit (at + u / 8 * chunk + r * 128 + ((u & 7 ^ r & 7) << 4), from, (row0 + r) * pitch + column0 + u * 8,
+              row0 + r < n_rows ? columns - column0 - u * 8 : 0);
       }
     };
     if (P::B1_TURNED) tile (to, L::b1_bytes, L::b1_chunk, b1, P::B1_PITCH, x, length, 0, P::D);
@@ -717,7 +789,8 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
   };
   // Operand fragments of 16 rows from k and the 16 columns from 16 n of a matrix; turned: its transpose is stored.
   auto fragment = [&] (unsigned (&b)[4], unsigned tile, int chunk, bool turned, int k, int n) {
-    const int r = turned ? n * 16 + (lane & 7) + (lane >> 4) * 8 : k + (lane & 15), u = turned ? k / 8 + (lane >> 3 & 1) : 2 * n + (lane >> 4);
+    const int r = turned ? n * 16 + (lane & 7) + (lane >> 4) * 8 : k + (lane & 15),
+              u = turned ? k / 8 + (lane >> 3 & 1) : 2 * n + (lane >> 4);
     const unsigned at = tile + u / 8 * chunk + r * 128 + ((u & 7 ^ r & 7) << 4);
     if (turned) ms_ldmatrix (b, at);
     else ms_ldmatrix_trans (b, at);
@@ -749,7 +822,8 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
     ms_copy_commit ();
     const int valid = length - i * NT;
     if constexpr (L::prepared) {
-      if constexpr (P::B1_SCALE) chain_b1_scales<P, 4 * P::WM> (base + i % ST * L::stage, (float *) (smem + ST * L::stage), tid >> 5, valid);
+      if constexpr (P::B1_SCALE)
+        chain_b1_scales<P, 4 * P::WM> (base + i % ST * L::stage, (float *) (smem + ST * L::stage), tid >> 5, valid);
       if constexpr (L::changed) chain_prepare<P, 4 * P::WM> (smem + i % ST * L::stage, tid >> 5, valid);
       __syncthreads ();
     }
@@ -768,7 +842,9 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
       }
     unsigned p[NT / 16][4];
     float f[2];
-    if (chain_operand<P, false> (s, f, p, m, sum, fix, i == 0, P::RAGGED && valid < NT, valid, smem + ST * L::stage, [] () {})) chain_rescale<P> (o, f);
+    if (chain_operand<P, false> (s, f, p, m, sum, fix, i == 0, P::RAGGED && valid < NT, valid, smem + ST * L::stage,
+                                 [] () {}))
+      chain_rescale<P> (o, f);
 #pragma unroll
     for (int k = 0; k < NT / 16; k++)
 #pragma unroll
@@ -787,6 +863,7 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
     for (int k = 0; k < P::STATS; k++) sum[h][k] = ms_quad_sum (sum[h][k]);
 #pragma unroll
     for (int c = 0; c < L::chunks; c++)
-      if (row + 8 * h < rows && c * 8 + 2 * t < P::DV) P::finish (context, row + 8 * h, c * 8 + 2 * t, o[4 * c + 2 * h], o[4 * c + 2 * h + 1], sum[h]);
+      if (row + 8 * h < rows && c * 8 + 2 * t < P::DV)
+        P::finish (context, row + 8 * h, c * 8 + 2 * t, o[4 * c + 2 * h], o[4 * c + 2 * h + 1], sum[h]);
   }
 }

@@ -1,5 +1,6 @@
-/* Kernels of the chain generator: cuda_templates/chain/plan_chain.h says what they compute, chain.cuh how. Printed here: the parts that
-   depend on the graph (struct k<i>_parts), the wgmma shapes in use, and a kernel that finds the block's operands. */
+/* Kernels of the chain generator: cuda_templates/chain/plan_chain.h says what they compute, chain.cuh how. Printed
+   here: the parts that depend on the graph (struct k<i>_parts), the wgmma shapes in use, and a kernel that finds the
+   block's operands. */
 #include "cuda_templates/emit/emit.h"
 #include "plan_chain.h"
 
@@ -89,7 +90,9 @@ static bool is_there (void *user, int i, cuda_text *t) {
     if (o->kind == MUGRAPH_OP_SUM || o->kind == MUGRAPH_OP_MEAN) return cuda_print (t, "r%d[h]", i), true;
     if (s) {
       if (rows_of (&o->shape) == 1) cuda_print (t, "ms_load (c.in%d)", i);
-      else cuda_print (t, "row + 8 * h < rows ? ms_load (c.in%d + (row + 8 * h) * %lldLL) : 0.0f", i, (long long) cuda_stride (s, s->n_dims - 2));
+      else
+        cuda_print (t, "row + 8 * h < rows ? ms_load (c.in%d + (row + 8 * h) * %lldLL) : 0.0f", i,
+                    (long long) cuda_stride (s, s->n_dims - 2));
       return true;
     }
     return false;
@@ -107,8 +110,7 @@ static bool is_there (void *user, int i, cuda_text *t) {
           cuda_print (t, "sqrtf (sum[%d] / (float) c.length + ", k);
           cuda_print_number (t, o->c[0]);
           cuda_print (t, ")");
-        } else
-          cuda_print (t, mean ? "sum[%d] / (float) c.length" : "sum[%d]", k);
+        } else cuda_print (t, mean ? "sum[%d] / (float) c.length" : "sum[%d]", k);
         return true;
       }
     if (s) {
@@ -133,11 +135,13 @@ static void print_fixed (printer *p) {
   const cuda_chain *c = &p->c;
   const mugraph_block *b = p->b;
   uint64_t seen = row_values (p);
-  P ("  template <int N> MS_DEVICE static void fixed (float (&fix)[2][%d], unsigned (&a)[N][4], int row, int rows, const context &c) {\n",
+  P ("  template <int N> MS_DEVICE static void fixed (float (&fix)[2][%d], unsigned (&a)[N][4], int row, int rows, "
+     "const context &c) {\n",
      fixed_values (p) ? fixed_values (p) : 1);
   P ("    (void) fix, (void) a, (void) row, (void) rows, (void) c;\n");
-  const char *each = "#pragma unroll\n    for (int k = 0; k < N; k++)\n#pragma unroll\n      for (int e = 0; e < 4; e++) {\n"
-                     "        const int column = k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3);\n";
+  const char *each =
+      "#pragma unroll\n    for (int k = 0; k < N; k++)\n#pragma unroll\n      for (int e = 0; e < 4; e++) {\n"
+      "        const int column = k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3);\n";
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *o = &b->op[i];
     if (!(seen >> i & 1) || (o->kind != MUGRAPH_OP_SUM && o->kind != MUGRAPH_OP_MEAN)) continue;
@@ -147,14 +151,16 @@ static void print_fixed (printer *p) {
     P ("          return v%d;\n        };\n", o->in[0]);
     P ("        if (column < D) r%d[e & 1] += value (ms_low<type> (a[k][e]));\n", i);
     P ("        if (column + 1 < D) r%d[e & 1] += value (ms_high<type> (a[k][e]));\n      }\n", i);
-    for (int h = 0; h < 2; h++) P ("    r%d[%d] = ms_quad_sum (r%d[%d])%s;\n", i, h, i, h, o->kind == MUGRAPH_OP_MEAN ? " / D" : "");
+    for (int h = 0; h < 2; h++)
+      P ("    r%d[%d] = ms_quad_sum (r%d[%d])%s;\n", i, h, i, h, o->kind == MUGRAPH_OP_MEAN ? " / D" : "");
   }
   if (c->a_map != c->a) {
     uint64_t done = 0;
     P ("%s        auto value = [&] (float x) {\n", each);
     walk (p, OF_A, c->a_map, &done);
     P ("          return v%d;\n        };\n", c->a_map);
-    P ("        const float low = column < D ? value (ms_low<type> (a[k][e])) : 0.0f, high = column + 1 < D ? value (ms_high<type> (a[k][e])) : 0.0f;\n");
+    P ("        const float low = column < D ? value (ms_low<type> (a[k][e])) : 0.0f, high = column + 1 < D ? value "
+       "(ms_high<type> (a[k][e])) : 0.0f;\n");
     P ("        a[k][e] = ms_pack<type> (low, high);\n      }\n");
   }
   bool norm = false;
@@ -178,8 +184,7 @@ static void print_fixed (printer *p) {
           P (" * rsqrtf (squares[h] / D + ");
           print_number (p, o->c[0]);
           P (")");
-        } else
-          P (o->kind == MUGRAPH_OP_DIV ? " / v%d" : " * v%d", cuda_chain_factor (b, c->factor[k]));
+        } else P (o->kind == MUGRAPH_OP_DIV ? " / v%d" : " * v%d", cuda_chain_factor (b, c->factor[k]));
       }
       P (";\n");
     }
@@ -202,13 +207,15 @@ static void print_scores (printer *p) {
     uint64_t done = 0;
     walk (p, OF_SCORE, b->op[c->exponential].in[0], &done);
     P ("    return v%d * 1.44269504f;\n", b->op[c->exponential].in[0]);
-  } else
-    P ("    return s;\n");
-  P ("  }\n  MS_DEVICE static float element (float s, float e, const float (&fix)[%d], float (&x)[%d]) {\n    (void) s, (void) e, (void) fix, (void) x;\n", fixed, sums);
+  } else P ("    return s;\n");
+  P ("  }\n  MS_DEVICE static float element (float s, float e, const float (&fix)[%d], float (&x)[%d]) {\n    (void) "
+     "s, (void) e, (void) fix, (void) x;\n",
+     fixed, sums);
   uint64_t done = 0;
   for (int k = 0; k < c->n_sums; k++) {
     walk (p, OF_SCORE, c->addend[k], &done);
-    P (b->op[c->sum[k]].kind == MUGRAPH_OP_ACCUM_RMS ? "    x[%d] += v%d * v%d;\n" : "    x[%d] += v%d;\n", k, c->addend[k], c->addend[k]);
+    P (b->op[c->sum[k]].kind == MUGRAPH_OP_ACCUM_RMS ? "    x[%d] += v%d * v%d;\n" : "    x[%d] += v%d;\n", k,
+       c->addend[k], c->addend[k]);
   }
   walk (p, OF_SCORE, c->operand, &done);
   P ("    return v%d;\n  }\n", c->operand);
@@ -219,9 +226,7 @@ static void print_scores (printer *p) {
 
 static void print_maps (printer *p) {
   const cuda_chain *c = &p->c;
-  const struct {
-    int where, top, norm;
-  } operand[] = {{OF_B1, c->b1_top, c->b1_norm}, {OF_B2, c->b2_top, c->b2_norm}};
+  const struct { int where, top, norm; } operand[] = {{OF_B1, c->b1_top, c->b1_norm}, {OF_B2, c->b2_top, c->b2_norm}};
   for (int k = 0; k < 2; k++) {
     uint64_t done = 0;
     P ("  MS_DEVICE static float b%d_factor (float mean) { return rsqrtf (mean + ", k + 1);
@@ -237,7 +242,8 @@ static bool is_column (const printer *p, int saver) { return cols_of (&p->b->op[
 /* What follows the loop, for two columns of one row. */
 static void print_finish (printer *p) {
   const cuda_chain *c = &p->c;
-  P ("  MS_DEVICE static void finish (const context &c, int row, int column, float o0, float o1, const float (&sum)[%d]) {\n    (void) o0, (void) o1, (void) sum;\n",
+  P ("  MS_DEVICE static void finish (const context &c, int row, int column, float o0, float o1, const float "
+     "(&sum)[%d]) {\n    (void) o0, (void) o1, (void) sum;\n",
      c->n_sums ? c->n_sums : 1);
   for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
     const mugraph_op *op = &p->b->op[i];
@@ -250,15 +256,19 @@ static void print_finish (printer *p) {
     uint64_t done = 0;
     P ("    {\n      auto value = [&] (int column, float o) {\n        (void) column, (void) o;\n");
     walk (p, OF_RESULT, op->in[0], &done);
-    P ("        return v%d;\n      };\n      %s *to = c.out%d + row * %lldLL;\n", op->in[0], cuda_type (out->dtype), saver, row);
+    P ("        return v%d;\n      };\n      %s *to = c.out%d + row * %lldLL;\n", op->in[0], cuda_type (out->dtype),
+       saver, row);
     if (is_column (p, i)) P ("      if (column == 0) ms_store (to, value (0, o0));\n    }\n");
     else if (row % 2 || split || c->dv % 2)
       P ("      if (column < c.columns) ms_store (to + column, value (column, o0));\n"
          "      if (column + 1 < c.columns) ms_store (to + column + 1, value (column + 1, o1));\n    }\n");
     else if (out->dtype == MUGRAPH_F32)
-      P ("      if (column < c.columns) *(float2 *) (to + column) = make_float2 (value (column, o0), value (column + 1, o1));\n    }\n");
+      P ("      if (column < c.columns) *(float2 *) (to + column) = make_float2 (value (column, o0), value (column + "
+         "1, o1));\n    }\n");
     else
-      P ("      if (column < c.columns) *(unsigned *) (to + column) = ms_pack<%s> (value (column, o0), value (column + 1, o1));\n    }\n", cuda_type (out->dtype));
+      P ("      if (column < c.columns) *(unsigned *) (to + column) = ms_pack<%s> (value (column, o0), value (column + "
+         "1, o1));\n    }\n",
+         cuda_type (out->dtype));
     saver++;
   }
   P ("  }\n");
@@ -269,20 +279,28 @@ static void print_parts (printer *p) {
   const mugraph_block *b = p->b;
   uint64_t inputs = context_iterators (p);
   bool ragged = c->n % c->nt || (c->n_axis >= 0 && c->n_full % c->n);
-  P ("\n// %d rows, %d deep, over %d columns; %d columns of the result\nstruct k%d_parts {\n  typedef %s type;\n  struct context {\n    int length, columns;\n",
+  P ("\n// %d rows, %d deep, over %d columns; %d columns of the result\nstruct k%d_parts {\n  typedef %s type;\n  "
+     "struct context {\n    int length, columns;\n",
      c->rows, c->d, c->n, c->dv, p->k, cuda_type (c->dtype));
   for (int i = 0; i < b->n_ops; i++)
     if (inputs >> i & 1) P ("    const %s *in%d;\n", cuda_type (data_of (p, i)->dtype), i);
-  for (int k = 0; k < p->kernel->n_out; k++) P ("    %s *out%d;\n", cuda_type (p->e->tensor[p->kernel->out[k]].dtype), k);
-  P ("  };\n  static constexpr int D = %d, DV = %d, LOOP = %d, WM = %d, WN = %d, NT = %d, S = %d, ST = %d, HELPER = %d;\n", c->d, c->dv, c->n, c->wm, c->wn, c->nt,
-     c->split, c->stages, c->helper);
-  P ("  static constexpr int STATS = %d, FIXED = %d, DEGREE = %d;\n", c->n_sums, fixed_values (p), c->exponential >= 0 ? c->degree : 0);
-  P ("  static constexpr bool RAGGED = %d, STABLE = %d, PLAIN = %d, A_MAP = %d, B1_MAP = %d, B2_MAP = %d, B2_NORM = %d, B2_SCALE = %d;\n", ragged,
-     c->exponential >= 0, c->plain, c->a_map != c->a, c->b1_top != c->b1_leaf, c->b2_top != c->b2_leaf, c->b2_norm >= 0, c->b2_scale);
-  P ("  static constexpr bool B1_TURNED = %d, B2_TURNED = %d, B1_NORM = %d, B1_SCALE = %d;\n", c->b1_turned, c->b2_turned, c->b1_norm >= 0, c->b1_scale);
+  for (int k = 0; k < p->kernel->n_out; k++)
+    P ("    %s *out%d;\n", cuda_type (p->e->tensor[p->kernel->out[k]].dtype), k);
+  P ("  };\n  static constexpr int D = %d, DV = %d, LOOP = %d, WM = %d, WN = %d, NT = %d, S = %d, ST = %d, HELPER = "
+     "%d;\n",
+     c->d, c->dv, c->n, c->wm, c->wn, c->nt, c->split, c->stages, c->helper);
+  P ("  static constexpr int STATS = %d, FIXED = %d, DEGREE = %d;\n", c->n_sums, fixed_values (p),
+     c->exponential >= 0 ? c->degree : 0);
+  P ("  static constexpr bool RAGGED = %d, STABLE = %d, PLAIN = %d, A_MAP = %d, B1_MAP = %d, B2_MAP = %d, B2_NORM = "
+     "%d, B2_SCALE = %d;\n",
+     ragged, c->exponential >= 0, c->plain, c->a_map != c->a, c->b1_top != c->b1_leaf, c->b2_top != c->b2_leaf,
+     c->b2_norm >= 0, c->b2_scale);
+  P ("  static constexpr bool B1_TURNED = %d, B2_TURNED = %d, B1_NORM = %d, B1_SCALE = %d;\n", c->b1_turned,
+     c->b2_turned, c->b1_norm >= 0, c->b1_scale);
   if (!c->wgmma) {
     const mugraph_shape *b1 = &data_of (p, c->b1)->shape, *b2 = &data_of (p, c->b2)->shape;
-    P ("  static constexpr bool ALIGNED = %d;\n  static constexpr long long B1_PITCH = %d, B2_PITCH = %d;\n", c->aligned, cols_of (b1), cols_of (b2));
+    P ("  static constexpr bool ALIGNED = %d;\n  static constexpr long long B1_PITCH = %d, B2_PITCH = %d;\n",
+       c->aligned, cols_of (b1), cols_of (b2));
   }
   print_fixed (p);
   print_scores (p);
@@ -301,9 +319,14 @@ static void print_limit (printer *p, const char *name, int axis, int32_t part, i
 static cuda_arg map_over (const cuda_tensor *t, uint32_t box_rows) {
   const mugraph_shape *s = &t->shape;
   uint64_t cols = (uint64_t) cols_of (s), rows = (uint64_t) rows_of (s);
-  return (cuda_arg){.kind = CUDA_ARG_TENSOR_MAP, .buffer = t->buffer, .dtype = t->dtype, .rank = 3,
-                    .dim = {cols, rows, (uint64_t) mugraph_volume (s) / cols / rows}, .stride = {0, cols * 2, cols * rows * 2},
-                    .box = {64, box_rows, 1}, .swizzle = 128};
+  return (cuda_arg){.kind = CUDA_ARG_TENSOR_MAP,
+                    .buffer = t->buffer,
+                    .dtype = t->dtype,
+                    .rank = 3,
+                    .dim = {cols, rows, (uint64_t) mugraph_volume (s) / cols / rows},
+                    .stride = {0, cols * 2, cols * rows * 2},
+                    .box = {64, box_rows, 1},
+                    .swizzle = 128};
 }
 
 static void print_kernel (printer *p, int launch) {
@@ -311,15 +334,18 @@ static void print_kernel (printer *p, int launch) {
   const mugraph_block *b = p->b;
   const int32_t *grid = b->grid;
   const mugraph_op *a = &b->op[c->a], *b1 = &b->op[c->b1], *b2 = &b->op[c->b2];
-  const mugraph_shape *sa = &data_of (p, c->a)->shape, *s1 = &data_of (p, c->b1)->shape, *s2 = &data_of (p, c->b2)->shape;
+  const mugraph_shape *sa = &data_of (p, c->a)->shape, *s1 = &data_of (p, c->b1)->shape,
+                      *s2 = &data_of (p, c->b2)->shape;
   int la = sa->n_dims, l1 = s1->n_dims, l2 = s2->n_dims;
   int n1 = l1 - 1 - c->b1_turned, v2 = l2 - 1 - c->b2_turned; /* dimensions of the loop in B1, of the columns in B2 */
-  bool waits = false; /* whether an earlier launch computes an input */
+  bool waits = false;                                         /* whether an earlier launch computes an input */
   for (int i = 0; i < p->kernel->n_in; i++) waits |= p->kernel->in[i] >= p->e->g->n_inputs;
   cuda_open_kernel (p->e, launch);
   if (c->wgmma) cuda_open_sm90a (p->e);
   P ("  extern __shared__ __align__ (1024) unsigned char smem[];\n");
-  if (c->wgmma) P ("  static_assert (chain_shape<k%d_parts>::bytes == %lld, \"the layout of shared memory that was planned\");\n", p->k, (long long) c->smem);
+  if (c->wgmma)
+    P ("  static_assert (chain_shape<k%d_parts>::bytes == %lld, \"the layout of shared memory that was planned\");\n",
+       p->k, (long long) c->smem);
   P ("  const unsigned block = blockIdx.x / %d;\n  (void) block;\n", c->split);
   long long before = 1; /* blocks that read the same B1 and B2 are neighbours */
   for (int apart = 0; apart < 2; apart++)
@@ -373,7 +399,12 @@ static void print_kernel (printer *p, int launch) {
 
 bool cuda_emit_chain (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_error *error) {
   const mugraph_op *kernel = &e->g->op[k];
-  printer printing = {.e = e, .b = &e->g->block[kernel->block], .kernel = kernel, .stable = e->stable->block_exp[kernel->block], .k = k}, *p = &printing;
+  printer printing = {.e = e,
+                      .b = &e->g->block[kernel->block],
+                      .kernel = kernel,
+                      .stable = e->stable->block_exp[kernel->block],
+                      .k = k},
+          *p = &printing;
   if (!cuda_chain_match (e->g, k, e->device, &p->c, error)) return false;
   const cuda_chain *c = &p->c;
   cuda_use_template (e, "wgmma.cuh");

@@ -10,13 +10,15 @@
   } while (0)
 
 // One launch. cluster: blocks of a cluster, 1 none; pdl: may start before the launch in front of it has ended.
-static cudaError_t ms_launch (const void *kernel, dim3 grid, int block, dim3 cluster, int smem, bool pdl, void **arguments, cudaStream_t stream) {
+static cudaError_t ms_launch (const void *kernel, dim3 grid, int block, dim3 cluster, int smem, bool pdl,
+                              void **arguments, cudaStream_t stream) {
   const unsigned blocks = cluster.x * cluster.y * cluster.z;
   cudaLaunchAttribute attribute[2];
   cudaLaunchConfig_t config = {};
   if (smem > 48 * 1024) MS_TRY (cudaFuncSetAttribute (kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
   if (blocks > 8) MS_TRY (cudaFuncSetAttribute (kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
-  config.gridDim = grid, config.blockDim = dim3 (block), config.dynamicSmemBytes = smem, config.stream = stream, config.attrs = attribute;
+  config.gridDim = grid, config.blockDim = dim3 (block), config.dynamicSmemBytes = smem, config.stream = stream,
+  config.attrs = attribute;
   if (blocks > 1) {
     attribute[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
     attribute[config.numAttrs].val.clusterDim.x = cluster.x;
@@ -31,10 +33,11 @@ static cudaError_t ms_launch (const void *kernel, dim3 grid, int block, dim3 clu
 }
 
 // A TMA descriptor; the driver's encoder is found through the runtime, so that nothing but nvcc is needed to build.
-[[maybe_unused]] static cudaError_t ms_encode (ms_tensor_map *map, int type, unsigned rank, const void *address, const unsigned long long *dim,
-                              const unsigned long long *stride, const unsigned *box, int swizzle) {
-  typedef int encoder (ms_tensor_map *, int, unsigned, const void *, const unsigned long long *, const unsigned long long *, const unsigned *,
-                       const unsigned *, int, int, int, int);
+[[maybe_unused]] static cudaError_t ms_encode (ms_tensor_map *map, int type, unsigned rank, const void *address,
+                                               const unsigned long long *dim, const unsigned long long *stride,
+                                               const unsigned *box, int swizzle) {
+  typedef int encoder (ms_tensor_map *, int, unsigned, const void *, const unsigned long long *,
+                       const unsigned long long *, const unsigned *, const unsigned *, int, int, int, int);
   static const unsigned ones[5] = {1, 1, 1, 1, 1};
   void *entry = NULL;
   cudaDriverEntryPointQueryResult found;
@@ -44,5 +47,7 @@ static cudaError_t ms_launch (const void *kernel, dim3 grid, int block, dim3 clu
   MS_TRY (cudaGetDriverEntryPoint ("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &found));
 #endif
   if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
-  return ((encoder *) entry) (map, type, rank, address, dim, stride, box, ones, 0, swizzle, 2, 0) ? cudaErrorInvalidValue : cudaSuccess;
+  return ((encoder *) entry) (map, type, rank, address, dim, stride, box, ones, 0, swizzle, 2, 0)
+             ? cudaErrorInvalidValue
+             : cudaSuccess;
 }

@@ -11,30 +11,28 @@ __device__ double uniform (unsigned long long counter) {
 
 // Box and Muller. type: 0 f16, 1 bf16, 2 f32, as mugraph_dtype.
 extern "C" __global__ void draw (void *to, long long n, unsigned long long seed, double scale, int type) {
-  for (long long i = (long long) blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (long long) gridDim.x * blockDim.x) {
+  for (long long i = (long long) blockIdx.x * blockDim.x + threadIdx.x; i < n;
+       i += (long long) gridDim.x * blockDim.x) {
     const unsigned long long counter = seed * 0x100000001b3ULL + 2 * (unsigned long long) i;
     const float x = (float) (scale * sqrt (-2.0 * log (uniform (counter))) * cospi (2.0 * uniform (counter + 1)));
     unsigned short half;
     if (type == 0) {
-      asm ("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
+      asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
       ((unsigned short *) to)[i] = half;
     } else if (type == 1) {
-      asm ("cvt.rn.bf16.f32 %0, %1;" : "=h"(half) : "f"(x));
+      asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(half) : "f"(x));
       ((unsigned short *) to)[i] = half;
-    } else
-      ((float *) to)[i] = x;
+    } else ((float *) to)[i] = x;
   }
 }
 
 extern "C" __global__ void widen (double *to, const void *from, long long n, int type) {
-  for (long long i = (long long) blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (long long) gridDim.x * blockDim.x) {
+  for (long long i = (long long) blockIdx.x * blockDim.x + threadIdx.x; i < n;
+       i += (long long) gridDim.x * blockDim.x) {
     float x;
-    if (type == 0)
-      asm ("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(((const unsigned short *) from)[i]));
-    else if (type == 1)
-      x = __int_as_float ((int) ((const unsigned short *) from)[i] << 16);
-    else
-      x = ((const float *) from)[i];
+    if (type == 0) asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(((const unsigned short *) from)[i]));
+    else if (type == 1) x = __int_as_float ((int) ((const unsigned short *) from)[i] << 16);
+    else x = ((const float *) from)[i];
     to[i] = x;
   }
 }

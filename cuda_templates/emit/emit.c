@@ -55,8 +55,7 @@ void cuda_print_indented (cuda_text *t, const char *code) {
     for (int i = 0; i < n && !directive && strncmp (code + i, "//", 2); i++) {
       if (code[i] == '"')
         while (++i < n && code[i] != '"') i += code[i] == '\\';
-      else
-        depth += (code[i] == '{') - (code[i] == '}');
+      else depth += (code[i] == '{') - (code[i] == '}');
     }
     if (!directive && !comment) open = n && !strchr (";{}:,(", code[n - 1]);
     code += n + (code[n] == '\n');
@@ -98,7 +97,8 @@ int cuda_add_launch (cuda_emitter *e, int64_t blocks, int threads, int64_t smem,
   }
   int i = p->n_launches++;
   cuda_launch *l = &p->launch[i];
-  *l = (cuda_launch){.grid = {(int) blocks, 1, 1}, .block = threads, .cluster = {1, 1, 1}, .smem = (int) smem, .pdl = e->pdl};
+  *l = (cuda_launch){
+      .grid = {(int) blocks, 1, 1}, .block = threads, .cluster = {1, 1, 1}, .smem = (int) smem, .pdl = e->pdl};
   va_list list;
   va_start (list, name);
   vsnprintf (l->name, sizeof l->name, name, list);
@@ -127,7 +127,7 @@ void cuda_add_pointer (cuda_emitter *e, int launch, int buffer, const char *decl
 
 const char *cuda_type (mugraph_dtype t) {
   static const char *const text[MUGRAPH_N_DTYPES] = {
-    [MUGRAPH_F16] = "ms_f16", [MUGRAPH_BF16] = "ms_bf16", [MUGRAPH_F32] = "float"};
+      [MUGRAPH_F16] = "ms_f16", [MUGRAPH_BF16] = "ms_bf16", [MUGRAPH_F32] = "float"};
   assert (t < MUGRAPH_N_DTYPES);
   return text[t];
 }
@@ -153,8 +153,10 @@ void cuda_add_tensor_map (cuda_emitter *e, int launch, const cuda_arg *arg, cons
 void cuda_open_kernel (cuda_emitter *e, int launch) {
   const cuda_launch *l = &e->program->launch[launch];
   int cluster = l->cluster[0] * l->cluster[1] * l->cluster[2];
-  cuda_print (&e->body, "\nextern \"C\" __global__ void __launch_bounds__ (%d, %d) ", l->block, l->per_sm ? l->per_sm : 1);
-  if (cluster > 1 && cluster <= 8) cuda_print (&e->body, "__cluster_dims__ (%d, %d, %d) ", l->cluster[0], l->cluster[1], l->cluster[2]);
+  cuda_print (&e->body, "\nextern \"C\" __global__ void __launch_bounds__ (%d, %d) ", l->block,
+              l->per_sm ? l->per_sm : 1);
+  if (cluster > 1 && cluster <= 8)
+    cuda_print (&e->body, "__cluster_dims__ (%d, %d, %d) ", l->cluster[0], l->cluster[1], l->cluster[2]);
   cuda_print (&e->body, "%s (%s) {\n", l->name, e->params[launch].data ? e->params[launch].data : "void");
 }
 
@@ -174,12 +176,14 @@ int64_t cuda_stride (const mugraph_shape *s, int d) {
   return n;
 }
 
-void cuda_print_begin (cuda_text *t, const mugraph_block *b, const mugraph_op *o, const mugraph_shape *data, int d0, int d1, int64_t unit) {
+void cuda_print_begin (cuda_text *t, const mugraph_block *b, const mugraph_op *o, const mugraph_shape *data, int d0,
+                       int d1, int64_t unit) {
   for (int g = 0; g < 3; g++) {
     int d = o->map[g];
     if (d < d0 || d >= d1 || b->grid[g] == 1) continue;
     int64_t chunk = o->kind == MUGRAPH_OP_INPUT ? (data->dim[d] + b->grid[g] - 1) / b->grid[g] : o->shape.dim[d];
-    cuda_print (t, unit == 1 ? " + (long long) b%c * %lld" : " + (int) b%c * %lld", "xyz"[g], (long long) (chunk * cuda_stride (data, d) / unit));
+    cuda_print (t, unit == 1 ? " + (long long) b%c * %lld" : " + (int) b%c * %lld", "xyz"[g],
+                (long long) (chunk * cuda_stride (data, d) / unit));
   }
 }
 
@@ -215,10 +219,8 @@ void cuda_print_number (cuda_text *t, double x) {
 
 void cuda_print_op (cuda_text *t, const mugraph_op *o, const char *a, const char *b) {
   for (const char *p = mugraph_op_table[o->kind].cuda; *p; p++)
-    if (*p != '$')
-      cuda_print (t, "%c", *p);
-    else
-      switch (*++p) {
+    if (*p != '$') cuda_print (t, "%c", *p);
+    else switch (*++p) {
       case 'a': cuda_print (t, "%s", a); break;
       case 'b': cuda_print (t, "%s", b); break;
       default: cuda_print_number (t, o->c[*p - '0']);
@@ -231,8 +233,7 @@ void cuda_print_walk (cuda_text *t, const cuda_walk *w, int i, uint64_t *done) {
   const mugraph_op *o = &w->block->op[i];
   cuda_text value = {0}, shift = {0};
   char a[48] = "", b[48] = "";
-  if (o->kind == MUGRAPH_OP_CONST)
-    cuda_print_number (&value, o->c[0]);
+  if (o->kind == MUGRAPH_OP_CONST) cuda_print_number (&value, o->c[0]);
   else if (!w->materialised (w->user, i, &value)) {
     for (int k = 0; k < o->n_in; k++) {
       cuda_print_walk (t, w, o->in[k], done);
@@ -242,8 +243,7 @@ void cuda_print_walk (cuda_text *t, const cuda_walk *w, int i, uint64_t *done) {
       ;
     else if (o->kind == MUGRAPH_OP_EXP && w->shift && w->shift (w->user, i, &shift))
       cuda_print (&value, "ms_exp (%s - %s)", a, shift.data);
-    else
-      cuda_print_op (&value, o, a, b);
+    else cuda_print_op (&value, o, a, b);
   }
   cuda_print (t, "const float %s%d = %s;\n", w->prefix, i, value.data ? value.data : "0.0f");
   if (value.failed || shift.failed) t->failed = true;
@@ -254,16 +254,22 @@ void cuda_print_walk (cuda_text *t, const cuda_walk *w, int i, uint64_t *done) {
 void cuda_print_wgmma (cuda_text *t, mugraph_dtype dtype, int n) {
   const char *type = dtype == MUGRAPH_BF16 ? "bf16" : "f16";
   int r = n / 2;
-  cuda_print (t, "\n#ifndef MS_WGMMA_%s_%d\n#define MS_WGMMA_%s_%d\ntemplate <> struct ms_wgmma<ms_%s, %d> {\n", type, n, type, n, type, n);
+  cuda_print (t, "\n#ifndef MS_WGMMA_%s_%d\n#define MS_WGMMA_%s_%d\ntemplate <> struct ms_wgmma<ms_%s, %d> {\n", type,
+              n, type, n, type, n);
   for (int form = 0; form < 3; form++) { /* the left operand by descriptor, with and without d; in registers */
     bool add = form > 0, registers = form == 2;
-    cuda_print (t, "  template <bool ROWS = false> MS_DEVICE static void %s (float (&d)[%d], %s, unsigned long long b) {\n", add ? "add" : "first", r, registers ? "const unsigned (&a)[4]" : "unsigned long long a");
+    cuda_print (
+        t, "  template <bool ROWS = false> MS_DEVICE static void %s (float (&d)[%d], %s, unsigned long long b) {\n",
+        add ? "add" : "first", r, registers ? "const unsigned (&a)[4]" : "unsigned long long a");
     cuda_print (t, "    asm volatile (\"wgmma.mma_async.sync.aligned.m64n%dk16.f32.%s.%s {", n, type, type);
     for (int i = 0; i < r; i++) cuda_print (t, "%s%%%d", i ? ", " : "", i);
-    if (registers) cuda_print (t, "}, {%%%d, %%%d, %%%d, %%%d}, %%%d, %d, 1, 1, %%%d;\"\n                  : ", r, r + 1, r + 2, r + 3, r + 4, add, r + 5);
+    if (registers)
+      cuda_print (t, "}, {%%%d, %%%d, %%%d, %%%d}, %%%d, %d, 1, 1, %%%d;\"\n                  : ", r, r + 1, r + 2,
+                  r + 3, r + 4, add, r + 5);
     else cuda_print (t, "}, %%%d, %%%d, %d, 1, 1, 0, %%%d;\"\n                  : ", r, r + 1, add, r + 2);
     for (int i = 0; i < r; i++) cuda_print (t, "%s\"%sf\" (d[%d])", i ? ", " : "", add ? "+" : "=", i);
-    cuda_print (t, "\n                  : %s, \"l\" (b), \"n\" ((int) !ROWS));\n  }\n", registers ? "\"r\" (a[0]), \"r\" (a[1]), \"r\" (a[2]), \"r\" (a[3])" : "\"l\" (a)");
+    cuda_print (t, "\n                  : %s, \"l\" (b), \"n\" ((int) !ROWS));\n  }\n",
+                registers ? "\"r\" (a[0]), \"r\" (a[1]), \"r\" (a[2]), \"r\" (a[3])" : "\"l\" (a)");
   }
   cuda_print (t, "};\n#endif\n");
 }
@@ -271,31 +277,29 @@ void cuda_print_wgmma (cuda_text *t, mugraph_dtype dtype, int n) {
 /* ---- the kernel graph ---- */
 
 static bool (*const generators[CUDA_N_GENERATORS]) (cuda_emitter *, int, const cuda_plan *, mugraph_error *) = {
-  [CUDA_GENERATOR_GENERIC] = cuda_emit_generic,
-  [CUDA_GENERATOR_STREAM] = cuda_emit_stream,
-  [CUDA_GENERATOR_CHAIN] = cuda_emit_chain,
-  [CUDA_GENERATOR_ROWS] = cuda_emit_rows,
-  [CUDA_GENERATOR_TILED] = cuda_emit_tiled,
+    [CUDA_GENERATOR_GENERIC] = cuda_emit_generic, [CUDA_GENERATOR_STREAM] = cuda_emit_stream,
+    [CUDA_GENERATOR_CHAIN] = cuda_emit_chain,     [CUDA_GENERATOR_ROWS] = cuda_emit_rows,
+    [CUDA_GENERATOR_TILED] = cuda_emit_tiled,
 };
 
 static int64_t bytes_of (const cuda_tensor *t) { return mugraph_volume (&t->shape) * mugraph_dtype_bytes (t->dtype); }
 
 static void place_tensor (cuda_emitter *e, int t, int role, int index, const char *fallback) {
   // cppcheck-suppress negativeIndex ; outputs have a position
-  const char *own = role == CUDA_BUFFER_OUTPUT && index >= 0 && e->g->output_name[index][0] ? e->g->output_name[index] : e->g->tensor[t].name;
+  const char *own = role == CUDA_BUFFER_OUTPUT && index >= 0 && e->g->output_name[index][0] ? e->g->output_name[index]
+                                                                                            : e->g->tensor[t].name;
   cuda_tensor *c = &e->tensor[t];
   char name[48];
-  if (*own)
-    snprintf (name, sizeof name, "%.*s", MUGRAPH_NAME, own);
-  else
-    snprintf (name, sizeof name, "%s%d", fallback, role == CUDA_BUFFER_TEMP ? t : index);
+  if (*own) snprintf (name, sizeof name, "%.*s", MUGRAPH_NAME, own);
+  else snprintf (name, sizeof name, "%s%d", fallback, role == CUDA_BUFFER_TEMP ? t : index);
   c->buffer = cuda_add_buffer (e, role, index, bytes_of (c), name);
 }
 
 static void place_tensors (cuda_emitter *e) {
   const mugraph *g = e->g;
   for (int t = 0; t < g->n_tensors; t++)
-    e->tensor[t] = (cuda_tensor){.buffer = -1, .dtype = cuda_plan_storage (g, t), .shape = g->tensor[t].shape, .max_buffer = -1};
+    e->tensor[t] =
+        (cuda_tensor){.buffer = -1, .dtype = cuda_plan_storage (g, t), .shape = g->tensor[t].shape, .max_buffer = -1};
   for (int t = 0; t < g->n_inputs; t++) place_tensor (e, t, CUDA_BUFFER_INPUT, t, "input");
   for (int i = 0; i < g->n_outputs; i++)
     if (e->tensor[g->output[i]].buffer < 0) place_tensor (e, g->output[i], CUDA_BUFFER_OUTPUT, i, "output");
@@ -327,13 +331,15 @@ static void copy_outputs (cuda_emitter *e) {
     cuda_add_tensor (e, l, t, false, "in0");
     cuda_add_pointer (e, l, copy, "%s *__restrict__ out0", cuda_type (e->tensor[t].dtype));
     cuda_open_kernel (e, l);
-    cuda_print (&e->body, "  ms_wait_inputs ();\n  ms_launch_dependents ();\n"
-                          "  for (long long i = ms_thread (); i < %lldLL; i += ms_threads ()) out0[i] = in0[i];\n}\n", (long long) n);
+    cuda_print (&e->body,
+                "  ms_wait_inputs ();\n  ms_launch_dependents ();\n"
+                "  for (long long i = ms_thread (); i < %lldLL; i += ms_threads ()) out0[i] = in0[i];\n}\n",
+                (long long) n);
   }
 }
 
-/* As the schedule says. One that was found for another device and does not fit this one gives way to what the planner chooses:
-   with the same generator if that takes the graph here, else with any. */
+/* As the schedule says. One that was found for another device and does not fit this one gives way to what the planner
+   chooses: with the same generator if that takes the graph here, else with any. */
 static bool plan_kernel (cuda_emitter *e, int k, cuda_plan *plan, mugraph_error *error) {
   if (cuda_plan_kernel (e->g, k, e->device, plan, error)) return true;
   mugraph_sched request, *s = &e->own->block[e->g->op[k].block].sched;
@@ -376,7 +382,8 @@ int cuda_find_buffer (const cuda_program *p, int role, int index) {
 static bool join_source (cuda_emitter *e, mugraph_error *error) {
   cuda_text source = {0};
   cuda_print (&source, "%s", cuda_template_text ("common.cuh"));
-  for (int i = 0; i < CUDA_TEMPLATES && e->template[i]; i++) cuda_print (&source, "\n%s", cuda_template_text (e->template[i]));
+  for (int i = 0; i < CUDA_TEMPLATES && e->template[i]; i++)
+    cuda_print (&source, "\n%s", cuda_template_text (e->template[i]));
   cuda_print (&source, "%s", e->body.data ? e->body.data : "");
   bool failed = source.failed || e->body.failed;
   for (int i = 0; i < e->program->n_launches; i++) failed |= e->params[i].failed;
@@ -394,8 +401,7 @@ bool cuda_emit (const mugraph *g, const cuda_device *device, bool pdl, cuda_prog
   mugraph_stable *stable = malloc (sizeof *stable);
   mugraph *own = malloc (sizeof *own);
   bool done = false;
-  if (!e || !stable || !own)
-    mugraph_fail (error, "out of memory while writing the CUDA source");
+  if (!e || !stable || !own) mugraph_fail (error, "out of memory while writing the CUDA source");
   else {
     *own = *g;
     mugraph_analyse_stable (own, stable);
@@ -403,7 +409,8 @@ bool cuda_emit (const mugraph *g, const cuda_device *device, bool pdl, cuda_prog
     place_tensors (e);
     done = emit_kernels (e, error);
     if (done && e->full)
-      done = mugraph_fail (error, "the graph needs more than %d launches, %d buffers, %d arguments of a kernel or 2^31 blocks",
+      done = mugraph_fail (error,
+                           "the graph needs more than %d launches, %d buffers, %d arguments of a kernel or 2^31 blocks",
                            CUDA_LAUNCHES, CUDA_BUFFERS, CUDA_ARGS);
     done = done && join_source (e, error);
     cuda_text_free (&e->body);

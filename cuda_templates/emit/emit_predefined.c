@@ -1,7 +1,8 @@
-/* Pre-defined kernels: one operator of the kernel graph on whole tensors, any shape. Elementwise operators and those that move
-   elements take one thread to a result, reductions a warp or a thread, matmul a block to a 64 x 64 (or 16 x 64) piece. */
-#include "emit.h"
+/* Pre-defined kernels: one operator of the kernel graph on whole tensors, any shape. Elementwise operators and those
+   that move elements take one thread to a result, reductions a warp or a thread, matmul a block to a 64 x 64 (or 16 x
+   64) piece. */
 #include "cuda_templates/generic/plan_generic.h"
+#include "emit.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -51,7 +52,8 @@ static void print_operand (generator *w, cuda_text *t, int a, const char *const 
   cuda_dense_strides (rows, stride);
   cuda_print (t, " * ms_row_factor (in%d_max + (", a);
   cuda_print_index (t, at, rows, stride);
-  cuda_print (t, ") * %dLL, %d, %s / %d, %d)", in->splits, in->splits, width == 1 ? "0" : at[3], width / in->splits, in->degree);
+  cuda_print (t, ") * %dLL, %d, %s / %d, %d)", in->splits, in->splits, width == 1 ? "0" : at[3], width / in->splits,
+              in->degree);
 }
 
 static void print_declared (generator *w, const char *name, int a, const char *const at[4]) {
@@ -98,15 +100,17 @@ static void emit_elements (generator *w, int k) {
   cuda_print (w->text, "  }\n}\n");
 }
 
-/* Opens a loop over results, a warp or a thread to each, and computes the reduction `sum` of its row over dimension d. Leaves
-   the loop body open, with `lane` and `lanes` for walking the row again. */
-static void open_rows (generator *w, int k, int d, const int rows[4], int count, const char *first, const char *each, bool maximum) {
+/* Opens a loop over results, a warp or a thread to each, and computes the reduction `sum` of its row over dimension d.
+   Leaves the loop body open, with `lane` and `lanes` for walking the row again. */
+static void open_rows (generator *w, int k, int d, const int rows[4], int count, const char *first, const char *each,
+                       bool maximum) {
   int64_t n = volume (rows);
   bool warp = d == 3 && count >= 32;
   const char *at[4];
   open (w, warp ? (n + 7) / 8 : (n + 255) / 256, 256, 0, k);
   cuda_print (w->text, "  const int lane = %s, lanes = %d;\n", warp ? "threadIdx.x % 32" : "0", warp ? 32 : 1);
-  cuda_print (w->text, "  for (long long o = ms_thread () / lanes; o < %lldLL; o += ms_threads () / lanes) {\n", (long long) n);
+  cuda_print (w->text, "  for (long long o = ms_thread () / lanes; o < %lldLL; o += ms_threads () / lanes) {\n",
+              (long long) n);
   print_coordinates (w, "o", rows, "c");
   cuda_print (w->text, "float sum = %s;\nfor (int r = lane; r < %d; r += lanes) {\n", first, count);
   memcpy (at, element, sizeof at);
@@ -123,7 +127,8 @@ static void emit_reduction (generator *w, int k) {
   char value[48] = "sum";
   bool maximum = w->op->kind == MUGRAPH_OP_MAX;
   if (w->op->kind == MUGRAPH_OP_MEAN) snprintf (value, sizeof value, "sum / %d.0f", count);
-  open_rows (w, k, d, w->result, count, maximum ? "-MS_INF" : "0.0f", maximum ? "sum = fmaxf (sum, x);" : "sum += x;", maximum);
+  open_rows (w, k, d, w->result, count, maximum ? "-MS_INF" : "0.0f", maximum ? "sum = fmaxf (sum, x);" : "sum += x;",
+             maximum);
   cuda_print (w->text, "if (lane == 0) ");
   print_result (w, element, value);
   cuda_print (w->text, "  }\n}\n");
@@ -136,7 +141,8 @@ static void emit_rows (generator *w, int k) {
   const char *at[4];
   memcpy (rows, w->result, sizeof rows);
   rows[d] = 1;
-  open_rows (w, k, d, rows, w->result[d], norm ? "0.0f" : "-MS_INF", norm ? "sum += x * x;" : "sum = fmaxf (sum, x);", !norm);
+  open_rows (w, k, d, rows, w->result[d], norm ? "0.0f" : "-MS_INF", norm ? "sum += x * x;" : "sum = fmaxf (sum, x);",
+             !norm);
   if (norm) {
     cuda_print (w->text, "const float scale = 1.0f / sqrtf (sum / %d.0f + ", w->result[d]);
     cuda_print_number (w->text, w->op->c[0]);
@@ -150,8 +156,11 @@ static void emit_rows (generator *w, int k) {
   cuda_print (w->text, "}\n  }\n}\n");
 }
 
-static void print_staging (generator *w, int a, int rows, int columns, const char *row, const char *column, const char *put) {
-  cuda_print (w->text, "for (int e = threadIdx.x; e < %d; e += 128) {\nconst int r = e / %d, c = e %% %d, c2 = %s + r, c3 = %s + c;\nproduct.%s (r, c, c2 < %d && c3 < %d ? ",
+static void print_staging (generator *w, int a, int rows, int columns, const char *row, const char *column,
+                           const char *put) {
+  cuda_print (w->text,
+              "for (int e = threadIdx.x; e < %d; e += 128) {\nconst int r = e / %d, c = e %% %d, c2 = %s + r, c3 = %s "
+              "+ c;\nproduct.%s (r, c, c2 < %d && c3 < %d ? ",
               rows * columns, columns, columns, row, column, put, w->dim[a][2], w->dim[a][3]);
   print_operand (w, w->text, a, element);
   cuda_print (w->text, " : 0.0f);\n}\n");
@@ -159,26 +168,32 @@ static void print_staging (generator *w, int a, int rows, int columns, const cha
 
 /* Rows begin at multiples of 16 bytes. */
 static bool streams (const generator *w, int a) {
-  return w->in[a]->dtype != MUGRAPH_F32 && w->in[a]->max_buffer < 0 && (w->dim[a][3] % 8 == 0 || volume (w->dim[a]) == w->dim[a][3]);
+  return w->in[a]->dtype != MUGRAPH_F32 && w->in[a]->max_buffer < 0 &&
+         (w->dim[a][3] % 8 == 0 || volume (w->dim[a]) == w->dim[a][3]);
 }
 
-static mugraph_dtype operand_type (const generator *w, int a) { return w->in[a]->max_buffer >= 0 ? MUGRAPH_F32 : w->in[a]->dtype; }
+static mugraph_dtype operand_type (const generator *w, int a) {
+  return w->in[a]->max_buffer >= 0 ? MUGRAPH_F32 : w->in[a]->dtype;
+}
 
 static void print_streamed (generator *w, const cuda_generic_mma *x) {
   const char *const first[2][4] = {{"c0", "c1", "m0", "0"}, {"c0", "c1", "0", "n0"}};
-  cuda_print (w->text, "ms_streamed_product<%s, %d, %d, %d, %d, %d> product (smem);\nproduct.run (", cuda_type (x->type), x->wm, x->wn, x->bm / x->wm / 16,
-              x->bn / x->wn / 8, x->stages);
+  cuda_print (w->text, "ms_streamed_product<%s, %d, %d, %d, %d, %d> product (smem);\nproduct.run (",
+              cuda_type (x->type), x->wm, x->wn, x->bm / x->wm / 16, x->bn / x->wn / 8, x->stages);
   for (int a = 0; a < 2; a++) {
     cuda_print (w->text, "in%d + ", a);
     cuda_print_index (w->text, first[a], w->dim[a], w->stride[a]);
-    cuda_print (w->text, ", %lldLL, min (%d, %d - %s), ", (long long) w->stride[a][2], a ? x->bn : x->bm, a ? w->dim[1][3] : w->dim[0][2], a ? "n0" : "m0");
+    cuda_print (w->text, ", %lldLL, min (%d, %d - %s), ", (long long) w->stride[a][2], a ? x->bn : x->bm,
+                a ? w->dim[1][3] : w->dim[0][2], a ? "n0" : "m0");
   }
   cuda_print (w->text, "%d);\n", w->dim[0][3]);
 }
 
 static void print_staged (generator *w, const cuda_generic_mma *x) {
-  cuda_print (w->text, "ms_product<%s, %d, %d, %d, %d, %s, %s> product (smem);\nfor (int k0 = 0; k0 < %d; k0 += %d) {\n", cuda_type (x->type), x->wm, x->wn,
-              x->bm / x->wm / 16, x->bn / x->wn / 8, x->split_a ? "true" : "false", x->split_b ? "true" : "false", w->dim[0][3], x->bk);
+  cuda_print (w->text,
+              "ms_product<%s, %d, %d, %d, %d, %s, %s> product (smem);\nfor (int k0 = 0; k0 < %d; k0 += %d) {\n",
+              cuda_type (x->type), x->wm, x->wn, x->bm / x->wm / 16, x->bn / x->wn / 8, x->split_a ? "true" : "false",
+              x->split_b ? "true" : "false", w->dim[0][3], x->bk);
   print_staging (w, 0, x->bm, x->bk, "m0", "k0", "put_a");
   print_staging (w, 1, x->bk, x->bn, "k0", "n0", "put_b");
   cuda_print (w->text, "__syncthreads ();\nproduct.step ();\n__syncthreads ();\n}\n");
@@ -192,15 +207,21 @@ static void emit_matmul (generator *w, int k) {
   int64_t tiles = (int64_t) w->result[0] * w->result[1] * tiles_m * tiles_n;
   cuda_use_template (w->e, "generic.cuh");
   open (w, tiles, 128, (int) cuda_generic_staging (&x), k);
-  cuda_print (w->text, "  extern __shared__ __align__ (128) unsigned char smem[];\n"
-                       "  for (long long tile = blockIdx.x; tile < %lldLL; tile += gridDim.x) {\n", (long long) tiles);
-  cuda_print (w->text, "const int n0 = (int) (tile %% %d) * %d, m0 = (int) (tile / %d %% %d) * %d, c1 = (int) (tile / %d %% %d), c0 = (int) (tile / %lldLL);\n",
-              tiles_n, x.bn, tiles_n, tiles_m, x.bm, tiles_n * tiles_m, w->result[1], (long long) tiles_n * tiles_m * w->result[1]);
-  if (x.stages > 1)
-    print_streamed (w, &x);
-  else
-    print_staged (w, &x);
-  cuda_print (w->text, "product.each ([&] (int r, int c, float x) {\nconst int c2 = m0 + r, c3 = n0 + c;\nif (c2 < %d && c3 < %d) ", m, n);
+  cuda_print (w->text,
+              "  extern __shared__ __align__ (128) unsigned char smem[];\n"
+              "  for (long long tile = blockIdx.x; tile < %lldLL; tile += gridDim.x) {\n",
+              (long long) tiles);
+  cuda_print (w->text,
+              "const int n0 = (int) (tile %% %d) * %d, m0 = (int) (tile / %d %% %d) * %d, c1 = (int) (tile / %d %% "
+              "%d), c0 = (int) (tile / %lldLL);\n",
+              tiles_n, x.bn, tiles_n, tiles_m, x.bm, tiles_n * tiles_m, w->result[1],
+              (long long) tiles_n * tiles_m * w->result[1]);
+  if (x.stages > 1) print_streamed (w, &x);
+  else print_staged (w, &x);
+  cuda_print (
+      w->text,
+      "product.each ([&] (int r, int c, float x) {\nconst int c2 = m0 + r, c3 = n0 + c;\nif (c2 < %d && c3 < %d) ", m,
+      n);
   print_result (w, element, "x");
   cuda_print (w->text, "});\n  }\n}\n");
 }
@@ -217,23 +238,21 @@ bool cuda_emit_predefined (cuda_emitter *e, int k, mugraph_error *error) {
   switch (mugraph_op_table[op->kind].klass) {
   case MUGRAPH_MATMUL: emit_matmul (&w, k); break;
   case MUGRAPH_REDUCE:
-    if (op->kind == MUGRAPH_OP_RMS_NORM)
-      emit_rows (&w, k);
-    else
-      emit_reduction (&w, k);
+    if (op->kind == MUGRAPH_OP_RMS_NORM) emit_rows (&w, k);
+    else emit_reduction (&w, k);
     break;
   case MUGRAPH_UNARY:
   case MUGRAPH_BINARY:
   case MUGRAPH_LAYOUT:
   case MUGRAPH_LEAF:
-    if (op->kind == MUGRAPH_OP_EXP && e->stable->kernel_exp[k])
-      emit_rows (&w, k);
-    else
-      emit_elements (&w, k);
+    if (op->kind == MUGRAPH_OP_EXP && e->stable->kernel_exp[k]) emit_rows (&w, k);
+    else emit_elements (&w, k);
     break;
   case MUGRAPH_SAVER:
   case MUGRAPH_CUSTOM:
-  case MUGRAPH_ACCUM: return mugraph_fail (error, "kernel operator %d: %s is not a pre-defined kernel", k, mugraph_op_table[op->kind].text);
+  case MUGRAPH_ACCUM:
+    return mugraph_fail (error, "kernel operator %d: %s is not a pre-defined kernel", k,
+                         mugraph_op_table[op->kind].text);
   }
   cuda_print_indented (&e->body, body.data ? body.data : "");
   e->body.failed |= body.failed;

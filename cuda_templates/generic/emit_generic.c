@@ -1,9 +1,10 @@
 /* The generic generator: any block graph, as a sequence of block-wide steps between barriers. What is stored where, and
    when each operator runs, comes from cuda_templates/generic/plan_generic.c.
 
-   Names in the emitted code: i4 the place of iterator 4's tile in device memory, t4 the stored tile of operator 4, s4 its
-   side table, x4 its value at the current element, c0 .. c3 the coordinates of that element in the tile (aligned at the right,
-   missing dimensions 1), n0, n1, .. numbers of valid positions of ragged splits, bx, by, bz the block, l the iteration. */
+   Names in the emitted code: i4 the place of iterator 4's tile in device memory, t4 the stored tile of operator 4, s4
+   its side table, x4 its value at the current element, c0 .. c3 the coordinates of that element in the tile (aligned at
+   the right, missing dimensions 1), n0, n1, .. numbers of valid positions of ragged splits, bx, by, bz the block, l the
+   iteration. */
 #include "cuda_templates/emit/emit.h"
 #include "plan_generic.h"
 
@@ -33,7 +34,9 @@ typedef struct {
 
 static mugraph_class class_of (const mugraph_op *o) { return mugraph_op_table[o->kind].klass; }
 static int64_t volume (const int dim[4]) { return (int64_t) dim[0] * dim[1] * dim[2] * dim[3]; }
-static const cuda_tensor *tensor_of (const generator *w, int i) { return &w->e->tensor[w->kernel->in[w->block->op[i].in[0]]]; }
+static const cuda_tensor *tensor_of (const generator *w, int i) {
+  return &w->e->tensor[w->kernel->in[w->block->op[i].in[0]]];
+}
 
 /* ---- ragged splits ---- */
 
@@ -75,12 +78,13 @@ static void print_valid (generator *w, bool loop) {
   for (int n = 0; n < w->n_ragged; n++) {
     const mugraph_split *s = &w->ragged[n].split;
     if (in_loop (w, s) != loop) continue;
-    cuda_print (w->text, "  const int n%d = ms_valid (%d, %d, %s * %d, %s * %d, %d);\n", n, s->full, chunk_of (w, s), axis_name (s->axis),
-                chunk_of (w, s), loop ? "l" : "0", w->ragged[n].tile, w->ragged[n].tile);
+    cuda_print (w->text, "  const int n%d = ms_valid (%d, %d, %s * %d, %s * %d, %d);\n", n, s->full, chunk_of (w, s),
+                axis_name (s->axis), chunk_of (w, s), loop ? "l" : "0", w->ragged[n].tile, w->ragged[n].tile);
   }
 }
 
-/* "(c2 < n0 && c3 < n1)" over the ragged dimensions of tile i in the set dims; false: all are valid, nothing printed. */
+/* "(c2 < n0 && c3 < n1)" over the ragged dimensions of tile i in the set dims; false: all are valid, nothing printed.
+ */
 static bool print_mask (generator *w, cuda_text *t, int i, const coordinates *at, unsigned dims) {
   bool any = false;
   for (int d = 0; d < 4; d++) {
@@ -111,17 +115,16 @@ static void print_dense (cuda_text *t, const coordinates *at, const int dim[4]) 
   print_index (t, at, dim, stride);
 }
 
-/* First data index of dimension d of iterator i in this block and iteration, as an expression of long long; empty: 0. */
+/* First data index of dimension d of iterator i in this block and iteration, as an expression of long long; empty: 0.
+ */
 static void first_of (const generator *w, int i, int d, char out[NAME]) {
   const mugraph_split *s = split_of (w, i, d);
   char step[32] = "";
   out[0] = 0;
   if (!s || !s->full) return;
   if (in_loop (w, s)) snprintf (step, sizeof step, "%sl * %d", s->axis >= 0 ? " + " : "", w->d.dim[i][d]);
-  if (s->axis >= 0)
-    snprintf (out, NAME, "(%s * %d%s)", axis_name (s->axis), chunk_of (w, s), step);
-  else
-    snprintf (out, NAME, "%s%s%s", *step ? "(" : "", step, *step ? ")" : "");
+  if (s->axis >= 0) snprintf (out, NAME, "(%s * %d%s)", axis_name (s->axis), chunk_of (w, s), step);
+  else snprintf (out, NAME, "%s%s%s", *step ? "(" : "", step, *step ? ")" : "");
 }
 
 static void print_iterator (generator *w, int i) {
@@ -178,8 +181,8 @@ static void print_leaf (generator *w, cuda_text *t, int i, const coordinates *at
     first_of (w, i, 3, first);
     cuda_print (t, " * s%d[(", i);
     print_row (t, at, w->d.dim[i]);
-    cuda_print (t, ") * %d + (%s%s%s) / %d]", tensor->splits, first, *first ? " + " : "", w->d.dim[i][3] == 1 ? "0" : at->c[3],
-                tensor->shape.dim[tensor->shape.n_dims - 1] / tensor->splits);
+    cuda_print (t, ") * %d + (%s%s%s) / %d]", tensor->splits, first, *first ? " + " : "",
+                w->d.dim[i][3] == 1 ? "0" : at->c[3], tensor->shape.dim[tensor->shape.n_dims - 1] / tensor->splits);
   } else if (o->kind == MUGRAPH_OP_TRANSPOSE) {
     coordinates swapped = *at;
     memcpy (swapped.c[2], at->c[3], NAME);
@@ -232,7 +235,8 @@ static bool norm_value (void *user, int i, const char *a, const char *b, cuda_te
   return true;
 }
 
-/* Declares x<i>, the value of operator i at these coordinates; computed: even where i is stored (it is being stored). */
+/* Declares x<i>, the value of operator i at these coordinates; computed: even where i is stored (it is being stored).
+ */
 static void print_value (generator *w, int i, const coordinates *at, bool computed) {
   cuda_walk walk = {w->block, "x", materialised, shift, norm_value, w};
   uint64_t done = 0;
@@ -266,7 +270,8 @@ static const char *index_type (int64_t n) { return n > INT32_MAX / 2 ? "long lon
 
 static void begin_elements (generator *w, const int dim[4], coordinates *at) {
   int64_t n = volume (dim);
-  cuda_print (w->text, "  for (%s e = threadIdx.x; e < %lld; e += %d) {\n", index_type (n), (long long) n, w->d.threads);
+  cuda_print (w->text, "  for (%s e = threadIdx.x; e < %lld; e += %d) {\n", index_type (n), (long long) n,
+              w->d.threads);
   print_coordinates (w, "e", dim, "c", at);
 }
 
@@ -284,12 +289,12 @@ static void step_store (generator *w, int i) {
 }
 
 /* A reduction of the values of operator `from` over dimension `dim` (for sums to a width: over positions that are equal
-   modulo the width), one warp or one thread to a result. first: the start value; each: a statement that takes x into sum; last: a statement
-   for the lane that has the sum of result o. */
+   modulo the width), one warp or one thread to a result. first: the start value; each: a statement that takes x into
+   sum; last: a statement for the lane that has the sum of result o. */
 typedef struct {
   int from, dim, width;
-  unsigned also;     /* further dimensions to reduce */
-  bool masked_rows;  /* skip results at invalid positions */
+  unsigned also;    /* further dimensions to reduce */
+  bool masked_rows; /* skip results at invalid positions */
   const char *first, *each, *combine;
   char last[4 * NAME];
 } reduction;
@@ -310,18 +315,18 @@ static void step_reduce (generator *w, const reduction *r) {
               warp ? w->d.threads / 32 : w->d.threads);
   print_coordinates (w, "o", out, "c", &at);
   cuda_print (w->text, "float sum = %s;\n", r->first);
-  cuda_print (w->text, "for (%s r = %s; r < %lld; r += %d) {\n", type, warp ? "threadIdx.x % 32" : "0", (long long) m, warp ? 32 : 1);
+  cuda_print (w->text, "for (%s r = %s; r < %lld; r += %d) {\n", type, warp ? "threadIdx.x % 32" : "0", (long long) m,
+              warp ? 32 : 1);
   print_coordinates (w, "r", in, "r", &inner);
   for (int d = 0; d < 4; d++) {
     if (in[d] == 1) continue;
-    if (d == r->dim && r->width && r->width > 1)
-      snprintf (at.c[d], NAME, "(c%d + r%d * %d)", d, d, r->width);
-    else
-      memcpy (at.c[d], inner.c[d], NAME);
+    if (d == r->dim && r->width && r->width > 1) snprintf (at.c[d], NAME, "(c%d + r%d * %d)", d, d, r->width);
+    else memcpy (at.c[d], inner.c[d], NAME);
   }
   cuda_text mask = {0};
   unsigned dims = r->masked_rows ? 15u : 1u << r->dim | r->also;
-  if (print_mask (w, &mask, r->from, &at, dims)) cuda_print (w->text, "if (!%s) continue;\n", mask.data ? mask.data : "(1)");
+  if (print_mask (w, &mask, r->from, &at, dims))
+    cuda_print (w->text, "if (!%s) continue;\n", mask.data ? mask.data : "(1)");
   if (mask.failed) w->text->failed = true;
   cuda_text_free (&mask);
   print_value (w, r->from, &at, false);
@@ -334,17 +339,19 @@ static void step_reduce (generator *w, const reduction *r) {
 /* The number of valid positions along dimension d of tile i, as an expression. */
 static void count_valid (generator *w, int i, int d, char out[NAME]) {
   int n = valid_variable (w, i, d);
-  if (n >= 0)
-    snprintf (out, NAME, "(float) max (n%d, 1)", n);
-  else
-    snprintf (out, NAME, "%d.0f", w->d.dim[i][d]);
+  if (n >= 0) snprintf (out, NAME, "(float) max (n%d, 1)", n);
+  else snprintf (out, NAME, "%d.0f", w->d.dim[i][d]);
 }
 
 static void step_sum (generator *w, int i) {
   const mugraph_op *o = &w->block->op[i];
   int from = o->in[0];
   char n[NAME];
-  reduction r = {.from = from, .dim = cuda_generic_dim (w->block, i, o->dim), .first = "0.0f", .each = "sum += x;", .combine = "ms_warp_sum"};
+  reduction r = {.from = from,
+                 .dim = cuda_generic_dim (w->block, i, o->dim),
+                 .first = "0.0f",
+                 .each = "sum += x;",
+                 .combine = "ms_warp_sum"};
   count_valid (w, from, r.dim, n);
   switch ((mugraph_op_kind) o->kind) {
   case MUGRAPH_OP_MAX:
@@ -361,11 +368,16 @@ static void step_sum (generator *w, int i) {
 static void step_norm (generator *w, int i) {
   const mugraph_op *o = &w->block->op[i];
   char n[NAME];
-  reduction r = {.from = o->in[0], .dim = cuda_generic_dim (w->block, i, o->dim), .first = "0.0f", .each = "sum += x * x;", .combine = "ms_warp_sum"};
+  reduction r = {.from = o->in[0],
+                 .dim = cuda_generic_dim (w->block, i, o->dim),
+                 .first = "0.0f",
+                 .each = "sum += x * x;",
+                 .combine = "ms_warp_sum"};
   cuda_text epsilon = {0};
   count_valid (w, r.from, r.dim, n);
   cuda_print_number (&epsilon, o->c[0]);
-  snprintf (r.last, sizeof r.last, "s%d[o] = 1.0f / sqrtf (sum / (%s) + %.60s);", i, n, epsilon.data ? epsilon.data : "0.0f");
+  snprintf (r.last, sizeof r.last, "s%d[o] = 1.0f / sqrtf (sum / (%s) + %.60s);", i, n,
+            epsilon.data ? epsilon.data : "0.0f");
   if (epsilon.failed) w->text->failed = true;
   cuda_text_free (&epsilon);
   step_reduce (w, &r);
@@ -381,7 +393,8 @@ static void step_accumulate (generator *w, int i) {
     coordinates at;
     cuda_text mask = {0};
     begin_elements (w, w->d.dim[i], &at);
-    if (print_mask (w, &mask, from, &at, 15)) cuda_print (w->text, "if (!%s) continue;\n", mask.data ? mask.data : "(1)");
+    if (print_mask (w, &mask, from, &at, 15))
+      cuda_print (w->text, "if (!%s) continue;\n", mask.data ? mask.data : "(1)");
     if (mask.failed) w->text->failed = true;
     cuda_text_free (&mask);
     print_value (w, from, &at, false);
@@ -389,34 +402,35 @@ static void step_accumulate (generator *w, int i) {
     barrier (w);
     return;
   }
-  reduction r = {.from = from, .dim = 3, .masked_rows = true, .first = "0.0f", .each = "sum += x;", .combine = "ms_warp_sum"};
+  reduction r = {
+      .from = from, .dim = 3, .masked_rows = true, .first = "0.0f", .each = "sum += x;", .combine = "ms_warp_sum"};
   if (o->kind == MUGRAPH_OP_ACCUM_RMS) r.each = "sum += x * x;";
   if (o->kind == MUGRAPH_OP_ACCUM_SUM_TO) r.width = o->width;
   snprintf (r.last, sizeof r.last, "t%d[o] += sum;", i);
   step_reduce (w, &r);
   if (!counts (o)) return;
   int n = valid_variable (w, from, 3);
-  if (n >= 0)
-    cuda_print (w->text, "  count%d += n%d;\n", i, n);
-  else
-    cuda_print (w->text, "  count%d += %d;\n", i, w->d.dim[from][3]);
+  if (n >= 0) cuda_print (w->text, "  count%d += n%d;\n", i, n);
+  else cuda_print (w->text, "  count%d += %d;\n", i, w->d.dim[from][3]);
 }
 
-/* The exponential i is about to be used: the maximum of its rows moves, and everything computed so far that is proportional to
-   a power of exp (-max) moves with it. */
+/* The exponential i is about to be used: the maximum of its rows moves, and everything computed so far that is
+   proportional to a power of exp (-max) moves with it. */
 static void step_maximum (generator *w, int i) {
   const int8_t *degree = w->d.stable.block_degree[w->kernel->block];
   int from = w->block->op[i].in[0], position = cuda_generic_position (&w->d, i);
   reduction r = {.from = from, .dim = 3, .first = "-MS_INF", .each = "sum = fmaxf (sum, x);", .combine = "ms_warp_max"};
   for (int d = 0; d < 3; d++)
     if (w->d.max_dim[d] != w->d.dim[from][d]) r.also |= 1u << d;
-  snprintf (r.last, sizeof r.last,
-            "const float old = row_max[o], now = fmaxf (old, sum); row_max[o] = now; row_move[o] = ms_move (old, now);");
+  snprintf (
+      r.last, sizeof r.last,
+      "const float old = row_max[o], now = fmaxf (old, sum); row_max[o] = now; row_move[o] = ms_move (old, now);");
   cuda_print (w->text, "  // maximum of x%d\n", from);
   step_reduce (w, &r);
   for (int j = 0; j < w->d.n; j++) {
     if (!w->d.stored[j] || !degree[j] || w->d.start[j] >= position || w->d.end[j] < position) continue;
-    int power = degree[j] * (w->block->op[j].kind == MUGRAPH_OP_ACCUM_RMS && w->d.phase[i] != MUGRAPH_AFTER_LOOP ? 2 : 1);
+    int power =
+        degree[j] * (w->block->op[j].kind == MUGRAPH_OP_ACCUM_RMS && w->d.phase[i] != MUGRAPH_AFTER_LOOP ? 2 : 1);
     coordinates at;
     begin_elements (w, w->d.dim[j], &at);
     cuda_print (w->text, "const float move = row_move[");
@@ -428,36 +442,39 @@ static void step_maximum (generator *w, int i) {
 
 /* Memory runs along the rows of the tile (the last but one dimension). */
 static bool column_major (const generator *w, int i) {
-  return w->block->op[i].kind == MUGRAPH_OP_TRANSPOSE && !w->d.stored[i] ? !column_major (w, w->block->op[i].in[0]) : false;
+  return w->block->op[i].kind == MUGRAPH_OP_TRANSPOSE && !w->d.stored[i] ? !column_major (w, w->block->op[i].in[0])
+                                                                         : false;
 }
 
-/* Loads rows x columns of operand i from (row, column) on into the product's shared memory: value 0 outside. k_dim is the
-   dimension that is contracted; positions that either operand lacks are 0. */
-static void print_operand (generator *w, int i, int rows, int columns, const char *row, const char *column, const char *put, int k_limit) {
+/* Loads rows x columns of operand i from (row, column) on into the product's shared memory: value 0 outside. k_dim is
+   the dimension that is contracted; positions that either operand lacks are 0. */
+static void print_operand (generator *w, int i, int rows, int columns, const char *row, const char *column,
+                           const char *put, int k_limit) {
   const int *dim = w->d.dim[i];
   bool swapped = column_major (w, i);
   bool is_a = !strcmp (put, "put_a");
   coordinates at = {{"b0", "b1", "c2", "c3"}};
   cuda_print (w->text, "for (int e = threadIdx.x; e < %d; e += %d) {\n", rows * columns, w->d.threads);
-  if (swapped)
-    cuda_print (w->text, "const int r = e %% %d, c = e / %d;\n", rows, rows);
-  else
-    cuda_print (w->text, "const int r = e / %d, c = e %% %d;\n", columns, columns);
-  cuda_print (w->text, "const int c2 = %s + r, c3 = %s + c;\nfloat x = 0.0f;\nif (c2 < %d && c3 < %d", row, column, dim[2], dim[3]);
+  if (swapped) cuda_print (w->text, "const int r = e %% %d, c = e / %d;\n", rows, rows);
+  else cuda_print (w->text, "const int r = e / %d, c = e %% %d;\n", columns, columns);
+  cuda_print (w->text, "const int c2 = %s + r, c3 = %s + c;\nfloat x = 0.0f;\nif (c2 < %d && c3 < %d", row, column,
+              dim[2], dim[3]);
   if (k_limit >= 0) cuda_print (w->text, " && %s < n%d", is_a ? "c3" : "c2", k_limit);
   cuda_print (w->text, ") {\n");
   print_value (w, i, &at, false);
   cuda_print (w->text, "x = x%d;\n}\nproduct.%s (r, c, x);\n}\n", i, put);
 }
 
-/* min (tile size, valid - from): how many rows or columns of this piece there are; none where the matrix itself is invalid. */
+/* min (tile size, valid - from): how many rows or columns of this piece there are; none where the matrix itself is
+ * invalid. */
 static void print_left (generator *w, int i, int d, const coordinates *at, int piece) {
   int n = valid_variable (w, i, d);
   bool masked = print_mask (w, w->text, i, at, 3);
   if (n >= 0)
     cuda_print (w->text, "%smin (%d, n%d - %s)%s", masked ? " ? " : "", piece, n, at->c[d], masked ? " : 0" : "");
   else
-    cuda_print (w->text, "%smin (%d, %d - %s)%s", masked ? " ? " : "", piece, w->d.dim[i][d], at->c[d], masked ? " : 0" : "");
+    cuda_print (w->text, "%smin (%d, %d - %s)%s", masked ? " ? " : "", piece, w->d.dim[i][d], at->c[d],
+                masked ? " : 0" : "");
 }
 
 /* Address of an iterator's row and its pitch. */
@@ -471,22 +488,20 @@ static void print_rows (generator *w, int i, const coordinates *at) {
 
 static void print_streamed (generator *w, const mugraph_op *o, const cuda_generic_mma *x, int k, int k_limit) {
   coordinates a = {{"b0", "b1", "from_m", "0"}}, b = {{"b0", "b1", "0", "from_n"}};
-  cuda_print (w->text, "ms_streamed_product<%s, %d, %d, %d, %d, %d> product (smem);\nproduct.run (", cuda_type (x->type), x->wm, x->wn, x->bm / x->wm / 16,
-              x->bn / x->wn / 8, x->stages);
+  cuda_print (w->text, "ms_streamed_product<%s, %d, %d, %d, %d, %d> product (smem);\nproduct.run (",
+              cuda_type (x->type), x->wm, x->wn, x->bm / x->wm / 16, x->bn / x->wn / 8, x->stages);
   print_rows (w, o->in[0], &a);
   print_left (w, o->in[0], 2, &a, x->bm);
   cuda_print (w->text, ", ");
   print_rows (w, o->in[1], &b);
   print_left (w, o->in[1], 3, &b, x->bn);
-  if (k_limit >= 0)
-    cuda_print (w->text, ", n%d);\n", k_limit);
-  else
-    cuda_print (w->text, ", %d);\n", k);
+  if (k_limit >= 0) cuda_print (w->text, ", n%d);\n", k_limit);
+  else cuda_print (w->text, ", %d);\n", k);
 }
 
 static void print_staged (generator *w, const mugraph_op *o, const cuda_generic_mma *x, int k, int k_limit) {
-  cuda_print (w->text, "ms_product<%s, %d, %d, %d, %d, %s, %s> product (smem);\n", cuda_type (x->type), x->wm, x->wn, x->bm / x->wm / 16, x->bn / x->wn / 8,
-              x->split_a ? "true" : "false", x->split_b ? "true" : "false");
+  cuda_print (w->text, "ms_product<%s, %d, %d, %d, %d, %s, %s> product (smem);\n", cuda_type (x->type), x->wm, x->wn,
+              x->bm / x->wm / 16, x->bn / x->wn / 8, x->split_a ? "true" : "false", x->split_b ? "true" : "false");
   cuda_print (w->text, "for (int from_k = 0; from_k < %d; from_k += %d) {\n", k, x->bk);
   print_operand (w, o->in[0], x->bm, x->bk, "from_m", "from_k", "put_a", k_limit);
   print_operand (w, o->in[1], x->bk, x->bn, "from_k", "from_n", "put_b", k_limit);
@@ -503,14 +518,15 @@ static void step_matmul (generator *w, int i) {
   int64_t tiles = (int64_t) dim[0] * dim[1] * tiles_m * tiles_n;
   cuda_print (w->text, "  // t%d %s x%d x x%d\n", target, target == i ? "=" : "+=", a, b);
   cuda_print (w->text, "  for (int tile = 0; tile < %lld; tile++) {\n", (long long) tiles);
-  cuda_print (w->text, "const int from_n = tile %% %d * %d, from_m = tile / %d %% %d * %d, b1 = tile / %d %% %d, b0 = tile / %d;\n", tiles_n, x.bn,
-              tiles_n, tiles_m, x.bm, tiles_n * tiles_m, dim[1], tiles_n * tiles_m * dim[1]);
-  if (x.stages > 1)
-    print_streamed (w, o, &x, k, k_limit);
-  else
-    print_staged (w, o, &x, k, k_limit);
+  cuda_print (
+      w->text,
+      "const int from_n = tile %% %d * %d, from_m = tile / %d %% %d * %d, b1 = tile / %d %% %d, b0 = tile / %d;\n",
+      tiles_n, x.bn, tiles_n, tiles_m, x.bm, tiles_n * tiles_m, dim[1], tiles_n * tiles_m * dim[1]);
+  if (x.stages > 1) print_streamed (w, o, &x, k, k_limit);
+  else print_staged (w, o, &x, k, k_limit);
   coordinates at = {{"b0", "b1", "(from_m + r)", "(from_n + c)"}};
-  cuda_print (w->text, "product.each ([&] (int r, int c, float x) {\nif (from_m + r < %d && from_n + c < %d", dim[2], dim[3]);
+  cuda_print (w->text, "product.each ([&] (int r, int c, float x) {\nif (from_m + r < %d && from_n + c < %d", dim[2],
+              dim[3]);
   if (target != i) {
     cuda_print (w->text, " && ");
     if (!print_mask (w, w->text, i, &at, 15)) cuda_print (w->text, "true");
@@ -539,10 +555,14 @@ static void step_factors (generator *w, int i) {
     char first[NAME];
     first_of (w, i, d, first);
     if (*first || rows[d] > 1)
-      cuda_print (w->text, " + (long long) (%s%s%s) * %lld", first, *first ? " + " : "", rows[d] > 1 ? at.c[d] : "0", (long long) (stride[d] / width));
+      cuda_print (w->text, " + (long long) (%s%s%s) * %lld", first, *first ? " + " : "", rows[d] > 1 ? at.c[d] : "0",
+                  (long long) (stride[d] / width));
   }
-  cuda_print (w->text, ") * %d;\nfloat top = -MS_INF;\nfor (int s = 0; s < %d; s++) top = fmaxf (top, maxima[s]);\n", t->splits, t->splits);
-  cuda_print (w->text, "for (int s = 0; s < %d; s++) s%d[(int) e * %d + s] = top == -MS_INF ? 0.0f : ms_exp (%d.0f * (maxima[s] - top));\n  }\n",
+  cuda_print (w->text, ") * %d;\nfloat top = -MS_INF;\nfor (int s = 0; s < %d; s++) top = fmaxf (top, maxima[s]);\n",
+              t->splits, t->splits);
+  cuda_print (w->text,
+              "for (int s = 0; s < %d; s++) s%d[(int) e * %d + s] = top == -MS_INF ? 0.0f : ms_exp (%d.0f * (maxima[s] "
+              "- top));\n  }\n",
               t->splits, i, t->splits, t->degree);
   barrier (w);
 }
@@ -558,7 +578,8 @@ static void saved_first (const generator *w, int i, int d, char out[NAME]) {
   const mugraph_op *o = &w->block->op[i];
   out[0] = 0;
   for (int g = 0; g < 3; g++)
-    if (w->block->grid[g] > 1 && cuda_generic_dim (w->block, i, o->map[g]) == d) snprintf (out, NAME, "%s * %d + ", axis_name (g), w->d.dim[i][d]);
+    if (w->block->grid[g] > 1 && cuda_generic_dim (w->block, i, o->map[g]) == d)
+      snprintf (out, NAME, "%s * %d + ", axis_name (g), w->d.dim[i][d]);
 }
 
 static void print_saved_index (generator *w, int i, const coordinates *at, const int64_t stride[4], int dims) {
@@ -566,7 +587,8 @@ static void print_saved_index (generator *w, int i, const coordinates *at, const
   for (int d = 0; d < dims; d++) {
     char first[NAME];
     saved_first (w, i, d, first);
-    if (*first || w->d.dim[i][d] > 1) cuda_print (w->text, " + (long long) (%s%s) * %lld", first, at->c[d], (long long) stride[d]);
+    if (*first || w->d.dim[i][d] > 1)
+      cuda_print (w->text, " + (long long) (%s%s) * %lld", first, at->c[d], (long long) stride[d]);
   }
 }
 
@@ -586,7 +608,8 @@ static void step_save (generator *w, int i) {
   print_saved_index (w, i, &at, stride, 4);
   cuda_print (w->text, "), x%d);\n  }\n", from);
   if (t->max_buffer < 0) return;
-  /* the maxima of this block's rows: [rows, splits], the split being the axis that is concatenated along the last dimension */
+  /* the maxima of this block's rows: [rows, splits], the split being the axis that is concatenated along the last
+   * dimension */
   int rows[4] = {w->d.dim[i][0], w->d.dim[i][1], w->d.dim[i][2], 1}, axis = -1, last = t->shape.n_dims - 1;
   int64_t width = t->shape.dim[last], row_stride[4];
   for (int g = 2; g >= 0; g--)
@@ -603,8 +626,7 @@ static void step_save (generator *w, int i) {
     cuda_print (w->text, "row_max[");
     print_row (w->text, &at, w->d.max_dim);
     cuda_print (w->text, "];\n  }\n");
-  } else
-    cuda_print (w->text, "0.0f;\n  }\n");
+  } else cuda_print (w->text, "0.0f;\n  }\n");
 }
 
 static void step (generator *w, int i) {
@@ -642,26 +664,30 @@ static void steps (generator *w, mugraph_phase phase) {
 static void print_places (generator *w) {
   for (int i = 0; i < w->d.n; i++) {
     if (!w->d.bytes[i]) continue;
-    const char *type = w->block->op[i].kind == MUGRAPH_OP_INPUT && w->d.stored[i] ? cuda_type (tensor_of (w, i)->dtype) : "float";
+    const char *type =
+        w->block->op[i].kind == MUGRAPH_OP_INPUT && w->d.stored[i] ? cuda_type (tensor_of (w, i)->dtype) : "float";
     const char *memory = w->d.home[i] == CUDA_HOME_SHARED ? "smem" : "work";
     int64_t tile = w->d.stored[i] ? 4 * volume (w->d.dim[i]) : 0;
-    if (w->d.stored[i]) cuda_print (w->text, "  %s *t%d = (%s *) (%s + %lld);\n", type, i, type, memory, (long long) w->d.offset[i]);
-    if (w->d.table[i]) cuda_print (w->text, "  float *s%d = (float *) (%s + %lld);\n", i, memory, (long long) (w->d.offset[i] + tile));
+    if (w->d.stored[i])
+      cuda_print (w->text, "  %s *t%d = (%s *) (%s + %lld);\n", type, i, type, memory, (long long) w->d.offset[i]);
+    if (w->d.table[i])
+      cuda_print (w->text, "  float *s%d = (float *) (%s + %lld);\n", i, memory, (long long) (w->d.offset[i] + tile));
   }
   if (!w->d.running_max) return;
-  cuda_print (w->text, "  float *row_max = (float *) (smem + %lld), *row_move = (float *) (smem + %lld);\n", (long long) w->d.max_offset,
-              (long long) w->d.move_offset);
+  cuda_print (w->text, "  float *row_max = (float *) (smem + %lld), *row_move = (float *) (smem + %lld);\n",
+              (long long) w->d.max_offset, (long long) w->d.move_offset);
 }
 
 static void print_start_values (generator *w) {
   if (w->d.running_max)
-    cuda_print (w->text, "  for (int e = threadIdx.x; e < %d; e += %d) row_max[e] = -MS_INF;\n", w->d.max_dim[0] * w->d.max_dim[1] * w->d.max_dim[2],
-                w->d.threads);
+    cuda_print (w->text, "  for (int e = threadIdx.x; e < %d; e += %d) row_max[e] = -MS_INF;\n",
+                w->d.max_dim[0] * w->d.max_dim[1] * w->d.max_dim[2], w->d.threads);
   for (int i = 0; i < w->d.n; i++) {
     const mugraph_op *o = &w->block->op[i];
     if (class_of (o) != MUGRAPH_ACCUM) continue;
     int64_t n = volume (w->d.dim[i]);
-    cuda_print (w->text, "  for (%s e = threadIdx.x; e < %lld; e += %d) t%d[e] = 0.0f;\n", index_type (n), (long long) n, w->d.threads, i);
+    cuda_print (w->text, "  for (%s e = threadIdx.x; e < %lld; e += %d) t%d[e] = 0.0f;\n", index_type (n),
+                (long long) n, w->d.threads, i);
     if (counts (o)) cuda_print (w->text, "  long long count%d = 0;\n", i);
   }
   barrier (w);
@@ -672,13 +698,13 @@ static void finish_accumulators (generator *w) {
     const mugraph_op *o = &w->block->op[i];
     if (!counts (o)) continue;
     int64_t n = volume (w->d.dim[i]);
-    cuda_print (w->text, "  for (%s e = threadIdx.x; e < %lld; e += %d) t%d[e] = ", index_type (n), (long long) n, w->d.threads, i);
+    cuda_print (w->text, "  for (%s e = threadIdx.x; e < %lld; e += %d) t%d[e] = ", index_type (n), (long long) n,
+                w->d.threads, i);
     if (o->kind == MUGRAPH_OP_ACCUM_RMS) {
       cuda_print (w->text, "sqrtf (t%d[e] / (float) max (count%d, 1LL) + ", i, i);
       cuda_print_number (w->text, o->c[0]);
       cuda_print (w->text, ");\n");
-    } else
-      cuda_print (w->text, "t%d[e] / (float) max (count%d, 1LL);\n", i, i);
+    } else cuda_print (w->text, "t%d[e] / (float) max (count%d, 1LL);\n", i, i);
     barrier (w);
   }
 }
@@ -691,12 +717,19 @@ static void collect_ragged (generator *w) {
 
 static void print_kernel (generator *w, int64_t blocks, int64_t launched) {
   const int32_t *grid = w->block->grid;
-  cuda_print (w->text, "  extern __shared__ __align__ (128) unsigned char smem[];\n  ms_wait_inputs ();\n  ms_launch_dependents ();\n");
-  if (launched < blocks) cuda_print (w->text, "  for (int block = blockIdx.x; block < %lld; block += gridDim.x) {\n", (long long) blocks);
+  cuda_print (
+      w->text,
+      "  extern __shared__ __align__ (128) unsigned char smem[];\n  ms_wait_inputs ();\n  ms_launch_dependents ();\n");
+  if (launched < blocks)
+    cuda_print (w->text, "  for (int block = blockIdx.x; block < %lld; block += gridDim.x) {\n", (long long) blocks);
   else cuda_print (w->text, "  const int block = blockIdx.x;\n");
-  cuda_print (w->text, "  const int bx = block %% %d, by = block / %d %% %d, bz = block / %lld;\n  (void) bx, (void) by, (void) bz;\n", grid[0], grid[0], grid[1],
-              (long long) grid[0] * grid[1]);
-  if (w->d.workspace) cuda_print (w->text, "  unsigned char *work = workspace + (long long) blockIdx.x * %lldLL;\n", (long long) w->d.workspace);
+  cuda_print (
+      w->text,
+      "  const int bx = block %% %d, by = block / %d %% %d, bz = block / %lld;\n  (void) bx, (void) by, (void) bz;\n",
+      grid[0], grid[0], grid[1], (long long) grid[0] * grid[1]);
+  if (w->d.workspace)
+    cuda_print (w->text, "  unsigned char *work = workspace + (long long) blockIdx.x * %lldLL;\n",
+                (long long) w->d.workspace);
   print_places (w);
   print_valid (w, false);
   print_iterators (w, false);
@@ -725,7 +758,8 @@ bool cuda_emit_generic (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_e
   if (w.d.workspace) {
     char name[32];
     snprintf (name, sizeof name, "workspace%d", k);
-    cuda_add_pointer (e, l, cuda_add_buffer (e, CUDA_BUFFER_TEMP, -1, launched * w.d.workspace, name), "unsigned char *workspace");
+    cuda_add_pointer (e, l, cuda_add_buffer (e, CUDA_BUFFER_TEMP, -1, launched * w.d.workspace, name),
+                      "unsigned char *workspace");
   }
   cuda_use_template (e, "generic.cuh");
   collect_ragged (&w);

@@ -11,8 +11,8 @@ MS_DEVICE int ms_valid (int full, int chunk, int begin, int step, int tile) {
 MS_DEVICE float ms_move (float old, float now) { return old == -MS_INF ? 0.0f : old - now; }
 
 // ---- products ----
-// One BM x BN piece of a product, BM = 16 WM MI, BN = 8 WN NI, is computed by WM x WN warps; the others of the block help to
-// load. A warp holds d[MI][NI], fragments of m16n8.
+// One BM x BN piece of a product, BM = 16 WM MI, BN = 8 WN NI, is computed by WM x WN warps; the others of the block
+// help to load. A warp holds d[MI][NI], fragments of m16n8.
 
 template <int MI, int NI> MS_DEVICE void ms_clear (float (&d)[MI][NI][4]) {
 #pragma unroll
@@ -32,11 +32,13 @@ template <int WM, int WN, int MI, int NI, class F> MS_DEVICE void ms_each (const
 #pragma unroll
     for (int j = 0; j < NI; j++)
 #pragma unroll
-      for (int r = 0; r < 4; r++) f ((warp % WM * MI + i) * 16 + group + r / 2 * 8, (warp / WM * NI + j) * 8 + 2 * lane + r % 2, d[i][j][r]);
+      for (int r = 0; r < 4; r++)
+        f ((warp % WM * MI + i) * 16 + group + r / 2 * 8, (warp / WM * NI + j) * 8 + 2 * lane + r % 2, d[i][j][r]);
 }
 
-// Elements come one by one. T = ms_f16, ms_bf16: multiplied as they are. T = float: the matrix units see tf32, and the part of an
-// element that tf32 drops is multiplied too where SPLIT_A, SPLIT_B say that there is one, so that the product is as good as in f32.
+// Elements come one by one. T = ms_f16, ms_bf16: multiplied as they are. T = float: the matrix units see tf32, and the
+// part of an element that tf32 drops is multiplied too where SPLIT_A, SPLIT_B say that there is one, so that the
+// product is as good as in f32.
 template <class T, int WM, int WN, int MI, int NI, bool SPLIT_A, bool SPLIT_B> struct ms_product {
   static constexpr int BM = 16 * WM * MI, BN = 8 * WN * NI, BK = 32, PITCH = BK + 8;
   float d[MI][NI][4];
@@ -61,7 +63,8 @@ template <class T, int WM, int WN, int MI, int NI, bool SPLIT_A, bool SPLIT_B> s
       for (int i = 0; i < MI; i++) {
         unsigned fa[4];
 #pragma unroll
-        for (int r = 0; r < 4; r++) fa[r] = *(const unsigned *) (pa + (16 * i + r % 2 * 8) * PITCH + k + r / 2 * 8 + 2 * lane);
+        for (int r = 0; r < 4; r++)
+          fa[r] = *(const unsigned *) (pa + (16 * i + r % 2 * 8) * PITCH + k + r / 2 * 8 + 2 * lane);
 #pragma unroll
         for (int j = 0; j < NI; j++) ms_mma<T> (d[i][j], fa, fb[j]);
       }
@@ -78,7 +81,8 @@ MS_DEVICE void ms_split (float x, unsigned &high, unsigned &low) {
   low = ms_tf32 (fabsf (h) < MS_INF ? x - h : 0.0f);
 }
 
-template <int WM, int WN, int MI, int NI, bool SPLIT_A, bool SPLIT_B> struct ms_product<float, WM, WN, MI, NI, SPLIT_A, SPLIT_B> {
+template <int WM, int WN, int MI, int NI, bool SPLIT_A, bool SPLIT_B>
+struct ms_product<float, WM, WN, MI, NI, SPLIT_A, SPLIT_B> {
   static constexpr int BM = 16 * WM * MI, BN = 8 * WN * NI, BK = 32, PITCH_A = BK + 4, PITCH_B = BN + 8;
   float d[MI][NI][4];
   float *a, *b; // [BM][PITCH_A], [BK][PITCH_B]
@@ -90,7 +94,8 @@ template <int WM, int WN, int MI, int NI, bool SPLIT_A, bool SPLIT_B> struct ms_
   MS_DEVICE void step () {
     const int warp = threadIdx.x / 32, group = threadIdx.x % 32 / 4, lane = threadIdx.x % 4;
     if (warp >= WM * WN) return;
-    const float *pa = a + (warp % WM * 16 * MI + group) * PITCH_A + lane, *pb = b + lane * PITCH_B + warp / WM * 8 * NI + group;
+    const float *pa = a + (warp % WM * 16 * MI + group) * PITCH_A + lane,
+                *pb = b + lane * PITCH_B + warp / WM * 8 * NI + group;
 #pragma unroll
     for (int k = 0; k < BK; k += 8) {
       unsigned high_b[NI][2], low_b[NI][2];
@@ -126,7 +131,8 @@ template <class T, int WM, int WN, int MI, int NI, int STAGES> struct ms_streame
   MS_DEVICE ms_streamed_product (void *memory) : shared (ms_shared_address (memory)) { ms_clear (d); }
 
   // Columns of b and k's of both beyond `columns` and `k`, and rows of a beyond `rows`, become zeros.
-  MS_DEVICE void load (int stage, const T *a, long long pitch_a, int rows, const T *b, long long pitch_b, int columns, int k) {
+  MS_DEVICE void load (int stage, const T *a, long long pitch_a, int rows, const T *b, long long pitch_b, int columns,
+                       int k) {
     const unsigned to_a = shared + stage * STAGE, to_b = to_a + 2 * BM * PITCH_A;
     for (int e = threadIdx.x; e < BM * BK / 8; e += blockDim.x) {
       const int r = e / (BK / 8), c = e % (BK / 8) * 8, n = r < rows ? max (0, min (8, k - c)) : 0;
@@ -148,8 +154,10 @@ template <class T, int WM, int WN, int MI, int NI, int STAGES> struct ms_streame
       unsigned fb[NI][2];
 #pragma unroll
       for (int j = 0; j < NI; j++)
-        asm volatile ("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-                      : "=r"(fb[j][0]), "=r"(fb[j][1]) : "r"(from_b + 2 * (k * PITCH_B + 8 * j)) : "memory");
+        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                     : "=r"(fb[j][0]), "=r"(fb[j][1])
+                     : "r"(from_b + 2 * (k * PITCH_B + 8 * j))
+                     : "memory");
 #pragma unroll
       for (int i = 0; i < MI; i++) {
         unsigned fa[4];
@@ -170,7 +178,8 @@ template <class T, int WM, int WN, int MI, int NI, int STAGES> struct ms_streame
       const int next = i + STAGES - 1;
       ms_copy_wait<STAGES - 2> ();
       __syncthreads (); // stage i is there, and nobody reads the stage before it any more
-      if (next < steps) load (next % STAGES, a + next * BK, pitch_a, rows, b + next * BK * pitch_b, pitch_b, columns, k - next * BK);
+      if (next < steps)
+        load (next % STAGES, a + next * BK, pitch_a, rows, b + next * BK * pitch_b, pitch_b, columns, k - next * BK);
       ms_copy_commit ();
       step (i % STAGES);
     }

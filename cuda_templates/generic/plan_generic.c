@@ -1,5 +1,6 @@
-/* The generic plan. Chains of elementwise operators are computed by their readers; whatever is read more than once, reduced
-   or multiplied is stored, in f32, in shared memory while there is room and in a workspace in device memory beyond that. */
+/* The generic plan. Chains of elementwise operators are computed by their readers; whatever is read more than once,
+   reduced or multiplied is stored, in f32, in shared memory while there is room and in a workspace in device memory
+   beyond that. */
 #include "plan_generic.h"
 
 #include <string.h>
@@ -48,8 +49,8 @@ void cuda_generic_operands (cuda_generic_mma *x, mugraph_dtype a, mugraph_dtype 
   x->stages = x->bm == 16 ? 4 : 3;
 }
 
-/* A and B of one step, rows padded against bank conflicts: halves [bm][bk + 8] and [bk][bn + 8] of each stage when streamed, else
-   at most f32 [bm][bk + 4] and [bk][bn + 8]. */
+/* A and B of one step, rows padded against bank conflicts: halves [bm][bk + 8] and [bk][bn + 8] of each stage when
+   streamed, else at most f32 [bm][bk + 4] and [bk][bn + 8]. */
 int64_t cuda_generic_staging (const cuda_generic_mma *x) {
   if (x->stages > 1) return 2 * (int64_t) x->stages * (x->bm * (x->bk + 8) + x->bk * (x->bn + 8));
   return 4 * ((int64_t) x->bm * (x->bk + 4) + (int64_t) x->bk * (x->bn + 8));
@@ -61,7 +62,8 @@ static mugraph_dtype operand_type (const mugraph *g, int k, const cuda_generic *
   if (o->kind == MUGRAPH_OP_INPUT) return d->table[i] ? MUGRAPH_F32 : cuda_plan_storage (g, g->op[k].in[o->in[0]]);
   if (d->stored[i]) return MUGRAPH_F32;
   if (o->kind == MUGRAPH_OP_TRANSPOSE) return operand_type (g, k, d, o->in[0]);
-  if (o->kind == MUGRAPH_OP_CONCAT && operand_type (g, k, d, o->in[0]) == operand_type (g, k, d, o->in[1])) return operand_type (g, k, d, o->in[0]);
+  if (o->kind == MUGRAPH_OP_CONCAT && operand_type (g, k, d, o->in[0]) == operand_type (g, k, d, o->in[1]))
+    return operand_type (g, k, d, o->in[0]);
   return MUGRAPH_F32;
 }
 
@@ -75,14 +77,16 @@ static bool streams (const mugraph *g, int k, const cuda_generic *d, int i) {
   const mugraph_split *split = &o->split[last];
   bool looped = split->loop && b->loop > 1;
   int64_t chunk = split->axis >= 0 ? ((int64_t) split->full + b->grid[split->axis] - 1) / b->grid[split->axis] : 0;
-  return (mugraph_volume (s) == s->dim[last] || s->dim[last] % 8 == 0) && chunk % 8 == 0 && (!looped || o->shape.dim[last] % 8 == 0);
+  return (mugraph_volume (s) == s->dim[last] || s->dim[last] % 8 == 0) && chunk % 8 == 0 &&
+         (!looped || o->shape.dim[last] % 8 == 0);
 }
 
 cuda_generic_mma cuda_generic_matmul (const mugraph *g, int k, const cuda_generic *d, int i) {
   const mugraph_op *o = &block_of (g, k)->op[i];
   int a = o->in[0], b = o->in[1];
   cuda_generic_mma x = cuda_generic_cut (d->dim[i][2], d->dim[i][3], d->threads / 32);
-  cuda_generic_operands (&x, operand_type (g, k, d, a), operand_type (g, k, d, b), streams (g, k, d, a) && streams (g, k, d, b));
+  cuda_generic_operands (&x, operand_type (g, k, d, a), operand_type (g, k, d, b),
+                         streams (g, k, d, a) && streams (g, k, d, b));
   return x;
 }
 
@@ -103,11 +107,11 @@ static void derive_phases (const mugraph_block *b, cuda_generic *d) {
     for (int k = 0; k < o->n_in; k++) looped[i] |= looped[o->in[k]];
     bool accumulator = class_of (o) == MUGRAPH_ACCUM;
     if (accumulator) looped[i] = false;
-    d->phase[i] = accumulator      ? MUGRAPH_IN_LOOP
-                  : o->after_loop  ? MUGRAPH_AFTER_LOOP
-                  : b->loop == 1   ? MUGRAPH_IN_LOOP
-                  : looped[i]      ? MUGRAPH_IN_LOOP
-                                   : MUGRAPH_AFTER_LOOP; /* lowered below when the loop reads it */
+    d->phase[i] = accumulator     ? MUGRAPH_IN_LOOP
+                  : o->after_loop ? MUGRAPH_AFTER_LOOP
+                  : b->loop == 1  ? MUGRAPH_IN_LOOP
+                  : looped[i]     ? MUGRAPH_IN_LOOP
+                                  : MUGRAPH_AFTER_LOOP; /* lowered below when the loop reads it */
   }
   /* the same in every iteration: before the loop when something of the loop reads it */
   for (int i = d->n - 1; i >= 0; i--)
@@ -165,8 +169,7 @@ static void derive_stored (const mugraph *g, int k, cuda_generic *d, bool hoist)
     case MUGRAPH_MATMUL:
       if (readers[i] == 1 && b->op[reader[i]].kind == MUGRAPH_OP_ACCUM && d->phase[i] == MUGRAPH_IN_LOOP)
         d->direct[i] = reader[i];
-      else
-        d->stored[i] = true;
+      else d->stored[i] = true;
       break;
     case MUGRAPH_UNARY:
     case MUGRAPH_BINARY: d->stored[i] = readers[i] > 1 || read[i] > 1 || crosses[i] || view[i]; break;
@@ -174,8 +177,7 @@ static void derive_stored (const mugraph *g, int k, cuda_generic *d, bool hoist)
       if (o->kind == MUGRAPH_OP_RMS_NORM) {
         d->table[i] = true; /* a product with the table: cheap enough to repeat, but cannot be read by address */
         d->stored[i] = view[i];
-      } else
-        d->stored[i] = true;
+      } else d->stored[i] = true;
       break;
     case MUGRAPH_LAYOUT:
       /* A view of what it moves, which is stored, an input or a transpose: see view[]. A view of a concatenation would
@@ -204,7 +206,8 @@ static void derive_bytes (const mugraph *g, int k, cuda_generic *d) {
   }
 }
 
-/* Marks what is read in memory when operator i is computed from its operands: reaches down through what is not stored. */
+/* Marks what is read in memory when operator i is computed from its operands: reaches down through what is not stored.
+ */
 static void touch (const mugraph_block *b, cuda_generic *d, int i, int position, uint64_t *seen) {
   if (*seen >> i & 1) return;
   *seen |= (uint64_t) 1 << i;
@@ -219,18 +222,20 @@ static void derive_lifetimes (const mugraph_block *b, cuda_generic *d) {
     d->start[i] = class_of (&b->op[i]) == MUGRAPH_ACCUM ? 0 : cuda_generic_position (d, i);
     d->end[i] = cuda_generic_position (d, i);
   }
-  for (int i = 0; i < d->n; i++) { /* everything counts as running at its own place: fused operators run later, with their reader */
+  for (int i = 0; i < d->n;
+       i++) { /* everything counts as running at its own place: fused operators run later, with their reader */
     uint64_t seen = 0;
     for (int k = 0; k < b->op[i].n_in; k++) touch (b, d, b->op[i].in[k], cuda_generic_position (d, i), &seen);
   }
   for (int i = 0; i < d->n; i++) {
     if (class_of (&b->op[i]) == MUGRAPH_ACCUM && d->end[i] < LOOP_END) d->end[i] = LOOP_END;
-    if (d->phase[i] == MUGRAPH_BEFORE_LOOP && d->end[i] >= MUGRAPH_BLOCK_OPS && d->end[i] < LOOP_END) d->end[i] = LOOP_END;
+    if (d->phase[i] == MUGRAPH_BEFORE_LOOP && d->end[i] >= MUGRAPH_BLOCK_OPS && d->end[i] < LOOP_END)
+      d->end[i] = LOOP_END;
   }
 }
 
-/* Rows of the running maximum: the leading dimensions of the exponentials that subtract it, and a dimension collapses to one
-   maximum for all (as good a scale, if less sharp) where tiles that are scaled by it do not have it. */
+/* Rows of the running maximum: the leading dimensions of the exponentials that subtract it, and a dimension collapses
+   to one maximum for all (as good a scale, if less sharp) where tiles that are scaled by it do not have it. */
 static void derive_running_max (const mugraph *g, int k, cuda_generic *d) {
   const mugraph_block *b = block_of (g, k);
   const bool *exponential = d->stable.block_exp[g->op[k].block];
@@ -239,10 +244,8 @@ static void derive_running_max (const mugraph *g, int k, cuda_generic *d) {
   for (int i = 0; i < d->n; i++) {
     if (!exponential[i]) continue;
     for (int c = 0; c < 3; c++)
-      if (!d->running_max)
-        d->max_dim[c] = d->dim[i][c];
-      else if (d->max_dim[c] != d->dim[i][c])
-        d->max_dim[c] = 1;
+      if (!d->running_max) d->max_dim[c] = d->dim[i][c];
+      else if (d->max_dim[c] != d->dim[i][c]) d->max_dim[c] = 1;
     d->running_max = true;
   }
   if (!d->running_max) return;
@@ -331,8 +334,9 @@ bool cuda_generic_derive (const mugraph *g, int k, const cuda_device *device, cu
     if (derive_homes (g, k, d, device->smem_block, !hoist)) break;
   }
   if (d->workspace > (int64_t) 1 << 34)
-    return mugraph_fail (e, "kernel operator %d: the tiles of one block take %lld bytes; use a larger grid or forloop range", k,
-                         (long long) d->workspace);
+    return mugraph_fail (
+        e, "kernel operator %d: the tiles of one block take %lld bytes; use a larger grid or forloop range", k,
+        (long long) d->workspace);
   return true;
 }
 
@@ -348,11 +352,12 @@ static void count_work (const mugraph *g, int k, const cuda_generic *d, cuda_pla
       const mugraph_shape *a = &b->op[o->in[0]].shape;
       p->mma_flops += 2 * runs * d->dim[i][0] * d->dim[i][1] * m * n * a->dim[a->n_dims - 1];
     } else if (o->kind == MUGRAPH_OP_INPUT)
-      p->l2_read += (d->stored[i] ? blocks : runs) * elements * mugraph_dtype_bytes (cuda_plan_storage (g, g->op[k].in[o->in[0]]));
-    else if (class_of (o) == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG && o->kind != MUGRAPH_OP_SQUARE && o->kind != MUGRAPH_OP_RELU)
+      p->l2_read += (d->stored[i] ? blocks : runs) * elements *
+                    mugraph_dtype_bytes (cuda_plan_storage (g, g->op[k].in[o->in[0]]));
+    else if (class_of (o) == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG && o->kind != MUGRAPH_OP_SQUARE &&
+             o->kind != MUGRAPH_OP_RELU)
       p->sfu_ops += runs * elements;
-    else
-      p->fp32_flops += runs * elements;
+    else p->fp32_flops += runs * elements;
   }
   for (int i = 0; i < g->op[k].n_in; i++) {
     int t = g->op[k].in[i];

@@ -7,9 +7,10 @@
 
 typedef enum { MUGRAPH_BEFORE_LOOP, MUGRAPH_IN_LOOP, MUGRAPH_AFTER_LOOP } mugraph_phase;
 
-/* How a matmul is cut: a block computes bm x bn of the result at a time over steps of bk, by wm x wn warps. Operands are
-   multiplied in `type`: f16 or bf16 as they stand in memory; f32 for everything computed, as tf32 with what that drops of a
-   computed operand (split) multiplied too. stages > 1: both operands stream from device memory by asynchronous copies. */
+/* How a matmul is cut: a block computes bm x bn of the result at a time over steps of bk, by wm x wn warps. Operands
+   are multiplied in `type`: f16 or bf16 as they stand in memory; f32 for everything computed, as tf32 with what that
+   drops of a computed operand (split) multiplied too. stages > 1: both operands stream from device memory by
+   asynchronous copies. */
 typedef struct {
   int bm, bn, bk, wm, wn, stages;
   mugraph_dtype type;
@@ -24,20 +25,20 @@ int64_t cuda_generic_staging (const cuda_generic_mma *); /* bytes of shared memo
 
 typedef struct {
   mugraph_stable stable;
-  int n;                              /* operators */
-  int dim[MUGRAPH_BLOCK_OPS][4];      /* tile shapes, aligned at the right, missing dimensions 1 */
-  uint8_t phase[MUGRAPH_BLOCK_OPS];   /* mugraph_phase in which operator i runs; an accumulator: in the loop */
-  bool stored[MUGRAPH_BLOCK_OPS];     /* the tile exists in memory; else its readers compute it (or load it: INPUT) */
-  bool table[MUGRAPH_BLOCK_OPS];      /* a side table exists: RMS_NORM: 1/rms of each row; INPUT that carries row
-                                         maxima: factors [rows, splits] */
-  int direct[MUGRAPH_BLOCK_OPS];      /* MATMUL: the accumulator it adds to without being stored, or -1 */
-  int64_t bytes[MUGRAPH_BLOCK_OPS];   /* of the stored tile and of the table behind it */
+  int n;                            /* operators */
+  int dim[MUGRAPH_BLOCK_OPS][4];    /* tile shapes, aligned at the right, missing dimensions 1 */
+  uint8_t phase[MUGRAPH_BLOCK_OPS]; /* mugraph_phase in which operator i runs; an accumulator: in the loop */
+  bool stored[MUGRAPH_BLOCK_OPS];   /* the tile exists in memory; else its readers compute it (or load it: INPUT) */
+  bool table[MUGRAPH_BLOCK_OPS];    /* a side table exists: RMS_NORM: 1/rms of each row; INPUT that carries row
+                                       maxima: factors [rows, splits] */
+  int direct[MUGRAPH_BLOCK_OPS];    /* MATMUL: the accumulator it adds to without being stored, or -1 */
+  int64_t bytes[MUGRAPH_BLOCK_OPS]; /* of the stored tile and of the table behind it */
   cuda_home home[MUGRAPH_BLOCK_OPS];
-  int64_t offset[MUGRAPH_BLOCK_OPS];  /* from the start of shared memory, or of the block's workspace */
+  int64_t offset[MUGRAPH_BLOCK_OPS]; /* from the start of shared memory, or of the block's workspace */
   int start[MUGRAPH_BLOCK_OPS], end[MUGRAPH_BLOCK_OPS]; /* lifetime in positions, see cuda_generic_position */
-  bool running_max;                   /* some exponential subtracts a running row maximum */
-  int max_dim[3];                     /* rows of that maximum: leading three dimensions */
-  int64_t max_offset, move_offset;    /* f32 arrays in shared memory: the maximum; its last move (old - new) */
+  bool running_max;                                     /* some exponential subtracts a running row maximum */
+  int max_dim[3];                                       /* rows of that maximum: leading three dimensions */
+  int64_t max_offset, move_offset; /* f32 arrays in shared memory: the maximum; its last move (old - new) */
   int threads;
   int64_t smem, workspace;
 } cuda_generic;

@@ -1,9 +1,10 @@
 /* Kernels of the rows generator: cuda_templates/rows/plan_rows.h says what they compute, rows.cuh has the pieces.
 
-   A thread has `pieces` pieces of `piece` neighbouring elements of one row. All its loads are issued first, what the first pass needs last: they
-   arrive together, and a warp that waits for one of them in the midst of the first exchange would hold up all. What only later passes
-   need is widened before that exchange, whose latencies hide it. Each level of reductions is one pass over the elements and one exchange; what
-   a pass has computed and a later one needs stays in registers. */
+   A thread has `pieces` pieces of `piece` neighbouring elements of one row. All its loads are issued first, what the
+   first pass needs last: they arrive together, and a warp that waits for one of them in the midst of the first exchange
+   would hold up all. What only later passes need is widened before that exchange, whose latencies hide it. Each level
+   of reductions is one pass over the elements and one exchange; what a pass has computed and a later one needs stays in
+   registers. */
 #include "cuda_templates/emit/emit.h"
 #include "plan_rows.h"
 
@@ -29,7 +30,8 @@ static int32_t ceil_div (int32_t a, int32_t b) { return (a + b - 1) / b; }
 static const cuda_tensor *input_of (const printer *p, int i) { return &p->e->tensor[p->kernel->in[p->b->op[i].in[0]]]; }
 static bool is_input (const printer *p, int i) { return p->s.needed[i] && p->b->op[i].kind == MUGRAPH_OP_INPUT; }
 
-/* Start of a row within the block's part of a tensor: rows are numbered over the leading dimensions of the widest tile. */
+/* Start of a row within the block's part of a tensor: rows are numbered over the leading dimensions of the widest tile.
+ */
 static void print_row (printer *p, const mugraph_op *o, const mugraph_shape *data) {
   if (rows_of (&o->shape) == 1) return;
   for (int d = 0; d + 1 < o->shape.n_dims; d++)
@@ -39,12 +41,14 @@ static void print_row (printer *p, const mugraph_op *o, const mugraph_shape *dat
 static void print_geometry (printer *p) {
   const cuda_rows *s = &p->s;
   const int32_t *grid = p->b->grid;
-  P ("  // %d rows of %d: %d at a time, %d warps x %d blocks each, %d x %d elements a thread\n", s->rows, s->n, s->groups, s->row_warps, s->split, s->pieces,
-     s->piece);
-  P ("  constexpr int PIECES = %d, PIECE = %d, STRIDE = %d;\n", s->pieces, s->piece, s->piece * s->lanes * s->row_warps * s->split);
+  P ("  // %d rows of %d: %d at a time, %d warps x %d blocks each, %d x %d elements a thread\n", s->rows, s->n,
+     s->groups, s->row_warps, s->split, s->pieces, s->piece);
+  P ("  constexpr int PIECES = %d, PIECE = %d, STRIDE = %d;\n", s->pieces, s->piece,
+     s->piece * s->lanes * s->row_warps * s->split);
   P ("  const int lane = threadIdx.x %% %d, rank = blockIdx.x %% %d;\n", s->lanes, s->split);
   if (s->lanes < 32) P ("  constexpr int warp = 0;\n  const int group = threadIdx.x / %d;\n", s->lanes);
-  else if (s->groups > 1) P ("  const int warp = threadIdx.x / 32 %% %d, group = threadIdx.x / %d;\n", s->row_warps, 32 * s->row_warps);
+  else if (s->groups > 1)
+    P ("  const int warp = threadIdx.x / 32 %% %d, group = threadIdx.x / %d;\n", s->row_warps, 32 * s->row_warps);
   else P ("  const int warp = threadIdx.x / 32;\n  constexpr int group = 0;\n");
   P ("  const unsigned block = blockIdx.x / %d;\n  (void) block;\n", s->split);
   const bool y = grid[1] > 1, z = grid[2] > 1; /* the last dimension needs no remainder */
@@ -52,10 +56,12 @@ static void print_geometry (printer *p) {
   if (y) P (z ? "  const unsigned by = block / %d %% %d;\n" : "  const unsigned by = block / %d;\n", grid[0], grid[1]);
   if (z) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
   P ("  const int first = ((rank * %d + warp) * %d + lane) * PIECE;\n", s->row_warps, s->lanes);
-  if (s->axis >= 0 && s->full % s->n) P ("  const int columns = min (%d, %d - (int) b%c * %d);\n", s->n, s->full, "xyz"[s->axis], s->n);
+  if (s->axis >= 0 && s->full % s->n)
+    P ("  const int columns = min (%d, %d - (int) b%c * %d);\n", s->n, s->full, "xyz"[s->axis], s -> n);
   else P ("  constexpr int columns = %d;\n", s->n);
   if (s->levels && s->row_warps * s->split > 1)
-    P ("  __shared__ __align__ (16) float buffer[%d * %d * %d];\n", s->levels, s->groups, s->widest * s->row_warps * s->split);
+    P ("  __shared__ __align__ (16) float buffer[%d * %d * %d];\n", s->levels, s->groups,
+       s->widest * s->row_warps * s->split);
   for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
     const mugraph_op *o = &p->b->op[i];
     if (is_input (p, i)) {
@@ -96,8 +102,9 @@ static void print_dead_blocks (printer *p) {
   if (s->wide < 0) return;
   const mugraph_op *w = &p->b->op[s->wide];
   for (int d = 0; d + 1 < w->shape.n_dims; d++)
-    if (w->shape.dim[d] == 1 && w->split[d].full && w->split[d].axis >= 0 && w->split[d].full < p->b->grid[w->split[d].axis])
-      P ("    live = live && (int) b%c < %d;\n", "xyz"[w->split[d].axis], w->split[d].full);
+    if (w->shape.dim[d] == 1 && w->split[d].full && w->split[d].axis >= 0 &&
+        w->split[d].full < p->b->grid[w->split[d].axis])
+      P ("    live = live && (int) b%c < %d;\n", "xyz"[w->split[d].axis], w -> split[d].full);
 }
 
 static void print_loads (printer *p, int pass) {
@@ -111,7 +118,9 @@ static void print_loads (printer *p, int pass) {
       P (") : 0.0f;\n");
       continue;
     }
-    P ("    rows_piece<%s, PIECE> d%d[PIECES];\n#pragma unroll\n    for (int e = 0; e < PIECES; e++) rows_load (d%d[e], p%d", cuda_type (data->dtype), i, i, i);
+    P ("    rows_piece<%s, PIECE> d%d[PIECES];\n#pragma unroll\n    for (int e = 0; e < PIECES; e++) rows_load "
+       "(d%d[e], p%d",
+       cuda_type (data->dtype), i, i, i);
     print_row (p, o, &data->shape);
     P (" + first + e * STRIDE, %s);\n", p->s.even ? "live" : "live && first + e * STRIDE < columns");
   }
@@ -119,13 +128,15 @@ static void print_loads (printer *p, int pass) {
 
 /* Whether the first pass leaves a floating-point copy of an input that only later passes use. */
 static bool is_widened (const printer *p, int i) {
-  return is_input (p, i) && cols_of (&p->b->op[i].shape) > 1 && input_of (p, i)->dtype != MUGRAPH_F32 && p->s.levels && p->computed[i] > 1;
+  return is_input (p, i) && cols_of (&p->b->op[i].shape) > 1 && input_of (p, i)->dtype != MUGRAPH_F32 && p->s.levels &&
+         p->computed[i] > 1;
 }
 
 static bool is_materialised (void *user, int i, cuda_text *t) {
   const printer *p = user;
   const mugraph_op *o = &p->b->op[i];
-  if (o->kind == MUGRAPH_OP_INPUT) cuda_print (t, cols_of (&o->shape) == 1 ? "c%d" : is_widened (p, i) ? "w%d[e][j]" : "rows_at (d%d[e], j)", i);
+  if (o->kind == MUGRAPH_OP_INPUT)
+    cuda_print (t, cols_of (&o->shape) == 1 ? "c%d" : is_widened (p, i) ? "w%d[e][j]" : "rows_at (d%d[e], j)", i);
   else if (cuda_rows_reduces (p->b, i) && o->kind != MUGRAPH_OP_RMS_NORM) cuda_print (t, "r%d", i);
   else if (p->kept[i] && p->computed[i] < p->pass) cuda_print (t, "k%d[e][j]", i);
   else return false;
@@ -154,7 +165,8 @@ static bool is_reduced (const printer *p, int i, int level) {
 /* Pass `pass` needs the value of operator i at each element. */
 static void visit (printer *p, int i, int pass) {
   const mugraph_op *o = &p->b->op[i];
-  bool leaf = o->kind == MUGRAPH_OP_INPUT || o->kind == MUGRAPH_OP_CONST || (cuda_rows_reduces (p->b, i) && o->kind != MUGRAPH_OP_RMS_NORM);
+  bool leaf = o->kind == MUGRAPH_OP_INPUT || o->kind == MUGRAPH_OP_CONST ||
+              (cuda_rows_reduces (p->b, i) && o->kind != MUGRAPH_OP_RMS_NORM);
   if (p->computed[i]) {
     p->kept[i] |= !leaf && cols_of (&o->shape) > 1 && p->computed[i] < pass;
     return;
@@ -168,7 +180,8 @@ static void visit (printer *p, int i, int pass) {
 static void plan_passes (printer *p) {
   for (int pass = 1; pass <= p->s.levels; pass++)
     for (int i = 0; i < p->b->n_ops; i++)
-      if (is_reduced (p, i, pass) || (p->s.needed[i] && p->s.shifted && p->s.shift_level == pass && p->stable[i])) visit (p, p->b->op[i].in[0], pass);
+      if (is_reduced (p, i, pass) || (p->s.needed[i] && p->s.shifted && p->s.shift_level == pass && p->stable[i]))
+        visit (p, p->b->op[i].in[0], pass);
   for (int i = 0; i < p->b->n_ops; i++)
     if (p->b->op[i].kind == MUGRAPH_OP_OUTPUT) visit (p, p->b->op[i].in[0], p->s.levels + 1);
 }
@@ -189,7 +202,12 @@ static void print_kept (printer *p, uint64_t done) {
 /* One pass over the elements, one exchange: all reductions of a level. */
 static void print_level (printer *p, int level) {
   const cuda_rows *s = &p->s;
-  cuda_walk w = {.block = p->b, .prefix = "v", .materialised = is_materialised, .shift = is_shifted, .value = own_value, .user = p};
+  cuda_walk w = {.block = p->b,
+                 .prefix = "v",
+                 .materialised = is_materialised,
+                 .shift = is_shifted,
+                 .value = own_value,
+                 .user = p};
   int n = 0;
   unsigned maxima = 0;
   bool shift = s->shifted && s->shift_level == level;
@@ -230,15 +248,19 @@ static void print_level (printer *p, int level) {
   P ("        }\n    float x%d[%d];\n    rows_fold<%uu> (x%d, s%d);\n", level, n, maxima, level, level);
   if (level == 1) print_widened (p);
   P ("    rows_exchange<%d, %d, %d, %d, %uu> (x%d, ", s->lanes, s->row_warps, s->split, n, maxima, level);
-  if (s->row_warps * s->split > 1) P ("buffer + (%d + group) * %d, warp, rank);\n", (level - 1) * s->groups, s->widest * s->row_warps * s->split);
+  if (s->row_warps * s->split > 1)
+    P ("buffer + (%d + group) * %d, warp, rank);\n", (level - 1) * s->groups, s->widest * s->row_warps * s->split);
   else P ("(float *) 0, warp, rank);\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_reduced (p, i, level)) continue;
     const mugraph_op *o = &p->b->op[i];
     bool rms = o->kind == MUGRAPH_OP_RMS_NORM || o->kind == MUGRAPH_OP_ACCUM_RMS;
     bool mean = rms || o->kind == MUGRAPH_OP_MEAN || o->kind == MUGRAPH_OP_ACCUM_MEAN;
-    P ("    const float r%d = %sx%d[%d]%s", i, o->kind == MUGRAPH_OP_RMS_NORM ? "rsqrtf (" : rms ? "ms_sqrt (" : "", level, at[i],
-       mean ? " * (1.0f / (float) columns)" : "");
+    P ("    const float r%d = %sx%d[%d]%s", i,
+       o->kind == MUGRAPH_OP_RMS_NORM ? "rsqrtf ("
+       : rms                          ? "ms_sqrt ("
+                                      : "",
+       level, at[i], mean ? " * (1.0f / (float) columns)" : "");
     if (rms) {
       P (" + ");
       cuda_print_number (&p->e->body, o->c[0]);
@@ -250,7 +272,12 @@ static void print_level (printer *p, int level) {
 }
 
 static void print_stores (printer *p) {
-  cuda_walk w = {.block = p->b, .prefix = "v", .materialised = is_materialised, .shift = is_shifted, .value = own_value, .user = p};
+  cuda_walk w = {.block = p->b,
+                 .prefix = "v",
+                 .materialised = is_materialised,
+                 .shift = is_shifted,
+                 .value = own_value,
+                 .user = p};
   for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
     const mugraph_op *o = &p->b->op[i];
     if (o->kind != MUGRAPH_OP_OUTPUT) continue;
@@ -265,7 +292,8 @@ static void print_stores (printer *p) {
       P (", v%d);\n    }\n", o->in[0]);
       continue;
     }
-    P ("#pragma unroll\n    for (int e = 0; e < PIECES; e++) {\n      float y[PIECE];\n#pragma unroll\n      for (int j = 0; j < PIECE; j++) {\n");
+    P ("#pragma unroll\n    for (int e = 0; e < PIECES; e++) {\n      float y[PIECE];\n#pragma unroll\n      for (int "
+       "j = 0; j < PIECE; j++) {\n");
     cuda_print_walk (&p->e->body, &w, o->in[0], &done);
     P ("        y[j] = v%d;\n      }\n      if (live%s%s) rows_store (o%d", o->in[0], once ? " && row == 0" : "",
        p->s.even ? "" : " && first + e * STRIDE < columns", i);
@@ -276,7 +304,11 @@ static void print_stores (printer *p) {
 
 bool cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_error *error) {
   const mugraph_op *kernel = &e->g->op[k];
-  printer state = {.e = e, .b = &e->g->block[kernel->block], .kernel = kernel, .stable = e->stable->block_exp[kernel->block]}, *p = &state;
+  printer state = {.e = e,
+                   .b = &e->g->block[kernel->block],
+                   .kernel = kernel,
+                   .stable = e->stable->block_exp[kernel->block]},
+          *p = &state;
   if (!cuda_rows_match (e->g, k, e->device, &p->s, error)) return false;
   const cuda_rows *s = &p->s;
   cuda_use_template (e, "rows.cuh");
@@ -287,7 +319,9 @@ bool cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_erro
   for (int i = 0; i < kernel->n_in; i++) {
     int tensor = kernel->in[i];
     if (tensor < e->g->n_inputs) cuda_add_tensor (e, l, tensor, false, "in%d", i);
-    else cuda_add_pointer (e, l, e->tensor[tensor].buffer, "const %s *in%d", cuda_type (e->tensor[tensor].dtype), i); /* no read before the wait */
+    else
+      cuda_add_pointer (e, l, e->tensor[tensor].buffer, "const %s *in%d", cuda_type (e->tensor[tensor].dtype),
+                        i); /* no read before the wait */
     late |= tensor >= e->g->n_inputs;
   }
   for (int i = 0; i < kernel->n_out; i++) cuda_add_tensor (e, l, kernel->out[i], true, "out%d", i);
@@ -302,7 +336,9 @@ bool cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_erro
   print_row_index (p);
   print_dead_blocks (p);
   for (int pass = s->levels + 1; pass >= 1; pass--) print_loads (p, pass);
-  if (s->split > 1) P (turns > 1 ? "    if (at == 0) rows_wait ();\n" : "    rows_wait ();\n"); /* the others' shared memory is theirs */
+  if (s->split > 1)
+    P (turns > 1 ? "    if (at == 0) rows_wait ();\n"
+                 : "    rows_wait ();\n"); /* the others' shared memory is theirs */
   for (p->pass = 1; p->pass <= s->levels; p->pass++) print_level (p, p->pass);
   if (!late) P ("    ms_wait_inputs ();\n");
   print_stores (p);

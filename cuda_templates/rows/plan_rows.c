@@ -1,12 +1,14 @@
 /* Plan of the rows generator: see plan_rows.h for the class.
 
    Parameters that it honours
-   - grid: axes may split any dimension; pays: one row a block while rows are fewer than the SMs, then 4 to 16 short rows a block.
-   - warps (power of two): of a block; tile_n: columns that one warp owns, so that columns / tile_n warps share a row (power of two; default: the
-     smallest with at most 16 elements a lane) and the other warps take other rows at the same time; no more than there are rows. Of rows shorter
-     than 512 a warp takes several, each with as many lanes as leave them at most 16 elements.
-   - split 1, 2, 4, 8, 16: blocks of a cluster that share a row; an exchange over the cluster costs about 0.7 us more than one within a block: only for
-     rows that one block cannot hold.
+   - grid: axes may split any dimension; pays: one row a block while rows are fewer than the SMs, then 4 to 16 short
+   rows a block.
+   - warps (power of two): of a block; tile_n: columns that one warp owns, so that columns / tile_n warps share a row
+   (power of two; default: the smallest with at most 16 elements a lane) and the other warps take other rows at the same
+   time; no more than there are rows. Of rows shorter than 512 a warp takes several, each with as many lanes as leave
+   them at most 16 elements.
+   - split 1, 2, 4, 8, 16: blocks of a cluster that share a row; an exchange over the cluster costs about 0.7 us more
+   than one within a block: only for rows that one block cannot hold.
    - loop 1 only. stages, swap, tile_m: nothing to choose. */
 #include "plan_rows.h"
 
@@ -56,9 +58,11 @@ static bool match_shapes (const mugraph_block *b, cuda_rows *s, mugraph_error *e
     if (!s->needed[i]) continue;
     for (int d = 0; d < t->n_dims; d++) {
       const mugraph_split *p = &o->split[d];
-      if (p->full && p->axis >= 0 && (int64_t) t->dim[d] * (b->grid[p->axis] - 1) >= p->full) return FAIL ("operator %d: some blocks have no part of it", i);
+      if (p->full && p->axis >= 0 && (int64_t) t->dim[d] * (b->grid[p->axis] - 1) >= p->full)
+        return FAIL ("operator %d: some blocks have no part of it", i);
     }
-    if (cols_of (t) != 1 && cols_of (t) != s->n) return FAIL ("operator %d has rows of %d, others of %d", i, cols_of (t), s->n);
+    if (cols_of (t) != 1 && cols_of (t) != s->n)
+      return FAIL ("operator %d has rows of %d, others of %d", i, cols_of (t), s->n);
     if (rows_of (t) != 1) {
       bool same = true; /* aligned at the right; missing leading dimensions only where the widest has 1 */
       for (int d = 1; d < MUGRAPH_DIMS; d++) {
@@ -69,7 +73,8 @@ static bool match_shapes (const mugraph_block *b, cuda_rows *s, mugraph_error *e
     }
     const mugraph_split *c = &o->split[t->n_dims - 1];
     if (c->full && c->axis >= 0 && cols_of (t) > 1) {
-      if (s->axis >= 0 && (s->axis != c->axis || s->full != c->full)) return FAIL ("operator %d is split along its rows by another grid dimension", i);
+      if (s->axis >= 0 && (s->axis != c->axis || s->full != c->full))
+        return FAIL ("operator %d is split along its rows by another grid dimension", i);
       s->axis = c->axis, s->full = c->full;
     }
   }
@@ -126,7 +131,8 @@ static int registers (const mugraph *g, const mugraph_op *kernel, const mugraph_
   return bytes * s->pieces * s->piece / 4 + 24;
 }
 
-static bool schedule (const mugraph *g, const mugraph_op *kernel, const mugraph_block *b, const cuda_device *d, cuda_rows *s, mugraph_error *e) {
+static bool schedule (const mugraph *g, const mugraph_op *kernel, const mugraph_block *b, const cuda_device *d,
+                      cuda_rows *s, mugraph_error *e) {
   const mugraph_sched *w = &b->sched;
   s->split = w->split;
   if (!is_power_of_two (s->split)) return FAIL ("split %d is no power of two", s->split);
@@ -137,11 +143,13 @@ static bool schedule (const mugraph *g, const mugraph_op *kernel, const mugraph_
   s->row_warps = 1;
   if (w->tile_n) {
     s->row_warps = ceil_div (part, w->tile_n);
-    if (!is_power_of_two (s->row_warps)) return FAIL ("tile_n %d: %d warps would share a row, no power of two", w->tile_n, s->row_warps);
+    if (!is_power_of_two (s->row_warps))
+      return FAIL ("tile_n %d: %d warps would share a row, no power of two", w->tile_n, s->row_warps);
   } else
     while (s->row_warps < (w->warps ? w->warps : 32) && s->row_warps * 32 * 16 < part) s->row_warps *= 2;
   s->lanes = 32;
-  while (s->row_warps * s->split == 1 && s->lanes > 1 && s->lanes / 2 * 16 >= s->n && s->rows >= 64 / s->lanes) s->lanes /= 2;
+  while (s->row_warps * s->split == 1 && s->lanes > 1 && s->lanes / 2 * 16 >= s->n && s->rows >= 64 / s->lanes)
+    s->lanes /= 2;
   int warps = w->warps, rows = 32 / s->lanes; /* of a warp */
   if (!warps)
     for (warps = s->row_warps; warps < 8 && warps / s->row_warps * rows < s->rows;) warps *= 2;
@@ -152,7 +160,8 @@ static bool schedule (const mugraph *g, const mugraph_op *kernel, const mugraph_
   s->even = s->pieces * s->piece * s->lanes * s->row_warps * s->split == s->n && s->full % s->n == 0;
   int room = d->regs_sm / (32 * warps);
   if (room > 255) room = 255;
-  if (registers (g, kernel, b, s) > room) return FAIL ("about %d registers a thread, %d warps leave %d", registers (g, kernel, b, s), warps, room);
+  if (registers (g, kernel, b, s) > room)
+    return FAIL ("about %d registers a thread, %d warps leave %d", registers (g, kernel, b, s), warps, room);
   return true;
 }
 
@@ -169,7 +178,9 @@ bool cuda_rows_match (const mugraph *g, int k, const cuda_device *d, cuda_rows *
     if (stable.tensor_degree[kernel->out[i]]) return FAIL ("output %d travels with row maxima", i);
   for (int i = 0; i < b->n_ops; i++)
     if (b->op[i].kind == MUGRAPH_OP_OUTPUT) need (b, s, i);
-  if (!match_operators (b, stable.block_exp[kernel->block], s, e) || !match_shapes (b, s, e) || !schedule (g, kernel, b, d, s, e)) return false;
+  if (!match_operators (b, stable.block_exp[kernel->block], s, e) || !match_shapes (b, s, e) ||
+      !schedule (g, kernel, b, d, s, e))
+    return false;
   s->even_rows = s->rows % s->groups == 0;
   for (int i = 0; i < b->n_ops; i++)
     for (int dim = 0; dim + 1 < b->op[i].shape.n_dims; dim++) {
@@ -211,13 +222,16 @@ bool cuda_plan_rows (const mugraph *g, int k, const cuda_device *d, cuda_plan *p
       if (!seen[o->in[0]]) p->dram_read += (double) mugraph_volume (data) * element;
       seen[o->in[0]] = true;
     } else if (c != MUGRAPH_LEAF && c != MUGRAPH_SAVER) {
-      p->fp32_flops += (c == MUGRAPH_BINARY ? grid * (double) mugraph_volume (&o->shape) : times) * (o->kind == MUGRAPH_OP_RMS_NORM ? 3 : 1);
-      if ((c == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG && o->kind != MUGRAPH_OP_SQUARE && o->kind != MUGRAPH_OP_RELU && o->kind != MUGRAPH_OP_CLAMP) ||
+      p->fp32_flops += (c == MUGRAPH_BINARY ? grid * (double) mugraph_volume (&o->shape) : times) *
+                       (o->kind == MUGRAPH_OP_RMS_NORM ? 3 : 1);
+      if ((c == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG && o->kind != MUGRAPH_OP_SQUARE &&
+           o->kind != MUGRAPH_OP_RELU && o->kind != MUGRAPH_OP_CLAMP) ||
           o->kind == MUGRAPH_OP_DIV || o->kind == MUGRAPH_OP_POW)
         p->sfu_ops += grid * (double) mugraph_volume (&o->shape);
     }
   }
   for (int i = 0; i < kernel->n_out; i++)
-    p->dram_write += (double) mugraph_volume (&g->tensor[kernel->out[i]].shape) * mugraph_dtype_bytes (cuda_plan_storage (g, kernel->out[i]));
+    p->dram_write += (double) mugraph_volume (&g->tensor[kernel->out[i]].shape) *
+                     mugraph_dtype_bytes (cuda_plan_storage (g, kernel->out[i]));
   return true;
 }

@@ -1,4 +1,5 @@
-// Whole rows in registers: pieces of up to 16 bytes a load, reductions by shuffles and one exchange through shared memory.
+// Whole rows in registers: pieces of up to 16 bytes a load, reductions by shuffles and one exchange through shared
+// memory.
 
 // N neighbouring elements of a row, as stored.
 template <class T, int N> struct rows_piece { unsigned r[(N * sizeof (T) + 3) / 4]; };
@@ -18,18 +19,18 @@ template <class T, int N> MS_DEVICE void rows_load (rows_piece<T, N> &p, const T
   if (!valid) return;
   if (N * sizeof (T) == 2) {
     unsigned short x;
-    asm volatile ("ld.global.u16 %0, [%1];" : "=h"(x) : "l"(from));
+    asm volatile("ld.global.u16 %0, [%1];" : "=h"(x) : "l"(from));
     p.r[0] = x;
   } else if (words % 4 == 0) {
 #pragma unroll
     for (int i = 0; i < words; i += 4)
-      asm volatile ("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                    : "=r"(p.r[i]), "=r"(p.r[i + 1 < words ? i + 1 : i]), "=r"(p.r[i + 2 < words ? i + 2 : i]), "=r"(p.r[i + 3 < words ? i + 3 : i])
-                    : "l"((const unsigned *) from + i));
+      asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(p.r[i]), "=r"(p.r[i + 1 < words ? i + 1 : i]), "=r"(p.r[i + 2 < words ? i + 2 : i]),
+                     "=r"(p.r[i + 3 < words ? i + 3 : i])
+                   : "l"((const unsigned *) from + i));
   } else if (words == 2)
-    asm volatile ("ld.global.v2.u32 {%0, %1}, [%2];" : "=r"(p.r[0]), "=r"(p.r[words - 1]) : "l"(from));
-  else
-    asm volatile ("ld.global.u32 %0, [%1];" : "=r"(p.r[0]) : "l"(from));
+    asm volatile("ld.global.v2.u32 {%0, %1}, [%2];" : "=r"(p.r[0]), "=r"(p.r[words - 1]) : "l"(from));
+  else asm volatile("ld.global.u32 %0, [%1];" : "=r"(p.r[0]) : "l"(from));
 }
 
 template <class T> MS_DEVICE unsigned rows_pack (float low, float high) { return ms_pack<T> (low, high); }
@@ -43,14 +44,14 @@ template <class T, int N> MS_DEVICE void rows_store (T *to, const float (&x)[N])
   constexpr int words = N * sizeof (T) / 4 ? N * sizeof (T) / 4 : 1;
   unsigned r[words];
 #pragma unroll
-  for (int i = 0; i < words; i++) r[i] = sizeof (T) == 4 ? __float_as_uint (x[i % N]) : rows_pack<T> (x[2 * i % N], x[(2 * i + 1) % N]);
+  for (int i = 0; i < words; i++)
+    r[i] = sizeof (T) == 4 ? __float_as_uint (x[i % N]) : rows_pack<T> (x[2 * i % N], x[(2 * i + 1) % N]);
   if (words % 4 == 0)
 #pragma unroll
-    for (int i = 0; i < words; i += 4) ((uint4 *) to)[i / 4] = make_uint4 (r[i], r[(i + 1) % words], r[(i + 2) % words], r[(i + 3) % words]);
-  else if (words == 2)
-    *(uint2 *) to = make_uint2 (r[0], r[words - 1]);
-  else
-    *(unsigned *) to = r[0];
+    for (int i = 0; i < words; i += 4)
+      ((uint4 *) to)[i / 4] = make_uint4 (r[i], r[(i + 1) % words], r[(i + 2) % words], r[(i + 3) % words]);
+  else if (words == 2) *(uint2 *) to = make_uint2 (r[0], r[words - 1]);
+  else *(unsigned *) to = r[0];
 }
 
 template <bool maximum> MS_DEVICE float rows_join (float a, float b) { return maximum ? fmaxf (a, b) : a + b; }
@@ -68,7 +69,9 @@ template <unsigned MAXIMA, int K, int N> MS_DEVICE void rows_fold (float (&x)[K]
 #pragma unroll
     for (int half = N / 2; half; half /= 2)
 #pragma unroll
-      for (int c = 0; c < half; c++) s[k][c] = MAXIMA >> k & 1 ? rows_join<true> (s[k][c], s[k][c + half]) : rows_join<false> (s[k][c], s[k][c + half]);
+      for (int c = 0; c < half; c++)
+        s[k][c] =
+            MAXIMA >> k & 1 ? rows_join<true> (s[k][c], s[k][c + half]) : rows_join<false> (s[k][c], s[k][c + half]);
     x[k] = s[k][0];
   }
 }
@@ -76,17 +79,18 @@ template <unsigned MAXIMA, int K, int N> MS_DEVICE void rows_fold (float (&x)[K]
 #if __CUDA_ARCH__ >= 900
 MS_DEVICE void rows_push (const float *to, int rank, float x) {
   unsigned address;
-  asm ("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(ms_shared_address (to)), "r"(rank));
-  asm volatile ("st.shared::cluster.f32 [%0], %1;" :: "r"(address), "f"(x) : "memory");
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(ms_shared_address (to)), "r"(rank));
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(x) : "memory");
 }
-MS_DEVICE void rows_arrive () { asm volatile ("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
-MS_DEVICE void rows_wait () { asm volatile ("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+MS_DEVICE void rows_arrive () { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+MS_DEVICE void rows_wait () { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 #endif
 
-// Reduces K values of a row over LANES lanes of its WARPS warps in each of SPLIT blocks: sums, maxima where bit k of MAXIMA is set. buffer:
-// K * WARPS * SPLIT floats of this row, 16-byte aligned, that no earlier exchange still reads, where that is more than one warp. Every thread
-// of the block calls this.
-template <int LANES, int WARPS, int SPLIT, int K, unsigned MAXIMA> MS_DEVICE void rows_exchange (float (&x)[K], float *buffer, int warp, int rank) {
+// Reduces K values of a row over LANES lanes of its WARPS warps in each of SPLIT blocks: sums, maxima where bit k of
+// MAXIMA is set. buffer: K * WARPS * SPLIT floats of this row, 16-byte aligned, that no earlier exchange still reads,
+// where that is more than one warp. Every thread of the block calls this.
+template <int LANES, int WARPS, int SPLIT, int K, unsigned MAXIMA>
+MS_DEVICE void rows_exchange (float (&x)[K], float *buffer, int warp, int rank) {
   constexpr int parts = WARPS * SPLIT;
   const int lane = threadIdx.x % 32;
 #pragma unroll

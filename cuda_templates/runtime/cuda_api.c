@@ -19,13 +19,13 @@ static bool load_symbols (void *library, size_t n, const char *const names[], vo
 /* ---- NVRTC ---- */
 
 static pthread_once_t nvrtc_once = PTHREAD_ONCE_INIT;
-static cuda_nvrtc nvrtc;         /* written under nvrtc_once, then only read */
+static cuda_nvrtc nvrtc;          /* written under nvrtc_once, then only read */
 static mugraph_error nvrtc_error; /* the same; empty: open */
 
 static bool take_nvrtc (const char *path) {
   static const char *const names[] = {
 #define ENTRY(field, symbol, parameters) symbol,
-    CUDA_NVRTC_ENTRIES
+      CUDA_NVRTC_ENTRIES
 #undef ENTRY
   };
   mugraph_error why = {""};
@@ -45,7 +45,9 @@ static bool take_nvrtc_in (const char *folder) {
   static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     char path[4096];
-    if (snprintf (path, sizeof path, "%s%s%s", folder, *folder ? "/" : "", names[i]) < (int) sizeof path && take_nvrtc (path)) return true;
+    if (snprintf (path, sizeof path, "%s%s%s", folder, *folder ? "/" : "", names[i]) < (int) sizeof path &&
+        take_nvrtc (path))
+      return true;
   }
   return false;
 }
@@ -56,17 +58,17 @@ static void open_nvrtc (void) {
   if (named && *named) {
     if (!take_nvrtc (named) && !nvrtc_error.text[0])
       mugraph_fail (&nvrtc_error, "libnvrtc: %s, named by MSEARCH_NVRTC, cannot be opened", named);
-    else if (nvrtc.number)
-      nvrtc_error.text[0] = 0;
+    else if (nvrtc.number) nvrtc_error.text[0] = 0;
     return;
   }
   bool found = false;
-  if (home && *home && snprintf (folder, sizeof folder, "%s/lib64", home) < (int) sizeof folder) found = take_nvrtc_in (folder);
+  if (home && *home && snprintf (folder, sizeof folder, "%s/lib64", home) < (int) sizeof folder)
+    found = take_nvrtc_in (folder);
   found = found || take_nvrtc_in ("") || take_nvrtc_in ("/usr/local/cuda/lib64");
-  if (found)
-    nvrtc_error.text[0] = 0;
+  if (found) nvrtc_error.text[0] = 0;
   else if (!nvrtc_error.text[0])
-    mugraph_fail (&nvrtc_error, "libnvrtc: not found; install the CUDA Toolkit or set MSEARCH_NVRTC to the library's path");
+    mugraph_fail (&nvrtc_error,
+                  "libnvrtc: not found; install the CUDA Toolkit or set MSEARCH_NVRTC to the library's path");
 }
 
 const cuda_nvrtc *cuda_open_nvrtc (mugraph_error *e) {
@@ -93,7 +95,7 @@ bool cuda_check (const cuda_driver *d, cu_result r, const char *what, mugraph_er
 static bool open_gpu (mugraph_error *e) {
   static const char *const names[] = {
 #define ENTRY(field, symbol, parameters) symbol,
-    CUDA_DRIVER_ENTRIES
+      CUDA_DRIVER_ENTRIES
 #undef ENTRY
   };
   cuda_driver *d = &driver;
@@ -101,11 +103,13 @@ static bool open_gpu (mugraph_error *e) {
   mugraph_error why = {""};
   void *library = dlopen ("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!library) return mugraph_fail (e, "libcuda.so.1: not found; no NVIDIA driver on this machine");
-  if (!load_symbols (library, sizeof names / sizeof *names, names, d, &why)) return mugraph_fail (e, "libcuda.so.1 %s", why.text);
+  if (!load_symbols (library, sizeof names / sizeof *names, names, d, &why))
+    return mugraph_fail (e, "libcuda.so.1 %s", why.text);
   void *symbol = dlsym (library, "cuTensorMapEncodeTiled");
   memcpy (&d->tensor_map, &symbol, sizeof symbol);
   d->driver_version (&driver_number);
-  if (!cuda_check (d, d->init (0), "cuInit", e) || !cuda_check (d, d->device_count (&count), "cuDeviceGetCount", e)) return false;
+  if (!cuda_check (d, d->init (0), "cuInit", e) || !cuda_check (d, d->device_count (&count), "cuDeviceGetCount", e))
+    return false;
   if (!count) return mugraph_fail (e, "the driver sees no GPU");
   if (!cuda_check (d, d->device_get (&d->device, 0), "cuDeviceGet", e) ||
       !cuda_check (d, d->device_name (d->name, sizeof d->name, d->device), "cuDeviceGetName", e) ||
@@ -127,10 +131,8 @@ static void open_driver (void) {
 
 const cuda_driver *cuda_open_driver (mugraph_error *e) {
   pthread_once (&driver_once, open_driver);
-  if (driver_error.text[0])
-    mugraph_fail (e, "%s", driver_error.text);
-  else if (cuda_check (&driver, driver.context_set (driver.context), "cuCtxSetCurrent", e))
-    return &driver;
+  if (driver_error.text[0]) mugraph_fail (e, "%s", driver_error.text);
+  else if (cuda_check (&driver, driver.context_set (driver.context), "cuCtxSetCurrent", e)) return &driver;
   return NULL;
 }
 
@@ -154,9 +156,10 @@ void cuda_probe (cuda_facts *f) {
     snprintf (f->device, sizeof f->device, "%s", d->name);
   }
   if (n && d)
-    snprintf (f->line, sizeof f->line, "compiles (NVRTC %d.%d) and runs (%s)", n->number / 1000, n->number % 1000 / 10, d->name);
+    snprintf (f->line, sizeof f->line, "compiles (NVRTC %d.%d) and runs (%s)", n->number / 1000, n->number % 1000 / 10,
+              d->name);
   else if (n)
-    snprintf (f->line, sizeof f->line, "compiles (NVRTC %d.%d), does not run (%.160s)", n->number / 1000, n->number % 1000 / 10, why_gpu.text);
-  else
-    snprintf (f->line, sizeof f->line, "writes CUDA source only (%.180s)", why_nvrtc.text);
+    snprintf (f->line, sizeof f->line, "compiles (NVRTC %d.%d), does not run (%.160s)", n->number / 1000,
+              n->number % 1000 / 10, why_gpu.text);
+  else snprintf (f->line, sizeof f->line, "writes CUDA source only (%.180s)", why_nvrtc.text);
 }

@@ -18,7 +18,7 @@ typedef struct cu_graph_exec_ *cu_graph_exec;
 typedef unsigned long long cu_pointer;
 
 typedef struct {
-  _Alignas (64) uint64_t opaque[16];
+  _Alignas(64) uint64_t opaque[16];
 } cu_tensor_map;
 
 typedef struct {
@@ -62,64 +62,66 @@ enum {
 
 /* ENTRY (field, symbol, parameters) */
 #define CUDA_DRIVER_ENTRIES                                                                                            \
-  ENTRY (init, "cuInit", (unsigned))                                                                                   \
-  ENTRY (driver_version, "cuDriverGetVersion", (int *))                                                                \
-  ENTRY (error_string, "cuGetErrorString", (cu_result, const char **))                                                 \
-  ENTRY (device_count, "cuDeviceGetCount", (int *))                                                                    \
-  ENTRY (device_get, "cuDeviceGet", (cu_device *, int))                                                                \
+  ENTRY (init, "cuInit", (unsigned) )                                                                                  \
+  ENTRY (driver_version, "cuDriverGetVersion", (int *) )                                                               \
+  ENTRY (error_string, "cuGetErrorString", (cu_result, const char **) )                                                \
+  ENTRY (device_count, "cuDeviceGetCount", (int *) )                                                                   \
+  ENTRY (device_get, "cuDeviceGet", (cu_device *, int) )                                                               \
   ENTRY (device_name, "cuDeviceGetName", (char *, int, cu_device))                                                     \
   ENTRY (device_attribute, "cuDeviceGetAttribute", (int *, int, cu_device))                                            \
   ENTRY (context_retain, "cuDevicePrimaryCtxRetain", (cu_context *, cu_device))                                        \
   ENTRY (context_set, "cuCtxSetCurrent", (cu_context))                                                                 \
-  ENTRY (memory_info, "cuMemGetInfo_v2", (size_t *, size_t *))                                                         \
+  ENTRY (memory_info, "cuMemGetInfo_v2", (size_t *, size_t *) )                                                        \
   ENTRY (alloc, "cuMemAlloc_v2", (cu_pointer *, size_t))                                                               \
   ENTRY (free, "cuMemFree_v2", (cu_pointer))                                                                           \
   ENTRY (upload, "cuMemcpyHtoDAsync_v2", (cu_pointer, const void *, size_t, cu_stream))                                \
   ENTRY (download, "cuMemcpyDtoHAsync_v2", (void *, cu_pointer, size_t, cu_stream))                                    \
   ENTRY (set_bytes, "cuMemsetD8Async", (cu_pointer, unsigned char, size_t, cu_stream))                                 \
-  ENTRY (stream_create, "cuStreamCreate", (cu_stream *, unsigned))                                                     \
+  ENTRY (stream_create, "cuStreamCreate", (cu_stream *, unsigned) )                                                    \
   ENTRY (stream_wait, "cuStreamSynchronize", (cu_stream))                                                              \
-  ENTRY (context_wait, "cuCtxSynchronize", (void))                                                                     \
-  ENTRY (capture_begin, "cuStreamBeginCapture_v2", (cu_stream, int))                                                   \
-  ENTRY (capture_end, "cuStreamEndCapture", (cu_stream, cu_graph *))                                                   \
-  ENTRY (graph_instantiate, "cuGraphInstantiateWithFlags", (cu_graph_exec *, cu_graph, unsigned long long))            \
+  ENTRY (context_wait, "cuCtxSynchronize", (void) )                                                                    \
+  ENTRY (capture_begin, "cuStreamBeginCapture_v2", (cu_stream, int) )                                                  \
+  ENTRY (capture_end, "cuStreamEndCapture", (cu_stream, cu_graph *) )                                                  \
+  ENTRY (graph_instantiate, "cuGraphInstantiateWithFlags", (cu_graph_exec *, cu_graph, unsigned long long) )           \
   ENTRY (graph_launch, "cuGraphLaunch", (cu_graph_exec, cu_stream))                                                    \
   ENTRY (graph_destroy, "cuGraphDestroy", (cu_graph))                                                                  \
   ENTRY (graph_exec_destroy, "cuGraphExecDestroy", (cu_graph_exec))                                                    \
-  ENTRY (event_create, "cuEventCreate", (cu_event *, unsigned))                                                        \
+  ENTRY (event_create, "cuEventCreate", (cu_event *, unsigned) )                                                       \
   ENTRY (event_destroy, "cuEventDestroy_v2", (cu_event))                                                               \
   ENTRY (event_record, "cuEventRecord", (cu_event, cu_stream))                                                         \
   ENTRY (event_wait, "cuEventSynchronize", (cu_event))                                                                 \
   ENTRY (event_elapsed, "cuEventElapsedTime", (float *, cu_event, cu_event))                                           \
-  ENTRY (module_load, "cuModuleLoadData", (cu_module *, const void *))                                                 \
+  ENTRY (module_load, "cuModuleLoadData", (cu_module *, const void *) )                                                \
   ENTRY (module_unload, "cuModuleUnload", (cu_module))                                                                 \
-  ENTRY (module_function, "cuModuleGetFunction", (cu_function *, cu_module, const char *))                             \
-  ENTRY (function_set, "cuFuncSetAttribute", (cu_function, int, int))                                                  \
-  ENTRY (launch, "cuLaunchKernelEx", (const cu_launch_config *, cu_function, void **, void **))
+  ENTRY (module_function, "cuModuleGetFunction", (cu_function *, cu_module, const char *) )                            \
+  ENTRY (function_set, "cuFuncSetAttribute", (cu_function, int, int) )                                                 \
+  ENTRY (launch, "cuLaunchKernelEx", (const cu_launch_config *, cu_function, void **, void **) )
 
 typedef struct nvrtc_program_ *nvrtc_program;
 
 #define CUDA_NVRTC_ENTRIES                                                                                             \
-  ENTRY (version, "nvrtcVersion", (int *, int *))                                                                      \
-  ENTRY (create, "nvrtcCreateProgram", (nvrtc_program *, const char *, const char *, int, const char *const *, const char *const *)) \
-  ENTRY (destroy, "nvrtcDestroyProgram", (nvrtc_program *))                                                            \
-  ENTRY (compile, "nvrtcCompileProgram", (nvrtc_program, int, const char *const *))                                    \
-  ENTRY (cubin_size, "nvrtcGetCUBINSize", (nvrtc_program, size_t *))                                                   \
-  ENTRY (cubin, "nvrtcGetCUBIN", (nvrtc_program, char *))                                                              \
-  ENTRY (log_size, "nvrtcGetProgramLogSize", (nvrtc_program, size_t *))                                                \
-  ENTRY (log, "nvrtcGetProgramLog", (nvrtc_program, char *))
+  ENTRY (version, "nvrtcVersion", (int *, int *) )                                                                     \
+  ENTRY (create, "nvrtcCreateProgram",                                                                                 \
+         (nvrtc_program *, const char *, const char *, int, const char *const *, const char *const *) )                \
+  ENTRY (destroy, "nvrtcDestroyProgram", (nvrtc_program *) )                                                           \
+  ENTRY (compile, "nvrtcCompileProgram", (nvrtc_program, int, const char *const *) )                                   \
+  ENTRY (cubin_size, "nvrtcGetCUBINSize", (nvrtc_program, size_t *) )                                                  \
+  ENTRY (cubin, "nvrtcGetCUBIN", (nvrtc_program, char *) )                                                             \
+  ENTRY (log_size, "nvrtcGetProgramLogSize", (nvrtc_program, size_t *) )                                               \
+  ENTRY (log, "nvrtcGetProgramLog", (nvrtc_program, char *) )
 
 typedef struct {
 #define ENTRY(field, symbol, parameters) int (*field) parameters;
   CUDA_DRIVER_ENTRIES
 #undef ENTRY
   /* absent from drivers before 12; NULL then */
-  cu_result (*tensor_map) (cu_tensor_map *, int type, unsigned rank, void *address, const uint64_t *dim, const uint64_t *stride,
-                           const uint32_t *box, const uint32_t *element_stride, int interleave, int swizzle, int promotion,
-                           int fill);
+  cu_result (*tensor_map) (cu_tensor_map *, int type, unsigned rank, void *address, const uint64_t *dim,
+                           const uint64_t *stride, const uint32_t *box, const uint32_t *element_stride, int interleave,
+                           int swizzle, int promotion, int fill);
   cu_device device;   /* the first GPU */
   cu_context context; /* its primary context, retained for the life of the process */
-  cu_stream stream;   /* the only one: where work goes to several streams by turns, all small kernels become slower for good (H100: 2.0 to 2.4 us) */
+  cu_stream stream;   /* the only one: where work goes to several streams by turns, all small kernels become slower for
+                         good (H100: 2.0 to 2.4 us) */
   char name[128];
   int arch, sms, l2_bytes;
 } cuda_driver;

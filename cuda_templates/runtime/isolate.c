@@ -9,8 +9,9 @@
 #include <unistd.h>
 
 enum {
-  NOBODY_ASKS = 0, REPLIED = 113, /* exit status of a worker; any other: it died of a request */
-  PATIENCE = 300                  /* seconds for one measurement; a kernel may wait for ever */
+  NOBODY_ASKS = 0,
+  REPLIED = 113, /* exit status of a worker; any other: it died of a request */
+  PATIENCE = 300 /* seconds for one measurement; a kernel may wait for ever */
 };
 
 static int line = -1; /* to the guardian */
@@ -28,7 +29,8 @@ static bool move (int to, void *data, size_t size, bool out) {
 /* ---- the worker ---- */
 
 static bool same_question (const isolate_request *a, const isolate_request *b) {
-  return a->seed == b->seed && !memcmp (a->scale, b->scale, sizeof a->scale) && a->device.arch == b->device.arch && mugraph_equal (&a->program, &b->program);
+  return a->seed == b->seed && !memcmp (a->scale, b->scale, sizeof a->scale) && a->device.arch == b->device.arch &&
+         mugraph_equal (&a->program, &b->program);
 }
 
 /* Answers until the line closes or the context is lost; never returns. */
@@ -45,7 +47,8 @@ static void work (int socket) {
       *last = *now;
       meter = cuda_meter_new (&last->program, &last->device, last->seed, last->scale, &reply.error);
     }
-    reply.good = meter && cuda_meter_run (meter, &now->candidate, now->pdl, now->tolerance, now->effort, &reply.result, &reply.error);
+    reply.good = meter && cuda_meter_run (meter, &now->candidate, now->pdl, now->tolerance, now->effort, &reply.result,
+                                          &reply.error);
     bool lost = !reply.good && !cuda_usable ();
     alarm (0);
     if (!move (socket, &reply, sizeof reply, true)) break;
@@ -73,7 +76,8 @@ static void guard (int socket) {
     if (WIFEXITED (status) && WEXITSTATUS (status) == REPLIED) continue;
     isolate_reply reply;
     memset (&reply, 0, sizeof reply);
-    if (WIFSIGNALED (status)) mugraph_fail (&reply.error, "the process that ran it died: %s", strsignal (WTERMSIG (status)));
+    if (WIFSIGNALED (status))
+      mugraph_fail (&reply.error, "the process that ran it died: %s", strsignal (WTERMSIG (status)));
     else mugraph_fail (&reply.error, "the process that ran it ended with status %d", WEXITSTATUS (status));
     if (!move (socket, &reply, sizeof reply, true)) _exit (1);
   }

@@ -1,9 +1,9 @@
-/* Measuring in a process of its own: after a kernel that goes astray (an illegal address or instruction) the driver runs
-   nothing more in the process that launched it, so that such a process must be one that can be spared.
+/* Measuring in a process of its own: after a kernel that goes astray (an illegal address or instruction) the driver
+   runs nothing more in the process that launched it, so that such a process must be one that can be spared.
 
-   cuda_isolate starts a guardian, a copy of this process from before it used the driver or had threads. It keeps one worker,
-   which answers requests until a kernel takes its context with it; the next request then finds a new worker. All talk is of flat
-   structs over one socket; when this process ends, so do they. */
+   cuda_isolate starts a guardian, a copy of this process from before it used the driver or had threads. It keeps one
+   worker, which answers requests until a kernel takes its context with it; the next request then finds a new worker.
+   All talk is of flat structs over one socket; when this process ends, so do they. */
 #ifndef CUDA_TEMPLATES_ISOLATE_H
 #define CUDA_TEMPLATES_ISOLATE_H
 

@@ -1,8 +1,8 @@
 /* Loading, running and timing emitted programs through the driver API.
 
-   Every buffer lies between guard zones. Inputs exist once per set, in one allocation. Guards and everything that a launch is
-   to write are filled with 0xff bytes, which is NaN in all data types: what is read before it was written, or from
-   outside, shows in the result, and what is written outside shows in the guards. */
+   Every buffer lies between guard zones. Inputs exist once per set, in one allocation. Guards and everything that a
+   launch is to write are filled with 0xff bytes, which is NaN in all data types: what is read before it was written, or
+   from outside, shows in the result, and what is written outside shows in the guards. */
 #include "launch.h"
 
 #include <stdio.h>
@@ -18,18 +18,20 @@ struct cuda_module {
   cuda_launch launch[CUDA_LAUNCHES];
   cu_function function[CUDA_LAUNCHES];
   cuda_buffer buffer[CUDA_BUFFERS];
-  cu_pointer base[CUDA_BUFFERS];   /* 0: not allocated */
-  int64_t stride[CUDA_BUFFERS];    /* from one set to the next; 0 where all share the buffer */
-  cu_tensor_map *map;              /* [set][launch with maps][argument], see map_index; NULL without TMA */
-  int map_index[CUDA_LAUNCHES];    /* first map of the launch in a set, -1 none */
-  int maps;                        /* of one set */
+  cu_pointer base[CUDA_BUFFERS]; /* 0: not allocated */
+  int64_t stride[CUDA_BUFFERS];  /* from one set to the next; 0 where all share the buffer */
+  cu_tensor_map *map;            /* [set][launch with maps][argument], see map_index; NULL without TMA */
+  int map_index[CUDA_LAUNCHES];  /* first map of the launch in a set, -1 none */
+  int maps;                      /* of one set */
 };
 
 cu_pointer cuda_address (const cuda_module *m, int set, int buffer) {
   return m->base[buffer] + GUARD + (cu_pointer) set * (cu_pointer) m->stride[buffer];
 }
 
-static bool wait (const cuda_driver *d, const char *what, mugraph_error *e) { return cuda_check (d, d->stream_wait (d->stream), what, e); }
+static bool wait (const cuda_driver *d, const char *what, mugraph_error *e) {
+  return cuda_check (d, d->stream_wait (d->stream), what, e);
+}
 
 static bool allocate (cuda_module *m, int i, mugraph_error *e) {
   const cuda_buffer *b = &m->buffer[i];
@@ -38,28 +40,37 @@ static bool allocate (cuda_module *m, int i, mugraph_error *e) {
   m->stride[i] = n > 1 ? slice : 0;
   snprintf (what, sizeof what, "%s: %lld bytes of device memory", b->name, (long long) (n * slice));
   if (!cuda_check (m->d, m->d->alloc (&m->base[i], (size_t) (n * slice)), what, e)) return false;
-  if (!cuda_check (m->d, m->d->set_bytes (m->base[i], POISON, (size_t) (n * slice), m->d->stream), what, e)) return false;
-  return b->role != CUDA_BUFFER_ZERO || cuda_check (m->d, m->d->set_bytes (cuda_address (m, 0, i), 0, (size_t) b->bytes, m->d->stream), what, e);
+  if (!cuda_check (m->d, m->d->set_bytes (m->base[i], POISON, (size_t) (n * slice), m->d->stream), what, e))
+    return false;
+  return b->role != CUDA_BUFFER_ZERO ||
+         cuda_check (m->d, m->d->set_bytes (cuda_address (m, 0, i), 0, (size_t) b->bytes, m->d->stream), what, e);
 }
 
 static bool load_function (cuda_module *m, int i, mugraph_error *e) {
   const cuda_launch *l = &m->launch[i];
   int cluster = l->cluster[0] * l->cluster[1] * l->cluster[2];
   if (!cuda_check (m->d, m->d->module_function (&m->function[i], m->module, l->name), l->name, e)) return false;
-  if (l->smem > 48 * 1024 && !cuda_check (m->d, m->d->function_set (m->function[i], CU_FUNCTION_MAX_DYNAMIC_SMEM, l->smem), l->name, e)) return false;
-  return cluster <= 8 || cuda_check (m->d, m->d->function_set (m->function[i], CU_FUNCTION_NON_PORTABLE_CLUSTER, 1), l->name, e);
+  if (l->smem > 48 * 1024 &&
+      !cuda_check (m->d, m->d->function_set (m->function[i], CU_FUNCTION_MAX_DYNAMIC_SMEM, l->smem), l->name, e))
+    return false;
+  return cluster <= 8 ||
+         cuda_check (m->d, m->d->function_set (m->function[i], CU_FUNCTION_NON_PORTABLE_CLUSTER, 1), l->name, e);
 }
 
-static bool encode_map (const cuda_module *m, int set, const cuda_arg *a, cu_tensor_map *map, const char *name, mugraph_error *e) {
+static bool encode_map (const cuda_module *m, int set, const cuda_arg *a, cu_tensor_map *map, const char *name,
+                        mugraph_error *e) {
   static const int types[MUGRAPH_N_DTYPES] = {
-    [MUGRAPH_F16] = CU_TENSOR_F16, [MUGRAPH_BF16] = CU_TENSOR_BF16, [MUGRAPH_F32] = CU_TENSOR_F32};
+      [MUGRAPH_F16] = CU_TENSOR_F16, [MUGRAPH_BF16] = CU_TENSOR_BF16, [MUGRAPH_F32] = CU_TENSOR_F32};
   static const uint32_t ones[5] = {1, 1, 1, 1, 1};
   int swizzle = a->swizzle == 128 ? 3 : a->swizzle == 64 ? 2 : a->swizzle == 32 ? 1 : 0;
   char what[128];
-  if (!m->d->tensor_map) return mugraph_fail (e, "%s: the driver has no cuTensorMapEncodeTiled: too old, CUDA 12 or later is needed", name);
+  if (!m->d->tensor_map)
+    return mugraph_fail (e, "%s: the driver has no cuTensorMapEncodeTiled: too old, CUDA 12 or later is needed", name);
   snprintf (what, sizeof what, "%s: tensor map of %s", name, m->buffer[a->buffer].name);
-  return cuda_check (m->d, m->d->tensor_map (map, types[a->dtype], (unsigned) a->rank, (void *) (uintptr_t) cuda_address (m, set, a->buffer), a->dim,
-                                             a->stride + 1, a->box, ones, 0, swizzle, CU_TENSOR_PROMOTE_128, 0),
+  return cuda_check (m->d,
+                     m->d->tensor_map (map, types[a->dtype], (unsigned) a->rank,
+                                       (void *) (uintptr_t) cuda_address (m, set, a->buffer), a->dim, a->stride + 1,
+                                       a->box, ones, 0, swizzle, CU_TENSOR_PROMOTE_128, 0),
                      what, e);
 }
 
@@ -74,7 +85,9 @@ static bool encode_maps (cuda_module *m, mugraph_error *e) {
   for (int set = 0; set < m->sets; set++)
     for (int i = 0, n = set * m->maps; i < m->n_launches; i++)
       for (int a = 0; a < m->launch[i].n_args; a++)
-        if (m->launch[i].arg[a].kind == CUDA_ARG_TENSOR_MAP && !encode_map (m, set, &m->launch[i].arg[a], &m->map[n++], m->launch[i].name, e)) return false;
+        if (m->launch[i].arg[a].kind == CUDA_ARG_TENSOR_MAP &&
+            !encode_map (m, set, &m->launch[i].arg[a], &m->map[n++], m->launch[i].name, e))
+          return false;
   return true;
 }
 
@@ -120,13 +133,15 @@ static bool check_range (const cuda_module *m, int set, int buffer, int64_t byte
 
 bool cuda_upload (cuda_module *m, int set, int buffer, const void *data, int64_t bytes, mugraph_error *e) {
   return check_range (m, set, buffer, bytes, e) &&
-         cuda_check (m->d, m->d->upload (cuda_address (m, set, buffer), data, (size_t) bytes, m->d->stream), m->buffer[buffer].name, e) &&
+         cuda_check (m->d, m->d->upload (cuda_address (m, set, buffer), data, (size_t) bytes, m->d->stream),
+                     m->buffer[buffer].name, e) &&
          wait (m->d, m->buffer[buffer].name, e);
 }
 
 bool cuda_download (cuda_module *m, int set, int buffer, void *data, int64_t bytes, mugraph_error *e) {
   return check_range (m, set, buffer, bytes, e) &&
-         cuda_check (m->d, m->d->download (data, cuda_address (m, set, buffer), (size_t) bytes, m->d->stream), m->buffer[buffer].name, e) &&
+         cuda_check (m->d, m->d->download (data, cuda_address (m, set, buffer), (size_t) bytes, m->d->stream),
+                     m->buffer[buffer].name, e) &&
          wait (m->d, m->buffer[buffer].name, e);
 }
 
@@ -141,8 +156,7 @@ static bool launch_one (const cuda_module *m, int set, int i, mugraph_error *e) 
   cu_tensor_map *map = m->map ? m->map + (size_t) set * (size_t) m->maps + m->map_index[i] : NULL;
   memset (attribute, 0, sizeof attribute);
   for (int a = 0; a < l->n_args; a++)
-    if (l->arg[a].kind == CUDA_ARG_TENSOR_MAP)
-      parameter[a] = map++;
+    if (l->arg[a].kind == CUDA_ARG_TENSOR_MAP) parameter[a] = map++;
     else {
       pointer[a] = cuda_address (m, set, l->arg[a].buffer);
       parameter[a] = &pointer[a];
@@ -151,7 +165,8 @@ static bool launch_one (const cuda_module *m, int set, int i, mugraph_error *e) 
   if (l->cluster[0] * l->cluster[1] * l->cluster[2] > 1) {
     cu_launch_attribute *x = &attribute[c.n_attributes++];
     x->id = CU_LAUNCH_CLUSTER;
-    x->value.cluster.x = (unsigned) l->cluster[0], x->value.cluster.y = (unsigned) l->cluster[1], x->value.cluster.z = (unsigned) l->cluster[2];
+    x->value.cluster.x = (unsigned) l->cluster[0], x->value.cluster.y = (unsigned) l->cluster[1],
+    x->value.cluster.z = (unsigned) l->cluster[2];
   }
   if (l->pdl && m->d->arch >= 90) {
     attribute[c.n_attributes].id = CU_LAUNCH_PROGRAMMATIC;
@@ -167,7 +182,8 @@ static bool launch_all (const cuda_module *m, int set, mugraph_error *e) {
 }
 
 bool cuda_launch_simple (const cuda_driver *d, cu_function f, int64_t n_blocks, void *parameters[], mugraph_error *e) {
-  cu_launch_config c = {.grid = {(unsigned) (n_blocks < 65535 ? n_blocks : 65535), 1, 1}, .block = {256, 1, 1}, .stream = d->stream};
+  cu_launch_config c = {
+      .grid = {(unsigned) (n_blocks < 65535 ? n_blocks : 65535), 1, 1}, .block = {256, 1, 1}, .stream = d->stream};
   return cuda_check (d, d->launch (&c, f, parameters, NULL), "launch", e) && wait (d, "kernel", e);
 }
 
@@ -175,7 +191,8 @@ static bool poison (const cuda_module *m, mugraph_error *e) {
   for (int i = 0; i < m->n_buffers; i++) {
     const cuda_buffer *b = &m->buffer[i];
     if ((b->role == CUDA_BUFFER_TEMP || b->role == CUDA_BUFFER_OUTPUT) &&
-        !cuda_check (m->d, m->d->set_bytes (cuda_address (m, 0, i), POISON, (size_t) b->bytes, m->d->stream), b->name, e))
+        !cuda_check (m->d, m->d->set_bytes (cuda_address (m, 0, i), POISON, (size_t) b->bytes, m->d->stream), b->name,
+                     e))
       return false;
   }
   return wait (m->d, "cuMemsetD8Async", e);
@@ -193,13 +210,17 @@ static bool check_guards (const cuda_module *m, int set, mugraph_error *e) {
     const cuda_buffer *b = &m->buffer[i];
     cu_pointer p = cuda_address (m, set, i);
     for (int side = 0; side < 2; side++) {
-      if (!cuda_check (m->d, m->d->download (guard, side ? p + (cu_pointer) b->bytes : p - GUARD, GUARD, m->d->stream), b->name, e) || !wait (m->d, b->name, e))
+      if (!cuda_check (m->d, m->d->download (guard, side ? p + (cu_pointer) b->bytes : p - GUARD, GUARD, m->d->stream),
+                       b->name, e) ||
+          !wait (m->d, b->name, e))
         return false;
-      if (!all_bytes (guard, GUARD, POISON)) return mugraph_fail (e, "%s: a kernel wrote %s the buffer", b->name, side ? "beyond" : "before");
+      if (!all_bytes (guard, GUARD, POISON))
+        return mugraph_fail (e, "%s: a kernel wrote %s the buffer", b->name, side ? "beyond" : "before");
     }
     if (b->role != CUDA_BUFFER_ZERO) continue;
     unsigned char *text = malloc ((size_t) b->bytes);
-    bool good = text && cuda_check (m->d, m->d->download (text, p, (size_t) b->bytes, m->d->stream), b->name, e) && wait (m->d, b->name, e);
+    bool good = text && cuda_check (m->d, m->d->download (text, p, (size_t) b->bytes, m->d->stream), b->name, e) &&
+                wait (m->d, b->name, e);
     bool zero = good && all_bytes (text, b->bytes, 0);
     free (text);
     if (!good) return false;
@@ -223,16 +244,19 @@ static int by_value (const void *a, const void *b) {
 static bool capture (cuda_module *m, int calls, int first, cu_graph_exec *exec, mugraph_error *e) {
   cu_graph graph = NULL;
   *exec = NULL;
-  if (!cuda_check (m->d, m->d->capture_begin (m->d->stream, CU_CAPTURE_THREAD_LOCAL), "capturing a CUDA graph", e)) return false;
+  if (!cuda_check (m->d, m->d->capture_begin (m->d->stream, CU_CAPTURE_THREAD_LOCAL), "capturing a CUDA graph", e))
+    return false;
   bool good = true;
   for (int i = 0; good && i < calls; i++) good = launch_all (m, (first + i) % m->sets, e);
   cu_result r = m->d->capture_end (m->d->stream, &graph); /* also after a failed launch */
-  good = good && cuda_check (m->d, r, "capturing a CUDA graph", e) && cuda_check (m->d, m->d->graph_instantiate (exec, graph, 0), "instantiating a CUDA graph", e);
+  good = good && cuda_check (m->d, r, "capturing a CUDA graph", e) &&
+         cuda_check (m->d, m->d->graph_instantiate (exec, graph, 0), "instantiating a CUDA graph", e);
   if (graph) m->d->graph_destroy (graph);
   return good;
 }
 
-static bool replay (const cuda_module *m, cu_graph_exec exec, cu_event begin, cu_event end, float *ms, mugraph_error *e) {
+static bool replay (const cuda_module *m, cu_graph_exec exec, cu_event begin, cu_event end, float *ms,
+                    mugraph_error *e) {
   return cuda_check (m->d, m->d->event_record (begin, m->d->stream), "cuEventRecord", e) &&
          cuda_check (m->d, m->d->graph_launch (exec, m->d->stream), "cuGraphLaunch", e) &&
          cuda_check (m->d, m->d->event_record (end, m->d->stream), "cuEventRecord", e) &&
@@ -250,8 +274,10 @@ bool cuda_time (cuda_module *m, int calls, int replays, double *median_us, doubl
   int graphs = (m->sets + calls - 1) / calls;
   if (graphs > GRAPHS) graphs = GRAPHS;
   bool good = us ? check_range (m, 0, 0, 0, e) : mugraph_fail (e, "out of memory");
-  good = good && cuda_check (m->d, m->d->event_create (&begin, 0), "cuEventCreate", e) && cuda_check (m->d, m->d->event_create (&end, 0), "cuEventCreate", e);
-  for (int i = 0; good && i < 2; i++) good = launch_all (m, 0, e); /* code and constants are loaded by the first launch */
+  good = good && cuda_check (m->d, m->d->event_create (&begin, 0), "cuEventCreate", e) &&
+         cuda_check (m->d, m->d->event_create (&end, 0), "cuEventCreate", e);
+  for (int i = 0; good && i < 2; i++)
+    good = launch_all (m, 0, e); /* code and constants are loaded by the first launch */
   good = good && cuda_check (m->d, m->d->stream_wait (m->d->stream), "running the kernels", e);
   for (int i = 0; good && i < graphs; i++) good = capture (m, calls, i * calls, &exec[i], e);
   for (int i = -graphs; good && i < replays; i++) { /* once each to warm up */

@@ -2,8 +2,8 @@
 #ifndef CUDA_TEMPLATES_LAUNCH_H
 #define CUDA_TEMPLATES_LAUNCH_H
 
-#include "cuda_templates/cuda.h"
 #include "cuda_api.h"
+#include "cuda_templates/cuda.h"
 
 /* Address of a buffer; of an input: in this set. */
 cu_pointer cuda_address (const cuda_module *, int set, int buffer);

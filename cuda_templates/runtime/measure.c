@@ -1,5 +1,5 @@
-/* Is a candidate right, and how fast? Inputs are drawn on the GPU in the program's own data types and widened for the float64
-   reference, so that both see the same numbers. */
+/* Is a candidate right, and how fast? Inputs are drawn on the GPU in the program's own data types and widened for the
+   float64 reference, so that both see the same numbers. */
 #include "cuda_templates/emit/emit.h"
 #include "isolate.h"
 #include "launch.h"
@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The protocol: calls of a CUDA graph, replays of it; the most input sets of a cold run. A first look has fewer replays. */
+/* The protocol: calls of a CUDA graph, replays of it; the most input sets of a cold run. A first look has fewer
+ * replays. */
 enum { CALLS = 40, REPLAYS = 30, QUICK_REPLAYS = 8, MOST_SETS = CALLS * REPLAYS };
 static const double MOST_BYTES = 8e9; /* of the input sets of a cold run, where 4x L2 asks for less */
 
@@ -53,13 +54,14 @@ static bool draw_inputs (const measurer *m, const cuda_program *p, const cuda_mo
       unsigned long long seed = m->seed * 1000003 + (unsigned) (set * MUGRAPH_INPUTS + i);
       double scale = m->scale[i];
       int type = s->dtype;
-      if (!cuda_launch_simple (m->d, m->draw, (n + 255) / 256, (void *[]){&address, &n, &seed, &scale, &type}, e)) return false;
+      if (!cuda_launch_simple (m->d, m->draw, (n + 255) / 256, (void *[]){&address, &n, &seed, &scale, &type}, e))
+        return false;
     }
   return true;
 }
 
-static bool widen_inputs (const measurer *m, const cuda_program *from_program, const cuda_module *from, const cuda_program *to_program,
-                          const cuda_module *to, mugraph_error *e) {
+static bool widen_inputs (const measurer *m, const cuda_program *from_program, const cuda_module *from,
+                          const cuda_program *to_program, const cuda_module *to, mugraph_error *e) {
   for (int i = 0; i < m->program.n_inputs; i++) {
     cu_pointer source = cuda_address (from, 0, cuda_find_buffer (from_program, CUDA_BUFFER_INPUT, i));
     cu_pointer target = cuda_address (to, 0, cuda_find_buffer (to_program, CUDA_BUFFER_INPUT, i));
@@ -72,7 +74,9 @@ static bool widen_inputs (const measurer *m, const cuda_program *from_program, c
 
 static double half_value (uint16_t h) {
   int exponent = h >> 10 & 31, mantissa = h & 1023;
-  double x = exponent == 31 ? (mantissa ? NAN : INFINITY) : exponent ? ldexp (1024 + mantissa, exponent - 25) : ldexp (mantissa, -24);
+  double x = exponent == 31 ? (mantissa ? NAN : INFINITY)
+             : exponent     ? ldexp (1024 + mantissa, exponent - 25)
+                            : ldexp (mantissa, -24);
   return h >> 15 ? -x : x;
 }
 
@@ -87,7 +91,9 @@ static double element_value (const void *data, int64_t i, int dtype) {
 }
 
 /* What the value becomes when it is stored: beyond the largest finite number, infinity. */
-static double stored_value (double x, int dtype) { return dtype == MUGRAPH_F16 && fabs (x) >= 65520 ? copysign (INFINITY, x) : x; }
+static double stored_value (double x, int dtype) {
+  return dtype == MUGRAPH_F16 && fabs (x) >= 65520 ? copysign (INFINITY, x) : x;
+}
 
 /* ||a - b|| / ||b||, where both are infinite alike they agree; infinity when only one is finite. */
 static double relative_error (const void *a, int dtype, const double *b, int64_t n) {
@@ -105,8 +111,8 @@ static double relative_error (const void *a, int dtype, const double *b, int64_t
   return difference == 0 ? 0 : norm == 0 ? INFINITY : sqrt (difference / norm);
 }
 
-static bool compare_output (const measurer *m, const mugraph *candidate, int i, const cuda_program *p, cuda_module *module, double *error,
-                            mugraph_error *e) {
+static bool compare_output (const measurer *m, const mugraph *candidate, int i, const cuda_program *p,
+                            cuda_module *module, double *error, mugraph_error *e) {
   int64_t n = mugraph_volume (&m->program.tensor[m->program.output[i]].shape);
   int own = cuda_find_buffer (p, CUDA_BUFFER_OUTPUT, i), dtype = cuda_plan_storage (candidate, candidate->output[i]);
   void *a = malloc ((size_t) p->buffer[own].bytes);
@@ -122,18 +128,22 @@ static bool compare_output (const measurer *m, const mugraph *candidate, int i, 
 static bool same_interface (const mugraph *a, const mugraph *b) {
   if (a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs) return false;
   for (int i = 0; i < a->n_inputs; i++)
-    if (!mugraph_same_shape (&a->tensor[i].shape, &b->tensor[i].shape) || a->tensor[i].shape.dtype != b->tensor[i].shape.dtype) return false;
+    if (!mugraph_same_shape (&a->tensor[i].shape, &b->tensor[i].shape) ||
+        a->tensor[i].shape.dtype != b->tensor[i].shape.dtype)
+      return false;
   for (int i = 0; i < a->n_outputs; i++)
-    if (mugraph_volume (&a->tensor[a->output[i]].shape) != mugraph_volume (&b->tensor[b->output[i]].shape)) return false;
+    if (mugraph_volume (&a->tensor[a->output[i]].shape) != mugraph_volume (&b->tensor[b->output[i]].shape))
+      return false;
   return true;
 }
 
-/* More than 4x L2 together, and one for each call of a graph: calls that overlap (programmatic dependent launch) are several
-   at a time, and would find in L2 what another is reading just now if the sets came round sooner. */
+/* More than 4x L2 together, and one for each call of a graph: calls that overlap (programmatic dependent launch) are
+   several at a time, and would find in L2 what another is reading just now if the sets came round sooner. */
 static int cold_sets (const measurer *m) {
   double bytes = 0;
   for (int i = 0; i < m->program.n_inputs; i++)
-    bytes += (double) mugraph_volume (&m->program.tensor[i].shape) * mugraph_dtype_bytes ((mugraph_dtype) m->program.tensor[i].shape.dtype);
+    bytes += (double) mugraph_volume (&m->program.tensor[i].shape) *
+             mugraph_dtype_bytes ((mugraph_dtype) m->program.tensor[i].shape.dtype);
   double sets = floor (4.0 * m->d->l2_bytes / (bytes > 1 ? bytes : 1)) + 1;
   double own = fmin (CALLS, floor (MOST_BYTES / (bytes > 1 ? bytes : 1)));
   sets = fmax (sets, own);
@@ -149,7 +159,8 @@ static bool find_expected (measurer *m, const cuda_program *p, const cuda_module
   for (int i = 0; good && i < m->program.n_outputs; i++) {
     int64_t bytes = 8 * mugraph_volume (&m->program.tensor[m->program.output[i]].shape);
     double *x = malloc ((size_t) bytes);
-    good = x ? cuda_download (reference, 0, cuda_find_buffer (&rp, CUDA_BUFFER_OUTPUT, i), x, bytes, e) : mugraph_fail (e, "out of memory");
+    good = x ? cuda_download (reference, 0, cuda_find_buffer (&rp, CUDA_BUFFER_OUTPUT, i), x, bytes, e)
+             : mugraph_fail (e, "out of memory");
     m->expected[i] = x;
   }
   for (int i = 0; !good && i < m->program.n_outputs; i++) free (m->expected[i]), m->expected[i] = NULL;
@@ -159,7 +170,8 @@ static bool find_expected (measurer *m, const cuda_program *p, const cuda_module
 }
 
 /* Inputs are drawn already. */
-static bool check (measurer *m, const mugraph *candidate, const cuda_program *p, cuda_module *module, double *error, mugraph_error *e) {
+static bool check (measurer *m, const mugraph *candidate, const cuda_program *p, cuda_module *module, double *error,
+                   mugraph_error *e) {
   bool good = (m->expected[0] || find_expected (m, p, module, e)) && cuda_run (module, 0, e);
   *error = 0;
   for (int i = 0; good && i < m->program.n_outputs; i++) good = compare_output (m, candidate, i, p, module, error, e);
@@ -171,7 +183,8 @@ static bool time_both (const measurer *m, cuda_program *p, cuda_module *module, 
   int sets = cold_sets (m);
   if (!cuda_time (module, CALLS, REPLAYS, &r->warm_us, &r->warm_spread_us, e)) return false;
   cuda_module *cold = build (p, m->d->arch, sets, e);
-  bool good = cold && draw_inputs (m, p, cold, sets, e) && cuda_time (cold, CALLS, REPLAYS, &r->cold_us, &r->cold_spread_us, e);
+  bool good =
+      cold && draw_inputs (m, p, cold, sets, e) && cuda_time (cold, CALLS, REPLAYS, &r->cold_us, &r->cold_spread_us, e);
   cuda_unload (cold);
   return good;
 }
@@ -182,7 +195,8 @@ bool cuda_usable (void) {
   return d && !d->context_wait ();
 }
 
-cuda_meter *cuda_meter_new (const mugraph *program, const cuda_device *device, uint64_t seed, const double *scale, mugraph_error *e) {
+cuda_meter *cuda_meter_new (const mugraph *program, const cuda_device *device, uint64_t seed, const double *scale,
+                            mugraph_error *e) {
   const cuda_driver *d = isolate_running () ? NULL : cuda_open_driver (e);
   if (!d && !isolate_running ()) return NULL;
   cuda_meter *m = calloc (1, sizeof *m);
@@ -201,7 +215,8 @@ void cuda_meter_free (cuda_meter *m) {
   free (m);
 }
 
-static bool run_elsewhere (const cuda_meter *m, const mugraph *candidate, bool pdl, double tolerance, cuda_effort effort, cuda_measurement *r, mugraph_error *e) {
+static bool run_elsewhere (const cuda_meter *m, const mugraph *candidate, bool pdl, double tolerance,
+                           cuda_effort effort, cuda_measurement *r, mugraph_error *e) {
   isolate_request *q = calloc (1, sizeof *q);
   isolate_reply reply;
   if (!q) return mugraph_fail (e, "out of memory");
@@ -213,26 +228,29 @@ static bool run_elsewhere (const cuda_meter *m, const mugraph *candidate, bool p
   return reply.good || mugraph_fail (e, "%s", reply.error.text);
 }
 
-bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double tolerance, cuda_effort effort, cuda_measurement *r, mugraph_error *e) {
+bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double tolerance, cuda_effort effort,
+                     cuda_measurement *r, mugraph_error *e) {
   cuda_program p = {0};
   memset (r, 0, sizeof *r);
   r->rel_err = INFINITY;
   if (isolate_running ()) return run_elsewhere (m, candidate, pdl, tolerance, effort, r, e);
-  if (!same_interface (&m->program, candidate)) return mugraph_fail (e, "the candidate's inputs or outputs are not those of the program");
+  if (!same_interface (&m->program, candidate))
+    return mugraph_fail (e, "the candidate's inputs or outputs are not those of the program");
   cuda_module *module = NULL;
   int sets = effort == CUDA_QUICK ? cold_sets (m) : 1; /* a first look makes do with one module */
-  bool good = cuda_emit (candidate, m->device, pdl, &p, e) && (module = build (&p, m->d->arch, sets, e)) && draw_inputs (m, &p, module, sets, e) &&
-              check (m, candidate, &p, module, &r->rel_err, e);
+  bool good = cuda_emit (candidate, m->device, pdl, &p, e) && (module = build (&p, m->d->arch, sets, e)) &&
+              draw_inputs (m, &p, module, sets, e) && check (m, candidate, &p, module, &r->rel_err, e);
   r->correct = good && r->rel_err <= tolerance;
-  if (r->correct && effort == CUDA_QUICK) good = cuda_time (module, CALLS, QUICK_REPLAYS, &r->cold_us, &r->cold_spread_us, e);
+  if (r->correct && effort == CUDA_QUICK)
+    good = cuda_time (module, CALLS, QUICK_REPLAYS, &r->cold_us, &r->cold_spread_us, e);
   if (r->correct && effort == CUDA_FULL) good = time_both (m, &p, module, r, e);
   cuda_unload (module);
   cuda_program_free (&p);
   return good;
 }
 
-bool cuda_measure (const mugraph *program, const mugraph *candidate, const cuda_device *device, bool pdl, uint64_t seed, const double *scale,
-                   double tolerance, bool want_time, cuda_measurement *r, mugraph_error *e) {
+bool cuda_measure (const mugraph *program, const mugraph *candidate, const cuda_device *device, bool pdl, uint64_t seed,
+                   const double *scale, double tolerance, bool want_time, cuda_measurement *r, mugraph_error *e) {
   memset (r, 0, sizeof *r);
   r->rel_err = INFINITY;
   cuda_meter *m = cuda_meter_new (program, device, seed, scale, e);

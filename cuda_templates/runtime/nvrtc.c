@@ -1,7 +1,7 @@
 /* cuda_compile: NVRTC with a cache on disk. An entry is the checksum of the cubin, then the cubin; it is written to a
    temporary file and renamed, so that readers see all of it or nothing, and damaged entries are compiled again. */
-#include "cuda_templates/cuda.h"
 #include "cuda_api.h"
+#include "cuda_templates/cuda.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -50,7 +50,8 @@ static bool cache_read (const char *path, char **cubin, size_t *size) {
   if (!fstat (fileno (f), &s) && S_ISREG (s.st_mode) && s.st_size > (off_t) sizeof sum) {
     *size = (size_t) s.st_size - sizeof sum;
     *cubin = malloc (*size);
-    good = *cubin && fread (&sum, sizeof sum, 1, f) == 1 && fread (*cubin, 1, *size, f) == *size && XXH3_64bits (*cubin, *size) == sum;
+    good = *cubin && fread (&sum, sizeof sum, 1, f) == 1 && fread (*cubin, 1, *size, f) == *size &&
+           XXH3_64bits (*cubin, *size) == sum;
   }
   fclose (f);
   if (good) return true;
@@ -68,10 +69,8 @@ static void cache_write (const char *path, const char *cubin, size_t size) {
   if (fd < 0) return;
   FILE *f = fdopen (fd, "wb");
   bool good = f && fwrite (&sum, sizeof sum, 1, f) == 1 && fwrite (cubin, 1, size, f) == size;
-  if (f)
-    good = !fclose (f) && good;
-  else
-    close (fd);
+  if (f) good = !fclose (f) && good;
+  else close (fd);
   if (!good || rename (temporary, path)) unlink (temporary);
 }
 
@@ -93,7 +92,8 @@ static bool fail_with_log (const char *text, int arch, mugraph_error *e) {
   return mugraph_fail (e, "NVRTC for sm_%d: %.*s", arch, (int) strcspn (line, "\n"), line);
 }
 
-static bool compile (const cuda_nvrtc *n, const char *source, int arch, char **cubin, size_t *size, char **log, mugraph_error *e) {
+static bool compile (const cuda_nvrtc *n, const char *source, int arch, char **cubin, size_t *size, char **log,
+                     mugraph_error *e) {
   char target[48];
   snprintf (target, sizeof target, "--gpu-architecture=sm_%d%s", arch, arch == 90 ? "a" : "");
   const char *const options[] = {target, "--std=c++17"};
@@ -103,21 +103,17 @@ static bool compile (const cuda_nvrtc *n, const char *source, int arch, char **c
   char *text = program_log (n, p);
   bool done = false;
   *cubin = NULL;
-  if (status)
-    fail_with_log (text, arch, e);
+  if (status) fail_with_log (text, arch, e);
   else if (n->cubin_size (p, size) || !*size || !(*cubin = malloc (*size)) || n->cubin (p, *cubin))
     mugraph_fail (e, "NVRTC for sm_%d: no cubin", arch);
-  else
-    done = true;
+  else done = true;
   n->destroy (&p);
   if (!done) {
     free (*cubin);
     *cubin = NULL;
   }
-  if (log)
-    *log = text;
-  else
-    free (text);
+  if (log) *log = text;
+  else free (text);
   return done;
 }
 

@@ -1,4 +1,5 @@
-/* Kernels of the stream generator: cuda_templates/stream/plan_stream.h says what they compute, stream.cuh has the pieces.
+/* Kernels of the stream generator: cuda_templates/stream/plan_stream.h says what they compute, stream.cuh has the
+   pieces.
 
    Outline of a kernel
      stages of weights and rows of X into registers (program inputs before the wait on the previous launch)
@@ -6,7 +7,8 @@
      chained matmuls on the partial sums
      partial sums of the warps, then of the blocks of the cluster, meet in shared memory
      each block finishes its share of the elements and stores them
-   With a ring, warps have different work in place of the first two lines: the copy engine's, the matrix units', row statistics.  */
+   With a ring, warps have different work in place of the first two lines: the copy engine's, the matrix units', row
+   statistics.  */
 #include "cuda_templates/emit/emit.h"
 #include "plan_stream.h"
 
@@ -18,8 +20,8 @@ typedef struct {
   const mugraph_block *b;
   const mugraph_op *kernel;
   cuda_stream s;
-  int groups;       /* of 8 rows */
-  uint64_t done;    /* walk */
+  int groups;            /* of 8 rows */
+  uint64_t done;         /* walk */
   char row[24], col[24]; /* of the current element, within the block: post; within the piece: left, right */
 } printer;
 
@@ -45,7 +47,8 @@ static bool is_turned (const printer *p, int i) { return p->s.turned[i]; }
 /* Read again in every step of the loop over k. */
 static bool is_streamed (const printer *p, int i) {
   const mugraph_shape *t = &op_of (p, i)->shape;
-  return is_input (p, i) && ((has (p, i, CUDA_STREAM_LEFT) && cols_of (t) > 1) || (has (p, i, CUDA_STREAM_RIGHT) && rows_of (t) > 1));
+  return is_input (p, i) &&
+         ((has (p, i, CUDA_STREAM_LEFT) && cols_of (t) > 1) || (has (p, i, CUDA_STREAM_RIGHT) && rows_of (t) > 1));
 }
 /* A left or right tile that every step sees alike. */
 static bool is_invariant (const printer *p, int i) {
@@ -53,26 +56,32 @@ static bool is_invariant (const printer *p, int i) {
 }
 
 /* Elements between rows of a tile in its tensor; 0 for a single row. */
-static long long row_stride (const printer *p, int i) { return rows_of (&op_of (p, i)->shape) == 1 ? 0 : (long long) cols_of (&data_of (p, i)->shape); }
+static long long row_stride (const printer *p, int i) {
+  return rows_of (&op_of (p, i)->shape) == 1 ? 0 : (long long) cols_of (&data_of (p, i)->shape);
+}
 
 static int piece_of (const printer *p, int i) { return has (p, i, CUDA_STREAM_SOURCE) ? p->s.piece_inner : p->s.piece; }
-static int pieces_of (const printer *p, int i) { return has (p, i, CUDA_STREAM_SOURCE) ? p->s.pieces_inner : p->s.pieces; }
+static int pieces_of (const printer *p, int i) {
+  return has (p, i, CUDA_STREAM_SOURCE) ? p->s.pieces_inner : p->s.pieces;
+}
 
 /* "limit" of a dimension: valid positions of the block. */
 static void print_limit (printer *p, const char *name, const cuda_stream_extent *x) {
-  if (x->even)
-    P ("  constexpr int %s = %d;\n", name, x->chunk);
-  else
-    P ("  const int %s = min (%d, %d - (int) b%c * %d);\n", name, x->chunk, x->full, "xyz"[x->axis], x->chunk);
+  if (x->even) P ("  constexpr int %s = %d;\n", name, x->chunk);
+  else P ("  const int %s = min (%d, %d - (int) b%c * %d);\n", name, x->chunk, x->full, "xyz"[x->axis], x -> chunk);
 }
 
 static void print_geometry (printer *p) {
   const cuda_stream *s = &p->s;
-  if (s->ring) P ("  // %d x %d of the result, k %d: %d blocks, %d steps of 64 k, %d of them in flight\n", s->m.chunk, s->n.chunk, s->k.chunk, s->split, s->steps, s->stages);
-  else P ("  // %d x %d of the result, k %d: %d x %d warps x %d blocks, %d steps of 16 k, %d of them in flight\n", s->m.chunk, s->n.chunk, s->k.chunk,
-          s->n_warps, s->k_warps, s->split, s->steps, s->stages);
+  if (s->ring)
+    P ("  // %d x %d of the result, k %d: %d blocks, %d steps of 64 k, %d of them in flight\n", s->m.chunk, s->n.chunk,
+       s->k.chunk, s->split, s->steps, s->stages);
+  else
+    P ("  // %d x %d of the result, k %d: %d x %d warps x %d blocks, %d steps of 16 k, %d of them in flight\n",
+       s->m.chunk, s->n.chunk, s->k.chunk, s->n_warps, s->k_warps, s->split, s->steps, s->stages);
   P ("  typedef %s T;\n", cuda_type (s->type));
-  P ("  constexpr int M = %d, Q = %d, N = %d, STEPS = %d, STAGES = %d, U = %d;\n", p->groups, s->pieces, s->piece, s->steps, s->stages, s->quads);
+  P ("  constexpr int M = %d, Q = %d, N = %d, STEPS = %d, STAGES = %d, U = %d;\n", p->groups, s->pieces, s->piece,
+     s->steps, s->stages, s->quads);
   P ("  const int lane = threadIdx.x %% 32, warp = threadIdx.x / 32, g = lane / 4, t = lane %% 4;\n");
   P ("  const int rank = blockIdx.x %% %d;\n", s->split);
   P ("  unsigned block = blockIdx.x / %d;\n", s->split);
@@ -88,7 +97,8 @@ static void print_geometry (printer *p) {
   P ("  (void) g, (void) t, (void) depth, (void) rows;\n");
   if (s->ring) return;
   P ("  const int wn = warp %% %d, wk = warp / %d;\n", s->n_warps, s->n_warps);
-  P ("  const int n0 = wn * %d + g * N, n1 = min (columns, wn * %d + %d); // columns n0 .. n1 of this lane\n", s->columns, s->columns, s->columns);
+  P ("  const int n0 = wn * %d + g * N, n1 = min (columns, wn * %d + %d); // columns n0 .. n1 of this lane\n",
+     s->columns, s->columns, s->columns);
   P ("  const int k0 = rank * %d + (wk * 4 + t) * (4 * U);                  // its first k\n", s->part);
   P ("  (void) n0, (void) n1, (void) k0;\n");
 }
@@ -115,7 +125,8 @@ static void print_pointers (printer *p) {
       bool source = has (p, i, CUDA_STREAM_SOURCE);
       if (is_streamed (p, i) && has (p, i, CUDA_STREAM_RIGHT)) {
         const bool turned = is_turned (p, i);
-        P (turned ? "  const %s *w%d = p%d + k0" : "  const %s *w%d = p%d + (long long) k0 * %lld", type, i, i, row_stride (p, i));
+        P (turned ? "  const %s *w%d = p%d + k0" : "  const %s *w%d = p%d + (long long) k0 * %lld", type, i, i,
+           row_stride (p, i));
         if (cols_of (&o->shape) > 1) P (source ? " + g * %d" : " + n0", s->piece_inner);
         if (turned) P (" * %lldLL", row_stride (p, i));
         P (";\n");
@@ -126,7 +137,9 @@ static void print_pointers (printer *p) {
   print_savers (p);
 }
 
-static const char *how (bool whole, bool even) { return !whole ? "STREAM_GATHER" : even ? "STREAM_ALWAYS" : "STREAM_GUARDED"; }
+static const char *how (bool whole, bool even) {
+  return !whole ? "STREAM_GATHER" : even ? "STREAM_ALWAYS" : "STREAM_GUARDED";
+}
 
 /* Valid elements of a right tile's piece q in the row k + r. */
 static void print_weight_valid (printer *p, bool inner) {
@@ -143,8 +156,10 @@ static void print_load_turned (printer *p, int i) {
   const cuda_stream *s = &p->s;
   const bool inner = has (p, i, CUDA_STREAM_SOURCE), even = inner ? even_inner (s) : s->even_n;
   const int piece = piece_of (p, i);
-  P ("#pragma unroll\n      for (int q = 0; q < %d; q++)\n#pragma unroll\n        for (int j = 0; j < %d; j++)\n", pieces_of (p, i), piece);
-  P ("          stream_load<%s, true> (x.w%d[q][j], w%d + (q * %d + j) * %lldLL + first, ", how (s->whole_k, s->even_k && even), i, i, 8 * piece, row_stride (p, i));
+  P ("#pragma unroll\n      for (int q = 0; q < %d; q++)\n#pragma unroll\n        for (int j = 0; j < %d; j++)\n",
+     pieces_of (p, i), piece);
+  P ("          stream_load<%s, true> (x.w%d[q][j], w%d + (q * %d + j) * %lldLL + first, ",
+     how (s->whole_k, s->even_k && even), i, i, 8 * piece, row_stride (p, i));
   if (!even) {
     if (inner) P ("(q * 8 + g) * %d + j >= %d ? 0 : ", piece, s->inner);
     else P ("n0 + q * %d + j >= n1 ? 0 : ", 8 * piece);
@@ -152,13 +167,15 @@ static void print_load_turned (printer *p, int i) {
   P (s->even_k ? "4 * U);\n" : "depth - ahead - first);\n");
 }
 
-/* One stage of weights, rows of X of U stages: declared, loaded. Step i of a warp has stage `at`, the remainder of i. */
+/* One stage of weights, rows of X of U stages: declared, loaded. Step i of a warp has stage `at`, the remainder of i.
+ */
 static void print_stage (printer *p) {
   const cuda_stream *s = &p->s;
   P ("  struct {\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_streamed (p, i) || !has (p, i, CUDA_STREAM_RIGHT) || is_turned (p, i)) continue;
-    if (cols_of (&op_of (p, i)->shape) > 1) P ("    stream_piece<%s, %d> w%d[%d][4];\n", type_of (p, i), piece_of (p, i), i, pieces_of (p, i));
+    if (cols_of (&op_of (p, i)->shape) > 1)
+      P ("    stream_piece<%s, %d> w%d[%d][4];\n", type_of (p, i), piece_of (p, i), i, pieces_of (p, i));
     else P ("    float w%d[4];\n", i);
   }
   P ("  } stage[STAGES];\n  struct {\n");
@@ -172,14 +189,19 @@ static void print_stage (printer *p) {
     bool any = false;
     for (int i = 0; i < p->b->n_ops; i++) any |= is_streamed (p, i) && is_late (p, i) == late;
     if (!any) continue;
-    P ("  const auto load%s = [&] (int at) { // into this stage\n    auto &s = stage[at];\n    auto &x = left[at / U];\n    (void) s, (void) x;\n", late ? "_late" : "");
-    P ("    const int first = at / U * %d, next = first + at %% U * 4;\n    (void) first, (void) next;\n    if (at %% U == U - 1) {\n", 16 * s->quads * s->k_warps);
+    P ("  const auto load%s = [&] (int at) { // into this stage\n    auto &s = stage[at];\n    auto &x = left[at / "
+       "U];\n    (void) s, (void) x;\n",
+       late ? "_late" : "");
+    P ("    const int first = at / U * %d, next = first + at %% U * 4;\n    (void) first, (void) next;\n    if (at %% "
+       "U == U - 1) {\n",
+       16 * s->quads * s->k_warps);
     for (int i = 0; i < p->b->n_ops; i++) {
       if (!is_streamed (p, i) || is_late (p, i) != late || !has (p, i, CUDA_STREAM_LEFT)) continue;
       bool full = rows_of (&op_of (p, i)->shape) > 1;
       P ("#pragma unroll\n      for (int m = 0; m < %s; m++)\n", full ? "M" : "1");
       bool even = s->even_k && (!full || (s->m.chunk % 8 == 0 && s->m.even));
-      P ("        stream_load<%s, false> (x.x%d[m], x%d + m * %lldLL + first, ", how (s->whole_k, even), i, i, 8 * row_stride (p, i));
+      P ("        stream_load<%s, false> (x.x%d[m], x%d + m * %lldLL + first, ", how (s->whole_k, even), i, i,
+         8 * row_stride (p, i));
       if (full) P ("m * 8 + g >= rows ? 0 : ");
       P (s->even_k ? "4 * U);\n" : "depth - ahead - first);\n");
     }
@@ -195,10 +217,11 @@ static void print_stage (printer *p) {
            s->even_k ? "" : "ahead + next + r >= depth ? 0.0f : ", i, stride);
         continue;
       }
-      P ("#pragma unroll\n    for (int r = 0; r < 4; r++)\n#pragma unroll\n      for (int q = 0; q < %d; q++)\n", pieces_of (p, i));
+      P ("#pragma unroll\n    for (int r = 0; r < 4; r++)\n#pragma unroll\n      for (int q = 0; q < %d; q++)\n",
+         pieces_of (p, i));
       bool even = s->even_k && (inner ? even_inner (s) : s->even_n);
-      P ("        stream_load<%s, %s> (s.w%d[q][r], w%d + (next + r) * %lldLL + q * %d, ", how (inner ? s->whole_inner : s->whole, even),
-         inner ? "false" : "true", i, i, stride, 8 * piece_of (p, i));
+      P ("        stream_load<%s, %s> (s.w%d[q][r], w%d + (next + r) * %lldLL + q * %d, ",
+         how (inner ? s->whole_inner : s->whole, even), inner ? "false" : "true", i, i, stride, 8 * piece_of (p, i));
       print_weight_valid (p, inner);
       P (");\n");
     }
@@ -209,7 +232,8 @@ static void print_stage (printer *p) {
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_streamed (p, i)) continue;
     if (has (p, i, CUDA_STREAM_LEFT)) P ("    x%d += %d;\n", i, turn);
-    if (has (p, i, CUDA_STREAM_RIGHT)) P ("    w%d += %lldLL;\n", i, is_turned (p, i) ? turn : turn * row_stride (p, i));
+    if (has (p, i, CUDA_STREAM_RIGHT))
+      P ("    w%d += %lldLL;\n", i, is_turned (p, i) ? turn : turn * row_stride (p, i));
   }
   P ("  };\n");
 }
@@ -221,14 +245,12 @@ static bool side_value (void *user, int i, cuda_text *t) {
   const mugraph_shape *shape = &op_of (p, i)->shape;
   bool left = p->row[0] == 'm';
   if (left) {
-    if (is_streamed (p, i)) cuda_print (t, "stream_at (x.x%d[%s], 4 * u + %s)", i, rows_of (shape) > 1 ? p->row : "0", p->col);
+    if (is_streamed (p, i))
+      cuda_print (t, "stream_at (x.x%d[%s], 4 * u + %s)", i, rows_of (shape) > 1 ? p->row : "0", p->col);
     else cuda_print (t, "c%d[%s]", i, rows_of (shape) > 1 ? p->row : "0");
-  } else if (!is_streamed (p, i))
-    cuda_print (t, cols_of (shape) > 1 ? "c%d[q][%s]" : "c%d[0][0]", i, p->col);
-  else if (cols_of (shape) > 1)
-    cuda_print (t, "stream_at (s.w%d[q][r], %s)", i, p->col);
-  else
-    cuda_print (t, "s.w%d[r]", i);
+  } else if (!is_streamed (p, i)) cuda_print (t, cols_of (shape) > 1 ? "c%d[q][%s]" : "c%d[0][0]", i, p->col);
+  else if (cols_of (shape) > 1) cuda_print (t, "stream_at (s.w%d[q][r], %s)", i, p->col);
+  else cuda_print (t, "s.w%d[r]", i);
   return true;
 }
 
@@ -247,19 +269,23 @@ static void print_operand (printer *p, int i, bool left) {
   const char *side = left ? "l" : "r";
   const int weight = left ? -1 : cuda_stream_weight (p->b, i);
   if (weight >= 0 && is_turned (p, weight)) {
-    P ("    stream_run<T> r%d[%d][%d];\n#pragma unroll\n    for (int q = 0; q < %d; q++)\n#pragma unroll\n      for (int j = 0; j < %d; j++)", i, pieces_of (p, i), piece_of (p, i),
-       pieces_of (p, i), piece_of (p, i));
+    P ("    stream_run<T> r%d[%d][%d];\n#pragma unroll\n    for (int q = 0; q < %d; q++)\n#pragma unroll\n      for "
+       "(int j = 0; j < %d; j++)",
+       i, pieces_of (p, i), piece_of (p, i), pieces_of (p, i), piece_of (p, i));
     P (" r%d[q][j].r[0] = x.w%d[q][j].r[2 * u], r%d[q][j].r[1] = x.w%d[q][j].r[2 * u + 1];\n", i, weight, i, weight);
     return;
   }
-  bool plain = is_streamed (p, i) && (left ? data_of (p, i)->dtype == s->type && (rows_of (&op_of (p, i)->shape) > 1 || p->groups == 1)
-                                           : cols_of (&op_of (p, i)->shape) > 1);
+  bool plain = is_streamed (p, i) &&
+               (left ? data_of (p, i)->dtype == s->type && (rows_of (&op_of (p, i)->shape) > 1 || p->groups == 1)
+                     : cols_of (&op_of (p, i)->shape) > 1);
   if (!left && plain) {
     P ("    auto &r%d = s.w%d;\n", i, i);
     return;
   }
   if (left && plain) {
-    P ("    unsigned l%d[M][2];\n#pragma unroll\n    for (int m = 0; m < M; m++) l%d[m][0] = x.x%d[m].r[2 * u], l%d[m][1] = x.x%d[m].r[2 * u + 1];\n", i, i, i, i, i);
+    P ("    unsigned l%d[M][2];\n#pragma unroll\n    for (int m = 0; m < M; m++) l%d[m][0] = x.x%d[m].r[2 * u], "
+       "l%d[m][1] = x.x%d[m].r[2 * u + 1];\n",
+       i, i, i, i, i);
     return;
   }
   if (left) {
@@ -267,12 +293,14 @@ static void print_operand (printer *p, int i, bool left) {
     P ("#pragma unroll\n      for (int j = 0; j < 4; j++) {\n");
     print_side (p, i, "m", "j", "v[j] = ");
     if (!s->even_k) P ("if (k + j >= depth) v[j] = 0.0f;\n");
-    P ("      }\n      %s%d[m][0] = ms_pack<T> (v[0], v[1]), %s%d[m][1] = ms_pack<T> (v[2], v[3]);\n    }\n", side, i, side, i);
+    P ("      }\n      %s%d[m][0] = ms_pack<T> (v[0], v[1]), %s%d[m][1] = ms_pack<T> (v[2], v[3]);\n    }\n", side, i,
+       side, i);
     return;
   }
   int piece = piece_of (p, i), pieces = pieces_of (p, i);
   P ("    stream_piece<T, %d> r%d[%d][4];\n", piece, i, pieces);
-  P ("#pragma unroll\n    for (int q = 0; q < %d; q++)\n#pragma unroll\n      for (int r = 0; r < 4; r++)\n#pragma unroll\n        for (int j = 0; j < %d; j += 2) {\n",
+  P ("#pragma unroll\n    for (int q = 0; q < %d; q++)\n#pragma unroll\n      for (int r = 0; r < 4; r++)\n#pragma "
+     "unroll\n        for (int j = 0; j < %d; j += 2) {\n",
      pieces, piece);
   P ("          float v[2];\n#pragma unroll\n          for (int h = 0; h < 2; h++) {\n");
   print_side (p, i, "r", "j + h", "v[h] = ");
@@ -286,19 +314,21 @@ static void print_invariants (printer *p) {
     if (!is_invariant (p, i)) continue;
     const mugraph_shape *t = &op_of (p, i)->shape;
     if (has (p, i, CUDA_STREAM_LEFT) && rows_of (t) > 1) {
-      P ("  float c%d[M];\n#pragma unroll\n  for (int m = 0; m < M; m++) c%d[m] = m * 8 + g < rows ? ms_load (p%d + (m * 8 + g) * %lldLL) : 0.0f;\n", i, i, i,
-         row_stride (p, i));
-    } else if (has (p, i, CUDA_STREAM_LEFT))
-      P ("  const float c%d[1] = {ms_load (p%d)};\n", i, i);
+      P ("  float c%d[M];\n#pragma unroll\n  for (int m = 0; m < M; m++) c%d[m] = m * 8 + g < rows ? ms_load (p%d + (m "
+         "* 8 + g) * %lldLL) : 0.0f;\n",
+         i, i, i, row_stride (p, i));
+    } else if (has (p, i, CUDA_STREAM_LEFT)) P ("  const float c%d[1] = {ms_load (p%d)};\n", i, i);
     else if (cols_of (t) > 1) {
       bool inner = has (p, i, CUDA_STREAM_SOURCE);
       int piece = piece_of (p, i), pieces = pieces_of (p, i);
-      P ("  float c%d[%d][%d];\n#pragma unroll\n  for (int q = 0; q < %d; q++)\n#pragma unroll\n    for (int v = 0; v < %d; v++) {\n", i, pieces, piece, pieces, piece);
-      if (inner) P ("      const int n = g * %d + q * %d + v;\n      c%d[q][v] = n < %d", piece, 8 * piece, i, s->inner);
+      P ("  float c%d[%d][%d];\n#pragma unroll\n  for (int q = 0; q < %d; q++)\n#pragma unroll\n    for (int v = 0; v "
+         "< %d; v++) {\n",
+         i, pieces, piece, pieces, piece);
+      if (inner)
+        P ("      const int n = g * %d + q * %d + v;\n      c%d[q][v] = n < %d", piece, 8 * piece, i, s->inner);
       else P ("      const int n = n0 + q * %d + v;\n      c%d[q][v] = n < n1", 8 * piece, i);
       P (" ? ms_load (p%d + n) : 0.0f;\n    }\n", i);
-    } else
-      P ("  const float c%d[1][1] = {{ms_load (p%d)}};\n", i, i);
+    } else P ("  const float c%d[1][1] = {{ms_load (p%d)}};\n", i, i);
   }
 }
 
@@ -308,18 +338,22 @@ static void print_chained_weights (printer *p) {
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, CUDA_STREAM_CHAIN)) continue;
     P ("  stream_piece<T, N> b%d[%d][%d][Q][4];\n", i, s->pieces_inner, s->piece_inner / 2);
-    P ("#pragma unroll\n  for (int qi = 0; qi < %d; qi++)\n#pragma unroll\n    for (int vi = 0; vi < %d; vi++)\n#pragma unroll\n      for (int r = 0; r < 4; r++) {\n", s->pieces_inner,
-       s->piece_inner / 2);
+    P ("#pragma unroll\n  for (int qi = 0; qi < %d; qi++)\n#pragma unroll\n    for (int vi = 0; vi < %d; "
+       "vi++)\n#pragma unroll\n      for (int r = 0; r < 4; r++) {\n",
+       s->pieces_inner, s->piece_inner / 2);
     P ("        const int inner = stream_inner<%d> (qi, vi, t, r);\n", s->piece_inner);
     if (is_turned (p, i)) { /* one by one, pairs of columns in a register */
-      P ("#pragma unroll\n        for (int q = 0; q < Q; q++)\n#pragma unroll\n          for (int v = 0; v < N / 2; v++) {\n            const int n = n0 + q * 8 * N + 2 * v;\n");
+      P ("#pragma unroll\n        for (int q = 0; q < Q; q++)\n#pragma unroll\n          for (int v = 0; v < N / 2; "
+         "v++) {\n            const int n = n0 + q * 8 * N + 2 * v;\n");
       P ("            const auto *at = p%d + n * %lldLL + inner;\n", i, row_stride (p, i));
-      P ("            const unsigned low = inner < %d && n < n1 ? stream_read_half (at) : 0, high = inner < %d && n + 1 < n1 ? stream_read_half (at + %lldLL) : 0;\n", s->inner, s->inner,
-         row_stride (p, i));
+      P ("            const unsigned low = inner < %d && n < n1 ? stream_read_half (at) : 0, high = inner < %d && n + "
+         "1 < n1 ? stream_read_half (at + %lldLL) : 0;\n",
+         s->inner, s->inner, row_stride (p, i));
       P ("            b%d[qi][vi][q][r].r[v] = low | high << 16;\n          }\n      }\n", i);
       continue;
     }
-    P ("#pragma unroll\n        for (int q = 0; q < Q; q++)\n          stream_load<%s, false> (b%d[qi][vi][q][r], p%d + inner * %lldLL + n0 + q * 8 * N, ",
+    P ("#pragma unroll\n        for (int q = 0; q < Q; q++)\n          stream_load<%s, false> (b%d[qi][vi][q][r], p%d "
+       "+ inner * %lldLL + n0 + q * 8 * N, ",
        how (s->whole, s->even_n && even_inner (s)), i, i, row_stride (p, i));
     if (!even_inner (s)) P ("inner >= %d ? 0 : ", s->inner);
     P ("n1 - n0 - q * 8 * N);\n      }\n");
@@ -353,7 +387,8 @@ static void print_accumulators (printer *p) {
   const cuda_stream *s = &p->s;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (has (p, i, CUDA_STREAM_PRODUCT)) {
-      if (has (p, i, CUDA_STREAM_SOURCE)) P ("  float f%d[(M + 1) / 2][%d][%d][2][4] = {};\n", i, s->pieces_inner, s->piece_inner / 2);
+      if (has (p, i, CUDA_STREAM_SOURCE))
+        P ("  float f%d[(M + 1) / 2][%d][%d][2][4] = {};\n", i, s->pieces_inner, s->piece_inner / 2);
       else if (!s->stacked || pair_of (p, i) % 2 == 0) print_sums (p, i);
       else P ("  auto &f%d = f%d; // rows 32 to 63\n", i, partner_of (p, i));
     }
@@ -368,7 +403,9 @@ static int row_source (const printer *p, int i) {
 
 static void print_use (printer *p) {
   const cuda_stream *s = &p->s;
-  P ("  const auto use = [&] (int i, int at) {\n    auto &s = stage[at];\n    auto &x = left[at / U];\n    const int u = at %% U, k = k0 + i / U * %d + u * 4;\n", 16 * s->quads * s->k_warps);
+  P ("  const auto use = [&] (int i, int at) {\n    auto &s = stage[at];\n    auto &x = left[at / U];\n    const int u "
+     "= at %% U, k = k0 + i / U * %d + u * 4;\n",
+     16 * s->quads * s->k_warps);
   P ("    (void) s, (void) x, (void) k;\n");
   bool left[MUGRAPH_BLOCK_OPS] = {false}, right[MUGRAPH_BLOCK_OPS] = {false};
   for (int i = 0; i < p->b->n_ops; i++) {
@@ -378,15 +415,19 @@ static void print_use (printer *p) {
     left[a] = true;
     if (!right[b]) print_operand (p, b, false);
     right[b] = true;
-    P (has (p, i, CUDA_STREAM_SOURCE) ? "    stream_source<T, %d, %d, M> (f%d, r%d, l%d);\n" : "    stream_product<T, %d, %d, M> (f%d, r%d, l%d);\n",
-       has (p, i, CUDA_STREAM_SOURCE) ? s->pieces_inner : s->pieces, has (p, i, CUDA_STREAM_SOURCE) ? s->piece_inner : s->piece, i, b, a);
+    P (has (p, i, CUDA_STREAM_SOURCE) ? "    stream_source<T, %d, %d, M> (f%d, r%d, l%d);\n"
+                                      : "    stream_product<T, %d, %d, M> (f%d, r%d, l%d);\n",
+       has (p, i, CUDA_STREAM_SOURCE) ? s->pieces_inner : s->pieces,
+       has (p, i, CUDA_STREAM_SOURCE) ? s->piece_inner : s->piece, i, b, a);
   }
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, CUDA_STREAM_ROW)) continue;
     P ("#pragma unroll\n    for (int m = 0; m < M; m++)\n#pragma unroll\n      for (int j = 0; j < 4; j++) {\n");
     print_side (p, row_source (p, i), "m", "j", "const float v = ");
     if (!s->even_k) P ("        if (k + j < depth)\n");
-    P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "        y%d[m] += v * v;\n      }\n" : "        y%d[m] += v;\n      }\n", i);
+    P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "        y%d[m] += v * v;\n      }\n"
+                                                  : "        y%d[m] += v;\n      }\n",
+       i);
   }
   P ("  };\n");
 }
@@ -396,7 +437,8 @@ static void print_loop (printer *p) {
   bool early = false, late = false, other = false;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (is_streamed (p, i)) *(is_late (p, i) ? &late : &early) = true;
-    else if (is_input (p, i) && has (p, i, CUDA_STREAM_LEFT | CUDA_STREAM_RIGHT | CUDA_STREAM_CHAIN)) other |= is_late (p, i);
+    else if (is_input (p, i) && has (p, i, CUDA_STREAM_LEFT | CUDA_STREAM_RIGHT | CUDA_STREAM_CHAIN))
+      other |= is_late (p, i);
   }
   const char *names[2] = {early ? "load" : NULL, late ? "load_late" : NULL};
   int chained = s->inner ? 2 * s->pieces * s->piece * s->pieces_inner * s->piece_inner / 2 : 0;
@@ -409,13 +451,14 @@ static void print_loop (printer *p) {
   if (chained && chained <= 32) print_chained_weights (p);
   print_accumulators (p);
   print_use (p);
-  if (s->steps == s->stages)
-    P ("#pragma unroll\n  for (int i = 0; i < STEPS; i++) use (i, i);\n");
+  if (s->steps == s->stages) P ("#pragma unroll\n  for (int i = 0; i < STEPS; i++) use (i, i);\n");
   else {
-    /* The compiler may not know the number of steps: only then is each of them a piece of code of its own, whose loads stay ahead of the next
-       step's use. In one piece they sink below it, and half of what should be in flight is not. */
+    /* The compiler may not know the number of steps: only then is each of them a piece of code of its own, whose loads
+       stay ahead of the next step's use. In one piece they sink below it, and half of what should be in flight is not.
+     */
     P ("  const int steps = STEPS + gridDim.y - 1; // the grid has one row\n  advance ();\n");
-    P ("#pragma unroll 1\n  for (int i = 0; i < steps; i += STAGES) {\n#pragma unroll\n    for (int at = 0; at < STAGES; at++) {\n");
+    P ("#pragma unroll 1\n  for (int i = 0; i < steps; i += STAGES) {\n#pragma unroll\n    for (int at = 0; at < "
+       "STAGES; at++) {\n");
     P ("      if (i + at >= steps) break;\n      use (i + at, at);\n      if (i + at + STAGES < steps) {\n");
     for (int l = 0; l < 2; l++)
       if (names[l]) P ("        %s (at);\n", names[l]);
@@ -439,7 +482,8 @@ static void print_linear (printer *p) {
     if (source) P ("  float f%d[(M + 1) / 2][%d][%d][2][4] = {};\n", i, s->pieces_inner, s->piece_inner / 2);
     else print_sums (p, i);
     if (o->kind == MUGRAPH_OP_MATMUL) {
-      P ("  stream_chain<T, Q, N, M, %d, %d> (f%d, f%d, b%d);\n", s->pieces_inner, s->piece_inner, i, a, cuda_stream_weight (p->b, o->in[1]));
+      P ("  stream_chain<T, Q, N, M, %d, %d> (f%d, f%d, b%d);\n", s->pieces_inner, s->piece_inner, i, a,
+         cuda_stream_weight (p->b, o->in[1]));
       continue;
     }
     P ("#pragma unroll\n  for (int i = 0; i < (int) (sizeof f%d / 4); i++) ((float *) f%d)[i] = ", i, i);
@@ -460,23 +504,29 @@ static void print_warp_sums (printer *p) {
   const cuda_stream *s = &p->s;
   int rows = p->groups * 8;
   P ("  float4 *const mine = sums + wk * ROOTS * SLOTS + wn * (SLOTS / %d);\n", s->n_warps);
-  for (int half = s->k_warps / 2; half >= s->reduced; half /= 2) { /* too many for shared memory: the upper half gives its sums to the lower */
+  for (int half = s->k_warps / 2; half >= s->reduced;
+       half /= 2) { /* too many for shared memory: the upper half gives its sums to the lower */
     P ("  if (wk >= %d && wk < %d) {\n", half, 2 * half);
     for (int i = 0; i < p->b->n_ops; i++)
-      if (has (p, i, CUDA_STREAM_ROOT)) P ("    stream_put (mine + (%d * SLOTS - %d * ROOTS * SLOTS), f%d);\n", rank_of (p, i, CUDA_STREAM_ROOT), half, i);
+      if (has (p, i, CUDA_STREAM_ROOT))
+        P ("    stream_put (mine + (%d * SLOTS - %d * ROOTS * SLOTS), f%d);\n", rank_of (p, i, CUDA_STREAM_ROOT), half,
+           i);
     P ("  }\n  __syncthreads ();\n  if (wk < %d) {\n", half);
     for (int i = 0; i < p->b->n_ops; i++)
-      if (has (p, i, CUDA_STREAM_ROOT)) P ("    stream_add (f%d, mine + %d * SLOTS);\n", i, rank_of (p, i, CUDA_STREAM_ROOT));
+      if (has (p, i, CUDA_STREAM_ROOT))
+        P ("    stream_add (f%d, mine + %d * SLOTS);\n", i, rank_of (p, i, CUDA_STREAM_ROOT));
     P ("  }\n  __syncthreads ();\n");
   }
   if (s->reduced < s->k_warps) P ("  if (wk < %d) {\n", s->reduced);
   for (int i = 0; i < p->b->n_ops; i++)
-    if (has (p, i, CUDA_STREAM_ROOT)) P ("  stream_put (mine + %d * SLOTS, f%d);\n", rank_of (p, i, CUDA_STREAM_ROOT), i);
+    if (has (p, i, CUDA_STREAM_ROOT))
+      P ("  stream_put (mine + %d * SLOTS, f%d);\n", rank_of (p, i, CUDA_STREAM_ROOT), i);
   if (s->reduced < s->k_warps) P ("  }\n");
   for (int i = 0; i < p->b->n_ops; i++)
     if (has (p, i, CUDA_STREAM_ROW))
-      P ("#pragma unroll\n  for (int m = 0; m < M; m++) {\n    const float v = ms_quad_sum (y%d[m]);\n    if (t == 0 && wn == 0) stats[(%d + m * 8 + g) * %d + wk] = v;\n  }\n", i,
-         rank_of (p, i, CUDA_STREAM_ROW) * rows, s->k_warps);
+      P ("#pragma unroll\n  for (int m = 0; m < M; m++) {\n    const float v = ms_quad_sum (y%d[m]);\n    if (t == 0 "
+         "&& wn == 0) stats[(%d + m * 8 + g) * %d + wk] = v;\n  }\n",
+         i, rank_of (p, i, CUDA_STREAM_ROW) * rows, s->k_warps);
 }
 
 /* The same of a warpgroup; of the warps that take row statistics, eight lanes share a row. */
@@ -486,38 +536,48 @@ static void print_group_sums (printer *p) {
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, CUDA_STREAM_ROOT)) continue;
     if (s->stacked) P ("    if (warp / 2 == %d)\n", product_of (p, i) % 2);
-    P ("#pragma unroll\n    for (int q = 0; q < GROUPS; q++) stream_put_group<M> (sums + %d * SLOTS + q * %d * M, f%d[q], %s);\n", rank_of (p, i, CUDA_STREAM_ROOT), 2 * s->columns, i,
-       s->stacked ? "warp % 2" : "warp");
+    P ("#pragma unroll\n    for (int q = 0; q < GROUPS; q++) stream_put_group<M> (sums + %d * SLOTS + q * %d * M, "
+       "f%d[q], %s);\n",
+       rank_of (p, i, CUDA_STREAM_ROOT), 2 * s->columns, i, s->stacked ? "warp % 2" : "warp");
   }
   P ("  }\n");
   for (int i = 0; i < p->b->n_ops; i++)
     if (has (p, i, CUDA_STREAM_ROW))
-      P ("  if (warp > 4) {\n#pragma unroll\n    for (int m = 0; m < PART; m++) {\n      const float v = ms_quad_sum (y%d[m]), all = v + __shfl_xor_sync (0xffffffffu, v, 4);\n"
-         "      if (unit == 0 && row0 + m * 16 < 8 * M) stats[%d + row0 + m * 16] = all;\n    }\n  }\n", i, rank_of (p, i, CUDA_STREAM_ROW) * p->groups * 8);
+      P ("  if (warp > 4) {\n#pragma unroll\n    for (int m = 0; m < PART; m++) {\n      const float v = ms_quad_sum "
+         "(y%d[m]), all = v + __shfl_xor_sync (0xffffffffu, v, 4);\n"
+         "      if (unit == 0 && row0 + m * 16 < 8 * M) stats[%d + row0 + m * 16] = all;\n    }\n  }\n",
+         i, rank_of (p, i, CUDA_STREAM_ROW) * p->groups * 8);
 }
 
 static void print_combine (printer *p) {
   const cuda_stream *s = &p->s;
   int share = ceil_div (s->slots, s->split), rows = p->groups * 8;
-  P ("  constexpr int SLOTS = %d, SHARE = %d, ROOTS = %d; // groups of four sums: of a block, of one that finishes them\n", s->slots, share, s->n_roots);
+  P ("  constexpr int SLOTS = %d, SHARE = %d, ROOTS = %d; // groups of four sums: of a block, of one that finishes "
+     "them\n",
+     s->slots, share, s->n_roots);
   P ("  float4 *const sums = stream_sums; // [k warps][ROOTS][SLOTS]\n");
   if (s->split > 1) P ("  float4 *const parts = sums + %d * ROOTS * SLOTS; // [ROOTS][rank][SHARE]\n", s->reduced);
   if (s->n_rows) {
-    P ("  float *const stats = (float *) (sums + (%d * SLOTS + %d * SHARE) * ROOTS); // [row tile][row][k warp]\n", s->reduced, s->split > 1 ? s->split : 0);
-    if (s->split > 1) P ("  float *const stat_parts = stats + %d; // [row tile][row][rank]\n", s->n_rows * s->k_warps * rows);
+    P ("  float *const stats = (float *) (sums + (%d * SLOTS + %d * SHARE) * ROOTS); // [row tile][row][k warp]\n",
+       s->reduced, s->split > 1 ? s->split : 0);
+    if (s->split > 1)
+      P ("  float *const stat_parts = stats + %d; // [row tile][row][rank]\n", s->n_rows * s->k_warps * rows);
   }
   if (s->ring) print_group_sums (p);
   else print_warp_sums (p);
   P ("  __syncthreads ();\n");
   if (s->split == 1) return;
   P ("  stream_meet ();\n");
-  P ("#pragma unroll\n  for (int root = 0; root < ROOTS; root++)\n    for (unsigned i = threadIdx.x; i < SLOTS; i += blockDim.x)\n");
-  P ("      stream_push (parts + (root * %d + rank) * SHARE + i %% SHARE, i / SHARE, &arrived, stream_sum<%d> (sums + root * SLOTS + stream_slot<N / 2, M> (i), ROOTS * SLOTS));\n", s->split,
-     s->reduced);
+  P ("#pragma unroll\n  for (int root = 0; root < ROOTS; root++)\n    for (unsigned i = threadIdx.x; i < SLOTS; i += "
+     "blockDim.x)\n");
+  P ("      stream_push (parts + (root * %d + rank) * SHARE + i %% SHARE, i / SHARE, &arrived, stream_sum<%d> (sums + "
+     "root * SLOTS + stream_slot<N / 2, M> (i), ROOTS * SLOTS));\n",
+     s->split, s->reduced);
   if (s->n_rows) {
     P ("  for (int i = threadIdx.x; i < %d; i += blockDim.x) {\n", s->n_rows * rows * s->split);
     P ("    const int to = i / %d, stat = i %% %d;\n", s->n_rows * rows, s->n_rows * rows);
-    P ("    stream_push (stat_parts + stat * %d + rank, to, &arrived, stream_total<%d> (stats + stat * %d));\n  }\n", s->split, s->k_warps, s->k_warps);
+    P ("    stream_push (stat_parts + stat * %d + rank, to, &arrived, stream_total<%d> (stats + stat * %d));\n  }\n",
+       s->split, s->k_warps, s->k_warps);
   }
   P ("  stream_wait (&arrived);\n");
 }
@@ -532,8 +592,7 @@ static bool post_value (void *user, int i, cuda_text *t) {
     if (rows_of (s) > 1) cuda_print (t, " + row * %lldLL", row_stride (p, i));
     if (cols_of (s) > 1) cuda_print (t, " + (column + c)");
     cuda_print (t, ")");
-  } else
-    return false;
+  } else return false;
   return true;
 }
 
@@ -542,7 +601,9 @@ static bool post_quotient (void *user, int i, const char *a, const char *b, cuda
   const printer *p = user;
   const mugraph_op *o = op_of (p, i);
   (void) b;
-  if (o->kind != MUGRAPH_OP_DIV || !has (p, o->in[1], CUDA_STREAM_ROW) || op_of (p, o->in[1])->kind != MUGRAPH_OP_ACCUM_RMS) return false;
+  if (o->kind != MUGRAPH_OP_DIV || !has (p, o->in[1], CUDA_STREAM_ROW) ||
+      op_of (p, o->in[1])->kind != MUGRAPH_OP_ACCUM_RMS)
+    return false;
   cuda_print (t, "%s * over%d", a, o->in[1]);
   return true;
 }
@@ -551,31 +612,43 @@ static void print_finish (printer *p) {
   const cuda_stream *s = &p->s;
   int rows = p->groups * 8;
   cuda_walk w = {.block = p->b, .prefix = "e", .materialised = post_value, .value = post_quotient, .user = p};
-  P ("  ms_wait_inputs (); // nothing before this writes, or reads what earlier launches write, unless it has waited by itself\n");
+  P ("  ms_wait_inputs (); // nothing before this writes, or reads what earlier launches write, unless it has waited "
+     "by itself\n");
   P ("  for (unsigned i = threadIdx.x; i < SHARE; i += blockDim.x) {\n");
-  P (s->split > 1 ? "    const unsigned slot = rank * SHARE + i;\n    if (slot >= SLOTS) break;\n" : "    const unsigned slot = i;\n");
-  P ("    const int v = slot %% (N / 2), group = slot / (N / 2) %% 8, below = slot / (4 * N) %% 4, m = slot / (16 * N) %% M, q = slot / (16 * N * M) %% Q;\n");
-  P ("    const int first = q * 8 * N + group * N + 2 * v, column = slot / (16 * N * M * Q) * %d + first, inside = min (columns - column, %d - first);\n", s->columns, s->columns);
+  P (s->split > 1 ? "    const unsigned slot = rank * SHARE + i;\n    if (slot >= SLOTS) break;\n"
+                  : "    const unsigned slot = i;\n");
+  P ("    const int v = slot %% (N / 2), group = slot / (N / 2) %% 8, below = slot / (4 * N) %% 4, m = slot / (16 * N) "
+     "%% M, q = slot / (16 * N * M) %% Q;\n");
+  P ("    const int first = q * 8 * N + group * N + 2 * v, column = slot / (16 * N * M * Q) * %d + first, inside = min "
+     "(columns - column, %d - first);\n",
+     s->columns, s->columns);
   P ("    if (inside <= 0 || m * 8 + below * 2 >= rows) continue;\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, CUDA_STREAM_ROOT)) continue;
     int root = rank_of (p, i, CUDA_STREAM_ROOT);
-    if (s->split > 1) P ("    const float4 s%d = stream_sum<%d> (parts + %d * SHARE + i, SHARE);\n", i, s->split, root * s->split);
-    else P ("    const float4 s%d = stream_sum<%d> (sums + %d * SLOTS + stream_slot<N / 2, M> (slot), ROOTS * SLOTS);\n", i, s->reduced, root);
+    if (s->split > 1)
+      P ("    const float4 s%d = stream_sum<%d> (parts + %d * SHARE + i, SHARE);\n", i, s->split, root * s->split);
+    else
+      P ("    const float4 s%d = stream_sum<%d> (sums + %d * SLOTS + stream_slot<N / 2, M> (slot), ROOTS * SLOTS);\n",
+         i, s->reduced, root);
     P ("    const float a%d[4] = {s%d.x, s%d.y, s%d.z, s%d.w};\n", i, i, i, i, i);
   }
-  P ("#pragma unroll\n    for (int h = 0; h < 2; h++) {\n      const int row = m * 8 + below * 2 + h;\n      if (row >= rows) break;\n");
+  P ("#pragma unroll\n    for (int h = 0; h < 2; h++) {\n      const int row = m * 8 + below * 2 + h;\n      if (row "
+     ">= rows) break;\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, CUDA_STREAM_ROW)) continue;
     int stat = rank_of (p, i, CUDA_STREAM_ROW), parts = s->split > 1 ? s->split : s->k_warps;
-    P ("      float z%d = stream_total<%d> (%s + (%d + row) * %d);\n", i, parts, s->split > 1 ? "stat_parts" : "stats", stat * rows, parts);
+    P ("      float z%d = stream_total<%d> (%s + (%d + row) * %d);\n", i, parts, s->split > 1 ? "stat_parts" : "stats",
+       stat * rows, parts);
     const mugraph_op *o = op_of (p, i);
     bool rms = o->kind == MUGRAPH_OP_ACCUM_RMS;
-    if (rms || o->kind == MUGRAPH_OP_ACCUM_MEAN || o->kind == MUGRAPH_OP_MEAN) P ("      z%d *= 1.0f / (float) depth;\n", i);
+    if (rms || o->kind == MUGRAPH_OP_ACCUM_MEAN || o->kind == MUGRAPH_OP_MEAN)
+      P ("      z%d *= 1.0f / (float) depth;\n", i);
     if (rms) {
       P ("      z%d += ", i);
       cuda_print_number (&p->e->body, o->c[0]);
-      P (";\n      const float over%d = rsqrtf (z%d);\n      z%d = ms_sqrt (z%d);\n      (void) over%d;\n", i, i, i, i, i);
+      P (";\n      const float over%d = rsqrtf (z%d);\n      z%d = ms_sqrt (z%d);\n      (void) over%d;\n", i, i, i, i,
+         i);
     }
   }
   int savers = 0;
@@ -596,7 +669,8 @@ static void print_finish (printer *p) {
     const cuda_tensor *out = &p->e->tensor[p->kernel->out[n]];
     int width = cols_of (&out->shape);
     bool pair = width % 2 == 0 && s->columns % 2 == 0 && s->n.chunk % 2 == 0;
-    P ("      stream_store<%s> (o%d + row * %dLL + column, v%d[0], v%d[1], inside);\n", pair ? "true" : "false", i, width, n, n);
+    P ("      stream_store<%s> (o%d + row * %dLL + column, v%d[0], v%d[1], inside);\n", pair ? "true" : "false", i,
+       width, n, n);
     n++;
   }
   P ("    }\n  }\n");
@@ -606,17 +680,20 @@ static void print_finish (printer *p) {
 static void print_expect (printer *p) {
   const cuda_stream *s = &p->s;
   int share = ceil_div (s->slots, s->split);
-  P ("  stream_expect (&arrived, %d * (%d * max (0, min (%d, %d - rank * %d)) + %d));\n", s->split, 16 * s->n_roots, share, s->slots, share, 4 * s->n_rows * p->groups * 8);
+  P ("  stream_expect (&arrived, %d * (%d * max (0, min (%d, %d - rank * %d)) + %d));\n", s->split, 16 * s->n_roots,
+     share, s->slots, share, 4 * s->n_rows * p->groups * 8);
 }
 
 /* ---- a ring of shared memory ---- */
 
 /* What the copy engine brings: weights and rows of X. */
-static bool is_copied (const printer *p, int i) { return is_input (p, i) && has (p, i, CUDA_STREAM_LEFT | CUDA_STREAM_RIGHT); }
+static bool is_copied (const printer *p, int i) {
+  return is_input (p, i) && has (p, i, CUDA_STREAM_LEFT | CUDA_STREAM_RIGHT);
+}
 static int64_t place_of (const printer *p, int i) { return cuda_stream_place (&p->s, p->b, i); }
 
-/* Of the box of a weight stored as [n, k]: columns of the result, those of this block only where one box has them all. What it leaves of the
-   tile unwritten reaches columns that nobody stores. */
+/* Of the box of a weight stored as [n, k]: columns of the result, those of this block only where one box has them all.
+   What it leaves of the tile unwritten reaches columns that nobody stores. */
 static int turned_rows (const printer *p) { return p->s.n_warps == 1 ? p->s.n.chunk : p->s.columns; }
 
 /* Bytes that arrive for a stage. */
@@ -627,12 +704,15 @@ static int64_t arriving_bytes (const printer *p) {
   return bytes;
 }
 
-/* d += W^T X^T for 64 rows of W^T, 16 k and 8 M rows of X, both in shared memory, columns of W (TURNED: k too) and k of X contiguous. */
+/* d += W^T X^T for 64 rows of W^T, 16 k and 8 M rows of X, both in shared memory, columns of W (TURNED: k too) and k of
+ * X contiguous. */
 static void print_group_product (printer *p) {
   const char *type = cuda_type (p->s.type);
   int rows = 8 * p->groups, r = rows / 2;
   P ("\n#ifndef STREAM_PRODUCT_%s_%d\n#define STREAM_PRODUCT_%s_%d\n", type, rows, type, rows);
-  P ("template <bool TURNED = false> MS_DEVICE void stream_group_product (%s, float (&d)[%d], unsigned long long w, unsigned long long x) {\n", type, r);
+  P ("template <bool TURNED = false> MS_DEVICE void stream_group_product (%s, float (&d)[%d], unsigned long long w, "
+     "unsigned long long x) {\n",
+     type, r);
   P ("  asm volatile (\"wgmma.mma_async.sync.aligned.m64n%dk16.f32.%s.%s {", rows, type + 3, type + 3);
   for (int i = 0; i < r; i++) P ("%s%%%d", i ? ", " : "", i);
   P ("}, %%%d, %%%d, 1, 1, 1, %%%d, 0;\"\n                : ", r, r + 1, r + 2);
@@ -645,8 +725,14 @@ static void add_map (printer *p, int launch, int i) {
   uint64_t cols = (uint64_t) cols_of (&t->shape), rows = (uint64_t) rows_of (&t->shape);
   bool left = has (p, i, CUDA_STREAM_LEFT), turned = is_turned (p, i), narrow = !left && !turned && p->s.stacked;
   uint32_t box = left ? (uint32_t) p->groups * 8 : turned ? (uint32_t) turned_rows (p) : 64; /* rows */
-  cuda_arg map = {.kind = CUDA_ARG_TENSOR_MAP, .buffer = t->buffer, .dtype = t->dtype, .rank = 3, .dim = {cols, rows, (uint64_t) mugraph_volume (&t->shape) / cols / rows},
-                  .stride = {0, cols * 2, cols * rows * 2}, .box = {narrow ? 32 : 64, box, 1}, .swizzle = narrow ? 64 : 128};
+  cuda_arg map = {.kind = CUDA_ARG_TENSOR_MAP,
+                  .buffer = t->buffer,
+                  .dtype = t->dtype,
+                  .rank = 3,
+                  .dim = {cols, rows, (uint64_t) mugraph_volume (&t->shape) / cols / rows},
+                  .stride = {0, cols * 2, cols * rows * 2},
+                  .box = {narrow ? 32 : 64, box, 1},
+                  .swizzle = narrow ? 64 : 128};
   char name[24];
   snprintf (name, sizeof name, "map%d", i);
   cuda_add_tensor_map (p->e, launch, &map, name);
@@ -654,7 +740,9 @@ static void add_map (printer *p, int launch, int i) {
 
 static void print_copies (printer *p, bool late) {
   const cuda_stream *s = &p->s;
-  P ("  const auto copy%s = [&] (int i, int s) {\n    const unsigned to = ring + s * STAGE, done = full + 8 * s;\n    const int k = rank * %d + i * 64;\n", late ? "_late" : "", s->part);
+  P ("  const auto copy%s = [&] (int i, int s) {\n    const unsigned to = ring + s * STAGE, done = full + 8 * s;\n    "
+     "const int k = rank * %d + i * 64;\n",
+     late ? "_late" : "", s->part);
   if (!late) P ("    ms_barrier_expect (done, %lld);\n", (long long) arriving_bytes (p));
   for (int turn = 0; turn < 2 * p->b->n_ops; turn++) { /* weights first: they come from farther */
     int i = turn % p->b->n_ops;
@@ -665,7 +753,8 @@ static void print_copies (printer *p, bool late) {
     const mugraph_shape *data = &data_of (p, i)->shape;
     int n = data->n_dims;
     if (!left) P ("#pragma unroll\n    for (int q = 0; q < GROUPS; q++)\n  ");
-    P ("    ms_copy_box (to + %lld%s, &map%d, %s", (long long) place_of (p, i), left ? "" : " + q * 8192", i, along_k ? "k" : column);
+    P ("    ms_copy_box (to + %lld%s, &map%d, %s", (long long) place_of (p, i), left ? "" : " + q * 8192", i,
+       along_k ? "k" : column);
     cuda_print_begin (&p->e->body, p->b, o, data, n - 1, n, 1);
     P (", %s", along_k ? column : "k");
     cuda_print_begin (&p->e->body, p->b, o, data, n - 2, n - 1, n < 2 ? 1 : cuda_stride (data, n - 2));
@@ -680,10 +769,14 @@ static void print_ring (printer *p) {
   const cuda_stream *s = &p->s;
   bool late = false;
   for (int i = 0; i < p->b->n_ops; i++) late |= is_copied (p, i) && is_late (p, i);
-  P ("  constexpr int GROUPS = %d, STAGE = %lld, PART = (M + 1) / 2; // of columns; bytes; rows of X of a thread\n", s->n_warps, (long long) s->stage_bytes);
+  P ("  constexpr int GROUPS = %d, STAGE = %lld, PART = (M + 1) / 2; // of columns; bytes; rows of X of a thread\n",
+     s->n_warps, (long long) s->stage_bytes);
   P ("  float4 *const stream_sums = (float4 *) (stream_ring + STAGES * STAGE);\n");
-  P ("  const unsigned ring = ms_shared_address (stream_ring), full = ring + %lld, empty = full + 8 * STAGES;\n", (long long) s->barriers);
-  P ("  const int steps = max (0, min (STEPS, (depth - rank * %d + 63) / 64)), unit = threadIdx.x %% 8, row0 = threadIdx.x / 8 %% 16;\n  (void) unit, (void) row0;\n", s->part);
+  P ("  const unsigned ring = ms_shared_address (stream_ring), full = ring + %lld, empty = full + 8 * STAGES;\n",
+     (long long) s->barriers);
+  P ("  const int steps = max (0, min (STEPS, (depth - rank * %d + 63) / 64)), unit = threadIdx.x %% 8, row0 = "
+     "threadIdx.x / 8 %% 16;\n  (void) unit, (void) row0;\n",
+     s->part);
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_input (p, i) || !p->s.role[i] || (is_copied (p, i) && !has (p, i, CUDA_STREAM_POST))) continue;
     P ("  const %s *const p%d = in%d", type_of (p, i), i, op_of (p, i)->in[0]);
@@ -696,39 +789,56 @@ static void print_ring (printer *p) {
   P ("  if (threadIdx.x == 0) {\n");
   for (int i = 0; i < p->b->n_ops; i++)
     if (is_copied (p, i)) P ("    ms_prefetch_map (&map%d);\n", i);
-  P ("  }\n  if (threadIdx.x == 128) {\n    for (int i = 0; i < STAGES; i++) ms_barrier_init (full + 8 * i, 1), ms_barrier_init (empty + 8 * i, %d);\n    ms_barrier_init_fence ();\n", s->n_rows ? 8 : 4);
+  P ("  }\n  if (threadIdx.x == 128) {\n    for (int i = 0; i < STAGES; i++) ms_barrier_init (full + 8 * i, 1), "
+     "ms_barrier_init (empty + 8 * i, %d);\n    ms_barrier_init_fence ();\n",
+     s->n_rows ? 8 : 4);
   P ("    for (int i = 0; i < STAGES && i < steps; i++) copy (i, i);\n");
   if (late) P ("    ms_wait_inputs ();\n    for (int i = 0; i < STAGES && i < steps; i++) copy_late (i, i);\n");
   P ("  }\n");
   if (s->split > 1) {
-    P ("  unsigned long long &arrived = *(unsigned long long *) (stream_ring + %lld);\n", (long long) s->barriers + 16 * s->stages);
+    P ("  unsigned long long &arrived = *(unsigned long long *) (stream_ring + %lld);\n",
+       (long long) s->barriers + 16 * s->stages);
     print_expect (p);
-  } else
-    P ("  __syncthreads ();\n");
+  } else P ("  __syncthreads ();\n");
   print_accumulators (p);
-  P ("  if (warp < 4) {\n#pragma unroll 1\n    for (int i = 0, s = 0, turn = 0; i < steps; i++) {\n      const unsigned at = ring + s * STAGE;\n      ms_barrier_wait (full + 8 * s, turn);\n      ms_wgmma_fence ();\n");
+  P ("  if (warp < 4) {\n#pragma unroll 1\n    for (int i = 0, s = 0, turn = 0; i < steps; i++) {\n      const "
+     "unsigned at = ring + s * STAGE;\n      ms_barrier_wait (full + 8 * s, turn);\n      ms_wgmma_fence ();\n");
   P ("#pragma unroll\n      for (int k = 0; k < 4; k++)\n#pragma unroll\n        for (int q = 0; q < GROUPS; q++) {\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, CUDA_STREAM_PRODUCT) || (s->stacked && pair_of (p, i) % 2)) continue;
     const int w = cuda_stream_weight (p->b, op_of (p, i)->in[1]);
     const bool turned = is_turned (p, w);
-    P ("          stream_group_product%s (T (), f%d[q], stream_operand%s (at + %lld + q * 8192 + k * %d), stream_operand (at + %lld + k * 32));\n", turned ? "<true>" : "", i,
-       s->stacked && !turned ? "_pair" : "", (long long) place_of (p, w), turned ? 32 : s->stacked ? 1024 : 2048, (long long) place_of (p, op_of (p, i)->in[0]));
+    P ("          stream_group_product%s (T (), f%d[q], stream_operand%s (at + %lld + q * 8192 + k * %d), "
+       "stream_operand (at + %lld + k * 32));\n",
+       turned ? "<true>" : "", i, s->stacked && !turned ? "_pair" : "", (long long) place_of (p, w),
+       turned       ? 32
+       : s->stacked ? 1024
+                    : 2048,
+       (long long) place_of (p, op_of (p, i)->in[0]));
   }
-  P ("        }\n      ms_wgmma_commit ();\n      ms_wgmma_wait ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n      if (++s == STAGES) s = 0, turn ^= 1;\n    }\n");
+  P ("        }\n      ms_wgmma_commit ();\n      ms_wgmma_wait ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 "
+     "* s);\n      if (++s == STAGES) s = 0, turn ^= 1;\n    }\n");
   for (int i = 0; i < p->b->n_ops; i++)
     if (has (p, i, CUDA_STREAM_PRODUCT)) P ("    ms_keep (f%d);\n", i);
-  P ("  } else if (warp == 4) {\n    if (lane == 0) {\n      for (int i = STAGES, s = 0, turn = 0; i < steps; i++) {\n        if (i == steps - STAGES / 2) ms_launch_dependents (); // not before: calls that stream side by side disturb each other\n        ms_barrier_wait (empty + 8 * s, turn);\n        copy (i, s);\n%s", late ? "        copy_late (i, s);\n" : "");
+  P ("  } else if (warp == 4) {\n    if (lane == 0) {\n      for (int i = STAGES, s = 0, turn = 0; i < steps; i++) {\n "
+     "       if (i == steps - STAGES / 2) ms_launch_dependents (); // not before: calls that stream side by side "
+     "disturb each other\n        ms_barrier_wait (empty + 8 * s, turn);\n        copy (i, s);\n%s",
+     late ? "        copy_late (i, s);\n" : "");
   P ("        if (++s == STAGES) s = 0, turn ^= 1;\n      }\n      ms_launch_dependents ();\n    }\n  }");
   if (s->n_rows) {
-    P (" else {\n#pragma unroll 1\n    for (int i = 0, s = 0, turn = 0; i < steps; i++) {\n      const int k = rank * %d + i * 64 + unit * 8;\n      constexpr int u = 0;\n      (void) k, (void) u;\n      ms_barrier_wait (full + 8 * s, turn);\n", s->part);
+    P (" else {\n#pragma unroll 1\n    for (int i = 0, s = 0, turn = 0; i < steps; i++) {\n      const int k = rank * "
+       "%d + i * 64 + unit * 8;\n      constexpr int u = 0;\n      (void) k, (void) u;\n      ms_barrier_wait (full + "
+       "8 * s, turn);\n",
+       s->part);
     P ("      struct {\n");
     for (int i = 0; i < p->b->n_ops; i++)
       if (is_copied (p, i) && has (p, i, CUDA_STREAM_LEFT)) P ("        stream_piece<T, 8> x%d[PART];\n", i);
-    P ("      } x;\n#pragma unroll\n      for (int m = 0; m < PART; m++) {\n        if (row0 + m * 16 >= 8 * M) break;\n");
+    P ("      } x;\n#pragma unroll\n      for (int m = 0; m < PART; m++) {\n        if (row0 + m * 16 >= 8 * M) "
+       "break;\n");
     for (int i = 0; i < p->b->n_ops; i++)
       if (is_copied (p, i) && has (p, i, CUDA_STREAM_LEFT))
-        P ("        stream_read_tile (x.x%d[m], stream_ring + s * STAGE + %lld, row0 + m * 16, unit);\n", i, (long long) place_of (p, i));
+        P ("        stream_read_tile (x.x%d[m], stream_ring + s * STAGE + %lld, row0 + m * 16, unit);\n", i,
+           (long long) place_of (p, i));
     for (int i = 0; i < p->b->n_ops; i++) {
       if (!has (p, i, CUDA_STREAM_ROW)) continue;
       P ("#pragma unroll\n        for (int j = 0; j < 8; j++) {\n");
@@ -736,7 +846,8 @@ static void print_ring (printer *p) {
       if (!s->even_k) P ("if (k + j < depth) ");
       P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "y%d[m] += v * v;\n        }\n" : "y%d[m] += v;\n        }\n", i);
     }
-    P ("      }\n      __syncwarp ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n      if (++s == STAGES) s = 0, turn ^= 1;\n    }\n  }");
+    P ("      }\n      __syncwarp ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n      if (++s == "
+       "STAGES) s = 0, turn ^= 1;\n    }\n  }");
   }
   P ("\n");
 }
@@ -753,7 +864,9 @@ bool cuda_emit_stream (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_er
   for (int i = 0; i < p->kernel->n_in; i++) {
     int tensor = p->kernel->in[i];
     if (tensor < e->g->n_inputs) cuda_add_tensor (e, l, tensor, false, "in%d", i);
-    else cuda_add_pointer (e, l, e->tensor[tensor].buffer, "const %s *in%d", cuda_type (e->tensor[tensor].dtype), i); /* no read before the wait */
+    else
+      cuda_add_pointer (e, l, e->tensor[tensor].buffer, "const %s *in%d", cuda_type (e->tensor[tensor].dtype),
+                        i); /* no read before the wait */
   }
   for (int i = 0; i < p->kernel->n_out; i++) cuda_add_tensor (e, l, p->kernel->out[i], true, "out%d", i);
   for (int i = 0; i < p->b->n_ops; i++)
@@ -761,7 +874,8 @@ bool cuda_emit_stream (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_er
   cuda_open_kernel (e, l);
   if (!p->s.ring) P ("  ms_launch_dependents ();\n");
   if (p->s.ring) cuda_open_sm90a (e);
-  P (p->s.ring ? "  extern __shared__ __align__ (1024) unsigned char stream_ring[];\n" : "  extern __shared__ float4 stream_sums[];\n");
+  P (p->s.ring ? "  extern __shared__ __align__ (1024) unsigned char stream_ring[];\n"
+               : "  extern __shared__ float4 stream_sums[];\n");
   print_geometry (p);
   if (p->s.ring) print_ring (p);
   else {

@@ -1,20 +1,23 @@
 /* Plan of the stream generator: see plan_stream.h for the class and the roles.
 
    Parameters that it honours
-   - grid: the extent of the axis that splits n gives the columns of a block, best a multiple of 8 and of the number of warp
-     columns; pays: 32 to 128 (whole lines of device memory from 64 on), and a number of blocks (times split) just below a multiple of the
-     SMs. Axes may also split rows, leading dimensions (tiles of size 1) and k.
+   - grid: the extent of the axis that splits n gives the columns of a block, best a multiple of 8 and of the number of
+   warp columns; pays: 32 to 128 (whole lines of device memory from 64 on), and a number of blocks (times split) just
+   below a multiple of the SMs. Axes may also split rows, leading dimensions (tiles of size 1) and k.
    - loop: its range changes nothing (k is walked 16 rows a warp and step): one value is enough.
-   - split 1, 2, 4, 8, 16: blocks of a cluster that share k. What it costs (0.3 us, asynchronous stores to the block that finishes) it saves on reading X
-     where rows are many or all blocks are short; it pays most with programmatic dependent launch. Clusters above 2 leave SMs of a GPC over.
+   - split 1, 2, 4, 8, 16: blocks of a cluster that share k. What it costs (0.3 us, asynchronous stores to the block
+   that finishes) it saves on reading X where rows are many or all blocks are short; it pays most with programmatic
+   dependent launch. Clusters above 2 leave SMs of a GPC over.
    - warps: a power of two times the warps along n; default up to 16, one for each 16 k at least.
    - tile_n: columns of one warp; default all columns of the block up to 64. warps / (columns / tile_n) warps share k.
-   - stages 1 to 8: steps of weights in flight; default 2. Bytes in flight in an SM: warps * stages * 32 * tile_n * weights; 48 to 96
-     KB are best, more slows device memory down. Even numbers (of an even number of steps) read X 64 bytes a request instead of 32: 5 % of
-     the time at 16 rows, 12 % at 32.
-   - copy: 1 weights into registers as above; 2 through a ring of shared memory (sm_90; X and weights as they are stored, rows of multiples
-     of 16 bytes); default 1, where a weight is stored as [n, k] 2 if that fits. In a ring tile_n is 64, or 32 where pairs of products have the same left operand: good where that makes as many blocks as there are SMs without a
-     cluster. stages 2 to 16 of 64 k; best are 6 MB in flight over all SMs, which is what device memory delivers in 2 us.
+   - stages 1 to 8: steps of weights in flight; default 2. Bytes in flight in an SM: warps * stages * 32 * tile_n *
+   weights; 48 to 96 KB are best, more slows device memory down. Even numbers (of an even number of steps) read X 64
+   bytes a request instead of 32: 5 % of the time at 16 rows, 12 % at 32.
+   - copy: 1 weights into registers as above; 2 through a ring of shared memory (sm_90; X and weights as they are
+   stored, rows of multiples of 16 bytes); default 1, where a weight is stored as [n, k] 2 if that fits. In a ring
+   tile_n is 64, or 32 where pairs of products have the same left operand: good where that makes as many blocks as there
+   are SMs without a cluster. stages 2 to 16 of 64 k; best are 6 MB in flight over all SMs, which is what device memory
+   delivers in 2 us.
    - swap: 0 or 2. tile_m: 0. */
 #include "plan_stream.h"
 
@@ -74,7 +77,8 @@ static bool is_walked (const matcher *c, int i, int d) {
   return at >= 0 && o->split[at].full && o->split[at].loop;
 }
 
-/* Whether dimension d of tile i is `want`; a single element that nothing splits broadcasts. Walked: the loop has to walk it. */
+/* Whether dimension d of tile i is `want`; a single element that nothing splits broadcasts. Walked: the loop has to
+ * walk it. */
 static bool agrees (const matcher *c, int i, int d, const cuda_stream_extent *want, bool walked) {
   cuda_stream_extent x = extent_of (c, i, d);
   if (x.full == 1 && x.axis < 0) return true;
@@ -91,7 +95,8 @@ int cuda_stream_weight (const mugraph_block *b, int i) {
 static bool match_weight (matcher *c, int iterator, int role, bool turned) {
   cuda_stream *s = c->s;
   const int known = s->role[iterator] & (CUDA_STREAM_RIGHT | CUDA_STREAM_SOURCE);
-  if ((known || s->role[iterator] & CUDA_STREAM_CHAIN) && s->turned[iterator] != turned) return FAIL ("iterator %d is used as it is stored and transposed", iterator);
+  if ((known || s->role[iterator] & CUDA_STREAM_CHAIN) && s->turned[iterator] != turned)
+    return FAIL ("iterator %d is used as it is stored and transposed", iterator);
   if (known && known != role) return FAIL ("operator %d is a right operand of two widths", iterator);
   s->turned[iterator] = turned;
   return true;
@@ -112,10 +117,12 @@ static bool match_side (matcher *c, int i, int role) {
   if (weight >= 0) s->role[weight] |= (uint16_t) role;
   if (!is_flat (&o->shape)) return FAIL ("operator %d has leading dimensions", i);
   if (o->kind == MUGRAPH_OP_INPUT || weight >= 0) {
-    if (o->kind != MUGRAPH_OP_INPUT && (rows_of (&o->shape) < 2 || cols_of (&o->shape) < 2)) return FAIL ("operator %d is the transpose of one row or column", i);
+    if (o->kind != MUGRAPH_OP_INPUT && (rows_of (&o->shape) < 2 || cols_of (&o->shape) < 2))
+      return FAIL ("operator %d is the transpose of one row or column", i);
     const cuda_stream_extent inner = {s->inner, s->inner, -1, true};
     bool fits = role == CUDA_STREAM_LEFT ? agrees (c, i, 2, &s->m, false) && agrees (c, i, 1, &s->k, true)
-                : agrees (c, i, 2, &s->k, true) && agrees (c, i, 1, role & CUDA_STREAM_SOURCE ? &inner : &s->n, false);
+                                         : agrees (c, i, 2, &s->k, true) &&
+                                               agrees (c, i, 1, role & CUDA_STREAM_SOURCE ? &inner : &s->n, false);
     if (!fits) return FAIL ("iterator %d is split differently from the other %s operands", i, side);
     return true;
   }
@@ -159,7 +166,8 @@ static bool match_linear (matcher *c, int i, bool source) {
   bool product = o->kind == MUGRAPH_OP_MATMUL && !is_linear (c, o->in[0]);
   uint16_t role = (uint16_t) ((product ? CUDA_STREAM_PRODUCT : CUDA_STREAM_LINEAR) | (source ? CUDA_STREAM_SOURCE : 0));
   if (s->role[i] & (CUDA_STREAM_PRODUCT | CUDA_STREAM_LINEAR)) {
-    if (!!(s->role[i] & CUDA_STREAM_SOURCE) != source) return FAIL ("operator %d is used both as a result and as an operand", i);
+    if (!!(s->role[i] & CUDA_STREAM_SOURCE) != source)
+      return FAIL ("operator %d is used both as a result and as an operand", i);
     return true;
   }
   s->role[i] = role;
@@ -171,11 +179,11 @@ static bool match_linear (matcher *c, int i, bool source) {
       if (n.axis >= 0 || n.full > 64) return FAIL ("the inner dimension of chained matmuls is split or above 64");
       if (s->inner && s->inner != n.full) return FAIL ("chained matmuls have different inner dimensions");
       s->inner = n.full;
-    } else if (!agrees (c, b, 1, &s->n, false) || n.full != s->n.full)
-      return FAIL ("operator %d has other columns", i);
+    } else if (!agrees (c, b, 1, &s->n, false) || n.full != s->n.full) return FAIL ("operator %d has other columns", i);
     if (!agrees (c, a, 1, &s->k, true) || !agrees (c, b, 2, &s->k, true) || extent_of (c, a, 1).full != s->k.full)
       return FAIL ("operator %d contracts another dimension", i);
-    return match_side (c, a, CUDA_STREAM_LEFT) && match_side (c, b, CUDA_STREAM_RIGHT | (source ? CUDA_STREAM_SOURCE : 0));
+    return match_side (c, a, CUDA_STREAM_LEFT) &&
+           match_side (c, b, CUDA_STREAM_RIGHT | (source ? CUDA_STREAM_SOURCE : 0));
   }
   if (o->kind == MUGRAPH_OP_MATMUL) {
     int b = o->in[1], weight = cuda_stream_weight (c->b, b);
@@ -183,7 +191,8 @@ static bool match_linear (matcher *c, int i, bool source) {
     if (weight < 0 || !is_flat (&c->b->op[b].shape) || is_walked (c, b, 1) || is_walked (c, b, 2) ||
         extent_of (c, b, 2).axis >= 0 || !agrees (c, b, 1, &s->n, false) || extent_of (c, b, 1).full != s->n.full)
       return FAIL ("operand %d of a chained matmul is no invariant tile of the same columns", b);
-    if (s->role[weight] && s->turned[weight] != (weight != b)) return FAIL ("iterator %d is used as it is stored and transposed", weight);
+    if (s->role[weight] && s->turned[weight] != (weight != b))
+      return FAIL ("iterator %d is used as it is stored and transposed", weight);
     s->turned[weight] = weight != b;
     s->role[weight] |= CUDA_STREAM_CHAIN;
     return match_linear (c, o->in[0], true);
@@ -222,8 +231,8 @@ static bool match_post (matcher *c, int i) {
     if (o->kind == MUGRAPH_OP_ACCUM) x = c->b->op[x].in[0];
     if (!(s->role[i] & CUDA_STREAM_ROW)) s->n_rows++;
     s->role[i] |= CUDA_STREAM_ROW;
-    if (!agrees (c, x, 2, &s->m, false) || rows_of (&c->b->op[x].shape) != s->m.chunk || extent_of (c, x, 1).full != s->k.full ||
-        !agrees (c, x, 1, &s->k, true))
+    if (!agrees (c, x, 2, &s->m, false) || rows_of (&c->b->op[x].shape) != s->m.chunk ||
+        extent_of (c, x, 1).full != s->k.full || !agrees (c, x, 1, &s->k, true))
       return FAIL ("%s reduces another dimension than the matmuls", TEXT (i));
     return match_side (c, x, CUDA_STREAM_LEFT);
   }
@@ -261,7 +270,8 @@ static bool match_savers (matcher *c) {
   }
   if (s->k.chunk < 2 || s->n.chunk < 2) return FAIL ("tiles of one column or one k");
   if (is_walked (c, p->in[0], 1) != (c->b->loop > 1)) return FAIL ("the loop does not walk the contracted dimension");
-  if (c->b->op[p->in[0]].shape.dim[c->b->op[p->in[0]].shape.n_dims - 1] < 2) return FAIL ("the loop walks single columns");
+  if (c->b->op[p->in[0]].shape.dim[c->b->op[p->in[0]].shape.n_dims - 1] < 2)
+    return FAIL ("the loop walks single columns");
   for (int i = 0; i < c->b->n_ops; i++)
     if (c->b->op[i].kind == MUGRAPH_OP_OUTPUT && !match_post (c, c->b->op[i].in[0])) return false;
   return s->n_roots ? true : FAIL ("the result does not depend on a matmul");
@@ -273,7 +283,8 @@ static bool match_types (matcher *c) {
   bool typed = false;
   for (int i = 0; i < c->b->n_ops; i++) {
     const mugraph_op *o = &c->b->op[i];
-    if (o->kind != MUGRAPH_OP_INPUT || !(s->role[i] & (CUDA_STREAM_LEFT | CUDA_STREAM_RIGHT | CUDA_STREAM_CHAIN))) continue;
+    if (o->kind != MUGRAPH_OP_INPUT || !(s->role[i] & (CUDA_STREAM_LEFT | CUDA_STREAM_RIGHT | CUDA_STREAM_CHAIN)))
+      continue;
     mugraph_dtype t = cuda_plan_storage (c->g, c->kernel->in[o->in[0]]);
     int32_t rows = rows_of (&o->shape), cols = cols_of (&o->shape);
     bool weight = s->role[i] & CUDA_STREAM_CHAIN || (s->role[i] & CUDA_STREAM_RIGHT && rows > 1 && cols > 1);
@@ -319,15 +330,17 @@ static int registers (const cuda_stream *s) {
   }
   for (int i = 0; i < MUGRAPH_BLOCK_OPS; i++)
     if (s->role[i] & CUDA_STREAM_PRODUCT) (s->role[i] & CUDA_STREAM_SOURCE ? sources++ : roots++);
-  int held = roots * s->pieces * s->piece * groups * 2 + sources * s->pieces_inner * s->piece_inner * 4 * ceil_div (groups, 2);
-  int stage = 2 * ((s->n_weights - s->n_weights_inner) * s->pieces * s->piece + s->n_weights_inner * s->pieces_inner * s->piece_inner) +
+  int held =
+      roots * s->pieces * s->piece * groups * 2 + sources * s->pieces_inner * s->piece_inner * 4 * ceil_div (groups, 2);
+  int stage = 2 * ((s->n_weights - s->n_weights_inner) * s->pieces * s->piece +
+                   s->n_weights_inner * s->pieces_inner * s->piece_inner) +
               2 * s->n_streams * groups;
   int chained = s->inner ? s->pieces * s->piece * s->piece_inner * s->pieces_inner : 0;
   return held + s->stages * stage + (chained > 32 ? 0 : chained) + s->n_rows * groups + 10 + 2 * s->n_weights;
 }
 
-/* Products with the same left operand side by side, in pairs, their weights in the same order and stored alike; nothing but
-   accumulators between them and what follows. */
+/* Products with the same left operand side by side, in pairs, their weights in the same order and stored alike; nothing
+   but accumulators between them and what follows. */
 static bool are_pairs (const matcher *c, int products) {
   int left = -1, weight = -1;
   for (int i = 0; i < c->b->n_ops; i++) {
@@ -352,7 +365,8 @@ static bool is_plain (const matcher *c, int i, int32_t rows) {
 /* Whether there are weights stored as [n, k]; others. */
 static bool has_weights (const matcher *c, bool turned) {
   for (int i = 0; i < c->b->n_ops; i++)
-    if (c->b->op[i].kind == MUGRAPH_OP_INPUT && c->s->role[i] & CUDA_STREAM_RIGHT && c->s->turned[i] == turned) return true;
+    if (c->b->op[i].kind == MUGRAPH_OP_INPUT && c->s->role[i] & CUDA_STREAM_RIGHT && c->s->turned[i] == turned)
+      return true;
   return false;
 }
 
@@ -365,33 +379,42 @@ static bool schedule_ring (matcher *c, const cuda_device *d) {
   if (s->inner) return FAIL ("chained matmuls take their weights into registers");
   for (int i = 0; i < c->b->n_ops; i++) {
     const mugraph_op *o = &c->b->op[i];
-    if (s->role[i] & CUDA_STREAM_LEFT && s->role[i] & CUDA_STREAM_RIGHT) return FAIL ("iterator %d is a left and a right operand", i);
+    if (s->role[i] & CUDA_STREAM_LEFT && s->role[i] & CUDA_STREAM_RIGHT)
+      return FAIL ("iterator %d is a left and a right operand", i);
     if (s->role[i] & CUDA_STREAM_LEFT && o->kind == MUGRAPH_OP_INPUT && !is_plain (c, i, s->m.chunk))
       return FAIL ("iterator %d is no tile that tensor copies could bring", i);
     if (!(s->role[i] & CUDA_STREAM_PRODUCT)) continue;
     products++;
-    if (c->b->op[o->in[0]].kind != MUGRAPH_OP_INPUT || cuda_stream_weight (c->b, o->in[1]) < 0 || rows_of (&c->b->op[o->in[1]].shape) < 2)
+    if (c->b->op[o->in[0]].kind != MUGRAPH_OP_INPUT || cuda_stream_weight (c->b, o->in[1]) < 0 ||
+        rows_of (&c->b->op[o->in[1]].shape) < 2)
       return FAIL ("operands that are computed, of operator %d, go through registers", i);
   }
   const bool straight = has_weights (c, false);
-  if ((straight && s->n.full % 8) || s->k.full % 8) return FAIL ("rows of %d or %d bytes, tensor copies take multiples of 16", 2 * s->n.full, 2 * s->k.full);
-  if (straight && s->n.axis >= 0 && s->n.chunk % 8) return FAIL ("tiles of %d columns, tensor copies begin at multiples of 16 bytes", s->n.chunk);
-  if (s->n.full < 64 || s->k.full < 64 || (s->k.axis >= 0 && s->k.chunk % 64)) return FAIL ("tiles that boxes of 64 x 64 do not fit");
+  if ((straight && s->n.full % 8) || s->k.full % 8)
+    return FAIL ("rows of %d or %d bytes, tensor copies take multiples of 16", 2 * s->n.full, 2 * s->k.full);
+  if (straight && s->n.axis >= 0 && s->n.chunk % 8)
+    return FAIL ("tiles of %d columns, tensor copies begin at multiples of 16 bytes", s->n.chunk);
+  if (s->n.full < 64 || s->k.full < 64 || (s->k.axis >= 0 && s->k.chunk % 64))
+    return FAIL ("tiles that boxes of 64 x 64 do not fit");
   bool pairs = are_pairs (c, products);
-  if (w->tile_n != 0 && w->tile_n != 64 && !(w->tile_n == 32 && pairs)) return FAIL ("tile_n %d: 64, or 32 for pairs of products, where weights go through shared memory", w->tile_n);
+  if (w->tile_n != 0 && w->tile_n != 64 && !(w->tile_n == 32 && pairs))
+    return FAIL ("tile_n %d: 64, or 32 for pairs of products, where weights go through shared memory", w->tile_n);
   s->stacked = w->tile_n ? w->tile_n == 32 : pairs && s->n.chunk <= 32;
   s->warps = s->n_rows ? 9 : 5;
-  if (w->warps && w->warps != s->warps) return FAIL ("warps %d: %d where weights go through shared memory", w->warps, s->warps);
+  if (w->warps && w->warps != s->warps)
+    return FAIL ("warps %d: %d where weights go through shared memory", w->warps, s->warps);
   s->columns = s->stacked ? 32 : 64;
   s->k_warps = s->reduced = 1, s->piece = 2, s->pieces = s->columns / 16, s->quads = 1;
   s->n_warps = ceil_div (s->n.chunk, s->columns);
-  if ((s->stacked ? products / 2 : products) * s->n_warps * groups * 4 > 128) return FAIL ("%d columns of %d products are too many for a warpgroup", s->n.chunk, products);
+  if ((s->stacked ? products / 2 : products) * s->n_warps * groups * 4 > 128)
+    return FAIL ("%d columns of %d products are too many for a warpgroup", s->n.chunk, products);
   s->steps = ceil_div (ceil_div (s->k.chunk, 64), s->split);
   s->part = s->steps * 64;
   s->even_k = s->part * s->split == s->k.chunk && s->k.even;
   s->even_n = s->n_warps * s->columns == s->n.chunk && s->n.even;
   s->slots = s->n_warps * s->pieces * groups * 32;
-  int64_t weights = (int64_t) s->n_weights * s->n_warps * s->columns * 128, resident = blocks < 2 * d->sms ? blocks : 2 * d->sms;
+  int64_t weights = (int64_t) s->n_weights * s->n_warps * s->columns * 128,
+          resident = blocks < 2 * d->sms ? blocks : 2 * d->sms;
   s->stage_bytes = weights + (int64_t) s->n_streams * groups * 1024;
   s->stages = w->stages ? w->stages : (int) (2e-6 * d->dram_bw / (double) (resident * weights) + 0.5);
   if (s->stages > 16) s->stages = 16;
@@ -442,8 +465,10 @@ static bool schedule (matcher *c, const cuda_device *d) {
     if (room > 255) room = 255;
     while (registers (s) > room && s->stages > 1 && !w->stages) s->stages--;
     if (registers (s) <= room) break;
-    if (w->warps && registers (s) <= room + 2 + 2 * s->n_weights) break; /* asked for: it spills a few, and the estimate says so */
-    if (w->warps || s->k_warps == 1) return FAIL ("about %d registers a thread, %d warps leave %d", registers (s), s->warps, room);
+    if (w->warps && registers (s) <= room + 2 + 2 * s->n_weights)
+      break; /* asked for: it spills a few, and the estimate says so */
+    if (w->warps || s->k_warps == 1)
+      return FAIL ("about %d registers a thread, %d warps leave %d", registers (s), s->warps, room);
   }
   s->even_k = s->steps * s->split * s->k_warps * 16 == s->k.chunk && s->k.even;
   s->even_n = s->pieces * 8 * s->piece == s->columns && s->n_warps * s->columns == nt && s->n.even;
@@ -466,13 +491,15 @@ int64_t cuda_stream_place (const cuda_stream *s, const mugraph_block *b, int i) 
     weights += !!(s->role[k] & CUDA_STREAM_RIGHT), lefts += !!(s->role[k] & CUDA_STREAM_LEFT);
   }
   if (s->role[i] & CUDA_STREAM_LEFT) return s->stage_bytes - (s->n_streams - lefts) * copied_bytes (s, i);
-  return s->stacked ? weights / 2 * 2 * copied_bytes (s, i) + weights % 2 * 4096 : weights * copied_bytes (s, i); /* two weights take turns */
+  return s->stacked ? weights / 2 * 2 * copied_bytes (s, i) + weights % 2 * 4096
+                    : weights * copied_bytes (s, i); /* two weights take turns */
 }
 
 static int64_t shared_bytes (cuda_stream *s) {
   int64_t groups = ceil_div (s->m.chunk, 8);
   int64_t sums = 16ll * s->n_roots * s->slots, share = 16ll * s->n_roots * ceil_div (s->slots, s->split);
-  int64_t bytes = s->reduced * sums + (s->split > 1 ? s->split * share + 16 : 0) + 4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
+  int64_t bytes = s->reduced * sums + (s->split > 1 ? s->split * share + 16 : 0) +
+                  4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
   if (!s->ring) return bytes;
   s->barriers = (s->stages * s->stage_bytes + bytes + 7) / 8 * 8;
   return s->barriers + 16 * s->stages + 8;
@@ -542,7 +569,8 @@ bool cuda_plan_stream (const mugraph *g, int k, const cuda_device *d, cuda_plan 
     t->fused = !(s.role[i] & (CUDA_STREAM_ROOT | CUDA_STREAM_ROW)) && o->kind != MUGRAPH_OP_INPUT;
     if (s.role[i] & (CUDA_STREAM_ROOT | CUDA_STREAM_ROW)) t->home = CUDA_HOME_SHARED; /* partial sums meet there */
     const bool operand = o->kind == MUGRAPH_OP_INPUT && s.role[i] & (CUDA_STREAM_LEFT | CUDA_STREAM_RIGHT);
-    if (o->kind == MUGRAPH_OP_INPUT) t->copy = operand && s.ring ? CUDA_COPY_TENSOR : CUDA_COPY_LOADS, t->depth = operand ? s.stages : 1;
+    if (o->kind == MUGRAPH_OP_INPUT)
+      t->copy = operand && s.ring ? CUDA_COPY_TENSOR : CUDA_COPY_LOADS, t->depth = operand ? s.stages : 1;
     if (s.ring && operand) {
       t->home = CUDA_HOME_SHARED;
       t->bytes = s.stages * copied_bytes (&s, i), t->offset = cuda_stream_place (&s, b, i); /* in the first stage */
@@ -557,24 +585,27 @@ bool cuda_plan_stream (const mugraph *g, int k, const cuda_device *d, cuda_plan 
       const mugraph_shape *data = &g->tensor[kernel->in[o->in[0]]].shape;
       double element = mugraph_dtype_bytes (cuda_plan_storage (g, kernel->in[o->in[0]]));
       double tiles = (double) mugraph_volume (&o->shape) * element * (double) grid;
-      double again = s.role[i] & CUDA_STREAM_CHAIN                             ? (double) s.k_warps * s.split
+      double again = s.role[i] & CUDA_STREAM_CHAIN                         ? (double) s.k_warps * s.split
                      : s.role[i] & (CUDA_STREAM_LEFT | CUDA_STREAM_SOURCE) ? (s.ring ? 1 : s.n_warps)
-                                                                                 : 1;
+                                                                           : 1;
       /* requests for single sectors of 32 bytes take as long as those for two */
       if (s.role[i] & CUDA_STREAM_LEFT && cols_of (&o->shape) > 1 && s.quads == 1 && !s.ring) again *= 2;
       if (s.role[i] & CUDA_STREAM_RIGHT && s.turned[i] && !s.ring) again *= 2; /* at most 64 bytes of a row */
-      if (s.role[i] & CUDA_STREAM_RIGHT && !s.turned[i] && s.role[i] & CUDA_STREAM_SOURCE && s.inner * element < 64) again *= 2;
+      if (s.role[i] & CUDA_STREAM_RIGHT && !s.turned[i] && s.role[i] & CUDA_STREAM_SOURCE && s.inner * element < 64)
+        again *= 2;
       p->l2_read += tiles * (o->fmap >= 0 ? b->loop : 1) * again;
       if (!seen[o->in[0]]) p->dram_read += (double) mugraph_volume (data) * element;
       seen[o->in[0]] = true;
     } else if (s.role[i] & (CUDA_STREAM_LEFT | CUDA_STREAM_RIGHT | CUDA_STREAM_POST) && is_elementwise (o)) {
       double times = (double) mugraph_volume (&o->shape) * (double) grid * (o->after_loop ? 1 : b->loop);
       p->fp32_flops += times;
-      bool special = mugraph_op_table[o->kind].klass == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG && o->kind != MUGRAPH_OP_SQUARE && o->kind != MUGRAPH_OP_RELU;
+      bool special = mugraph_op_table[o->kind].klass == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG &&
+                     o->kind != MUGRAPH_OP_SQUARE && o->kind != MUGRAPH_OP_RELU;
       if (special || o->kind == MUGRAPH_OP_DIV) p->sfu_ops += times;
     }
   }
   for (int i = 0; i < kernel->n_out; i++)
-    p->dram_write += (double) mugraph_volume (&g->tensor[kernel->out[i]].shape) * mugraph_dtype_bytes (cuda_plan_storage (g, kernel->out[i]));
+    p->dram_write += (double) mugraph_volume (&g->tensor[kernel->out[i]].shape) *
+                     mugraph_dtype_bytes (cuda_plan_storage (g, kernel->out[i]));
   return true;
 }

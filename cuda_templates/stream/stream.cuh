@@ -1,7 +1,7 @@
-// Streamed matmuls: D[rows, columns] = X[rows, k] W[k, columns], few rows, weights straight from device memory into registers.
-// A warp takes 16 k in a step, U steps in a group of 16 U consecutive k. Lane l = 4 g + t holds k 4 U t .. 4 U t + 4 U - 1 of the group,
-// four of them in each step, and, of each piece of 8 N columns, the columns g N .. g N + N - 1. W^T is the m16 operand of the
-// matrix units, 8 rows of X are the n8 operand.
+// Streamed matmuls: D[rows, columns] = X[rows, k] W[k, columns], few rows, weights straight from device memory into
+// registers. A warp takes 16 k in a step, U steps in a group of 16 U consecutive k. Lane l = 4 g + t holds k 4 U t .. 4
+// U t + 4 U - 1 of the group, four of them in each step, and, of each piece of 8 N columns, the columns g N .. g N + N
+// - 1. W^T is the m16 operand of the matrix units, 8 rows of X are the n8 operand.
 
 // Elements N of a row that one lane loads at once.
 template <class T, int N> struct stream_piece { unsigned r[(N + 1) / 2]; };
@@ -17,40 +17,48 @@ template <int N> MS_DEVICE float stream_at (const stream_piece<float, N> &p, int
 // How a lane may load: element by element, as a piece where it is valid (else zeros), as a piece always.
 enum { STREAM_GATHER, STREAM_GUARDED, STREAM_ALWAYS };
 
-// Loads are volatile: they stay in the order in which they are written, far ahead of their use, and behind ms_wait_inputs.
-#define STREAM_READ(name, cache)                                                                                             \
-  MS_DEVICE void name (unsigned (&r)[1], const void *p) { asm volatile ("ld.global" cache ".u32 %0, [%1];" : "=r"(r[0]) : "l"(p)); } \
-  MS_DEVICE void name (unsigned (&r)[2], const void *p) {                                                                    \
-    asm volatile ("ld.global" cache ".v2.u32 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "l"(p));                               \
-  }                                                                                                                          \
-  MS_DEVICE void name (unsigned (&r)[4], const void *p) {                                                                    \
-    asm volatile ("ld.global" cache ".v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "l"(p)); \
-  }                                                                                                                          \
-  MS_DEVICE void name (unsigned (&r)[8], const void *p) {                                                                    \
-    name (*(unsigned (*)[4]) r, p), name (*(unsigned (*)[4]) (r + 4), (const char *) p + 16);                                  \
+// Loads are volatile: they stay in the order in which they are written, far ahead of their use, and behind
+// ms_wait_inputs.
+#define STREAM_READ(name, cache)                                                                                       \
+  MS_DEVICE void name (unsigned (&r)[1], const void *p) {                                                              \
+    asm volatile("ld.global" cache ".u32 %0, [%1];" : "=r"(r[0]) : "l"(p));                                            \
+  }                                                                                                                    \
+  MS_DEVICE void name (unsigned (&r)[2], const void *p) {                                                              \
+    asm volatile("ld.global" cache ".v2.u32 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "l"(p));                       \
+  }                                                                                                                    \
+  MS_DEVICE void name (unsigned (&r)[4], const void *p) {                                                              \
+    asm volatile("ld.global" cache ".v4.u32 {%0, %1, %2, %3}, [%4];"                                                   \
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                                                      \
+                 : "l"(p));                                                                                            \
+  }                                                                                                                    \
+  MS_DEVICE void name (unsigned (&r)[8], const void *p) {                                                              \
+    name (*(unsigned (*)[4]) r, p), name (*(unsigned (*)[4]) (r + 4), (const char *) p + 16);                          \
   }
 #ifndef STREAM_HINT
 #define STREAM_HINT ".L2::128B"
 #endif
-STREAM_READ (stream_read_once, ".nc.L1::no_allocate" STREAM_HINT) // weights pass once and leave the first cache to the others
+STREAM_READ (stream_read_once,
+             ".nc.L1::no_allocate" STREAM_HINT) // weights pass once and leave the first cache to the others
 STREAM_READ (stream_read_again, "")
 
 MS_DEVICE unsigned stream_read_half (const void *p) {
   unsigned short x;
-  asm volatile ("ld.global.u16 %0, [%1];" : "=h"(x) : "l"(p));
+  asm volatile("ld.global.u16 %0, [%1];" : "=h"(x) : "l"(p));
   return x;
 }
 
 // The first `valid` of N elements of a row; nothing else is touched.
-template <int how, bool once, class T, int N> MS_DEVICE void stream_load (stream_piece<T, N> &p, const T *from, int valid) {
+template <int how, bool once, class T, int N>
+MS_DEVICE void stream_load (stream_piece<T, N> &p, const T *from, int valid) {
   if (how == STREAM_GATHER) {
 #pragma unroll
     for (int i = 0; i < (int) (sizeof p / 4); i++)
       if (sizeof (T) == 4) {
         p.r[i] = 0;
-        if (i < valid) asm volatile ("ld.global.u32 %0, [%1];" : "=r"(p.r[i]) : "l"(from + i));
+        if (i < valid) asm volatile("ld.global.u32 %0, [%1];" : "=r"(p.r[i]) : "l"(from + i));
       } else {
-        const unsigned low = 2 * i < valid ? stream_read_half (from + 2 * i) : 0, high = 2 * i + 1 < valid ? stream_read_half (from + 2 * i + 1) : 0;
+        const unsigned low = 2 * i < valid ? stream_read_half (from + 2 * i) : 0,
+                       high = 2 * i + 1 < valid ? stream_read_half (from + 2 * i + 1) : 0;
         p.r[i] = low | high << 16;
       }
   } else if (how == STREAM_ALWAYS || valid > 0) {
@@ -76,7 +84,8 @@ template <class T, int N> MS_DEVICE void stream_columns (unsigned (&a)[4], const
   a[0] = w[2 * v].r[0], a[1] = w[2 * v + 1].r[0], a[2] = w[2 * v].r[1], a[3] = w[2 * v + 1].r[1];
 }
 
-// d[q][v][m] = columns (q, g, 2 v) and (q, g, 2 v + 1) by rows 8 m + 2 t and 8 m + 2 t + 1: {c0 r0, c0 r1, c1 r0, c1 r1}.
+// d[q][v][m] = columns (q, g, 2 v) and (q, g, 2 v + 1) by rows 8 m + 2 t and 8 m + 2 t + 1: {c0 r0, c0 r1, c1 r0, c1
+// r1}.
 template <class T, int Q, int N, int M, class W>
 MS_DEVICE void stream_product (float (&d)[Q][N / 2][M][4], const W &w, const unsigned (&x)[M][2]) {
 #pragma unroll
@@ -90,8 +99,8 @@ MS_DEVICE void stream_product (float (&d)[Q][N / 2][M][4], const W &w, const uns
     }
 }
 
-// The same with X as the m16 operand, for results that are themselves a left operand: d[m][q][v][c] = rows 16 m + g and 16 m + g + 8
-// by columns 8 q N + 2 t N + 2 v + c and N later: {r0 c0, r0 c0 + N, r1 c0, r1 c0 + N}.
+// The same with X as the m16 operand, for results that are themselves a left operand: d[m][q][v][c] = rows 16 m + g and
+// 16 m + g + 8 by columns 8 q N + 2 t N + 2 v + c and N later: {r0 c0, r0 c0 + N, r1 c0, r1 c0 + N}.
 template <class T, int Q, int N, int M, class W>
 MS_DEVICE void stream_source (float (&d)[(M + 1) / 2][Q][N / 2][2][4], const W &w, const unsigned (&x)[M][2]) {
 #pragma unroll
@@ -112,7 +121,9 @@ MS_DEVICE void stream_source (float (&d)[(M + 1) / 2][Q][N / 2][2][4], const W &
 }
 
 // Row of the chained operand that lane t holds as its e-th of step (q, v): what stream_source left in that lane.
-template <int N> MS_DEVICE int stream_inner (int q, int v, int t, int e) { return 8 * q * N + (2 * t + e / 2) * N + 2 * v + e % 2; }
+template <int N> MS_DEVICE int stream_inner (int q, int v, int t, int e) {
+  return 8 * q * N + (2 * t + e / 2) * N + 2 * v + e % 2;
+}
 
 // Sums that become operands again lose digits: in bfloats too many, so what rounding leaves is multiplied too.
 template <class T> struct stream_rounds { static constexpr bool coarsely = false; };
@@ -140,15 +151,17 @@ MS_DEVICE void stream_chain (float (&d)[Q][N / 2][M][4], const float (&s)[(M + 1
       for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++)
-          x[m][h] = ms_pack<T> (stream_rest<T> (s[m / 2][qi][vi][0][m % 2 * 2 + h]), stream_rest<T> (s[m / 2][qi][vi][1][m % 2 * 2 + h]));
+          x[m][h] = ms_pack<T> (stream_rest<T> (s[m / 2][qi][vi][0][m % 2 * 2 + h]),
+                                stream_rest<T> (s[m / 2][qi][vi][1][m % 2 * 2 + h]));
       stream_product<T, Q, N, M> (d, b[qi][vi], x);
     }
 }
 
 // ---- where partial sums meet ----
 
-// Four sums (two columns, two rows) are a slot. A warp writes those of one (q, v, m) side by side; they are finished in another order, v
-// first, then g, so that the lanes of a warp store neighbouring columns. Lanes are permuted so that neither meets bank conflicts.
+// Four sums (two columns, two rows) are a slot. A warp writes those of one (q, v, m) side by side; they are finished in
+// another order, v first, then g, so that the lanes of a warp store neighbouring columns. Lanes are permuted so that
+// neither meets bank conflicts.
 MS_DEVICE int stream_lane (int v, int V, int lane) { return lane ^ (V * (lane / 8) & 3) ^ v; }
 
 // Where the i-th slot to be finished is: i = (((q M + m) 4 + t) 8 + g) V + v, q across the warps along n too.
@@ -164,7 +177,8 @@ template <int Q, int V, int M> MS_DEVICE void stream_put (float4 *to, const floa
     for (int v = 0; v < V; v++)
 #pragma unroll
       for (int m = 0; m < M; m++)
-        to[((q * V + v) * M + m) * 32 + stream_lane (v, V, threadIdx.x % 32)] = make_float4 (d[q][v][m][0], d[q][v][m][1], d[q][v][m][2], d[q][v][m][3]);
+        to[((q * V + v) * M + m) * 32 + stream_lane (v, V, threadIdx.x % 32)] =
+            make_float4 (d[q][v][m][0], d[q][v][m][1], d[q][v][m][2], d[q][v][m][3]);
 }
 template <int Q, int V, int M> MS_DEVICE void stream_add (float (&d)[Q][V][M][4], const float4 *from) {
 #pragma unroll
@@ -205,46 +219,58 @@ template <int n> MS_DEVICE float stream_total (const float *p) {
   return (s.x + s.y) + (s.z + s.w);
 }
 
-#if !defined (__CUDA_ARCH__) || __CUDA_ARCH__ >= 900 // and for nvcc on the host side
-// Sums travel to the block that finishes them by asynchronous stores, which count their bytes on that block's barrier: no fence of all
-// memory, no second barrier of the cluster. A block waits for what it is sent, so none ends while others still write to it.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900 // and for nvcc on the host side
+// Sums travel to the block that finishes them by asynchronous stores, which count their bytes on that block's barrier:
+// no fence of all memory, no second barrier of the cluster. A block waits for what it is sent, so none ends while
+// others still write to it.
 MS_DEVICE void stream_expect (unsigned long long *barrier, int bytes) {
   const unsigned b = ms_shared_address (barrier);
   if (threadIdx.x == 0) {
-    asm volatile ("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(b) : "memory");
-    asm volatile ("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(b) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   __syncthreads (); // one thread's own order would do; racecheck asks for more
-  if (threadIdx.x == 0) asm volatile ("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(b), "r"(bytes) : "memory");
-  asm volatile ("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+  if (threadIdx.x == 0)
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(b), "r"(bytes) : "memory");
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
-MS_DEVICE void stream_meet () { asm volatile ("barrier.cluster.wait.acquire.aligned;" ::: "memory"); } // all barriers are there
+MS_DEVICE void stream_meet () {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+} // all barriers are there
 MS_DEVICE void stream_wait (unsigned long long *barrier) {
   unsigned done = 0;
   while (!done)
-    asm volatile ("{\n.reg .pred p;\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0;\nselp.u32 %0, 1, 0, p;\n}"
-                  : "=r"(done) : "r"(ms_shared_address (barrier)) : "memory");
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0;\nselp.u32 %0, "
+                 "1, 0, p;\n}"
+                 : "=r"(done)
+                 : "r"(ms_shared_address (barrier))
+                 : "memory");
 }
 MS_DEVICE unsigned stream_remote (const void *p, int rank) {
   unsigned y;
-  asm ("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(y) : "r"(ms_shared_address (p)), "r"(rank));
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(y) : "r"(ms_shared_address (p)), "r"(rank));
   return y;
 }
 MS_DEVICE void stream_push (float4 *to, int rank, unsigned long long *barrier, float4 x) {
-  asm volatile ("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
-                :: "r"(stream_remote (to, rank)), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(stream_remote (barrier, rank)) : "memory");
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+                   stream_remote (to, rank)),
+               "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(stream_remote (barrier, rank))
+               : "memory");
 }
 MS_DEVICE void stream_push (float *to, int rank, unsigned long long *barrier, float x) {
-  asm volatile ("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];"
-                :: "r"(stream_remote (to, rank)), "f"(x), "r"(stream_remote (barrier, rank)) : "memory");
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];" ::"r"(stream_remote (to, rank)),
+      "f"(x), "r"(stream_remote (barrier, rank))
+      : "memory");
 }
 #endif
 
-#if !defined (__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 // ---- a ring of shared memory ----
 
-// What the copy engine writes and the matrix units read. X, W of 64 columns and W stored as [n, k]: rows of 128 bytes, the 16-byte unit u of row r at u ^ r % 8.
-// W of 32 columns: rows of 64 bytes, u ^ r / 2 % 4, two such tiles 4096 bytes apart are one operand.
+// What the copy engine writes and the matrix units read. X, W of 64 columns and W stored as [n, k]: rows of 128 bytes,
+// the 16-byte unit u of row r at u ^ r % 8. W of 32 columns: rows of 64 bytes, u ^ r / 2 % 4, two such tiles 4096 bytes
+// apart are one operand.
 MS_DEVICE unsigned long long stream_operand (unsigned address) {
   return (address & 0x3ffff) >> 4 | 1ull << 16 | 1024ull >> 4 << 32 | 1ull << 62;
 }
@@ -252,20 +278,22 @@ MS_DEVICE unsigned long long stream_operand_pair (unsigned address) {
   return (address & 0x3ffff) >> 4 | 4096ull >> 4 << 16 | 512ull >> 4 << 32 | 2ull << 62;
 }
 // Eight k of a row of X.
-template <class T> MS_DEVICE void stream_read_tile (stream_piece<T, 8> &p, const unsigned char *tile, int row, int unit) {
+template <class T>
+MS_DEVICE void stream_read_tile (stream_piece<T, 8> &p, const unsigned char *tile, int row, int unit) {
   const uint4 x = *(const uint4 *) (tile + row * 128 + ((unit ^ row % 8) << 4));
   p.r[0] = x.x, p.r[1] = x.y, p.r[2] = x.z, p.r[3] = x.w;
 }
 
-// Sums of a warpgroup: 64 columns by 8 M rows; warp w has columns 16 w + g and 8 later. Neighbouring groups of lanes change halves: two neighbouring
-// columns a lane, in the slots of pieces of 2.
+// Sums of a warpgroup: 64 columns by 8 M rows; warp w has columns 16 w + g and 8 later. Neighbouring groups of lanes
+// change halves: two neighbouring columns a lane, in the slots of pieces of 2.
 template <int M> MS_DEVICE void stream_put_group (float4 *to, const float (&d)[4 * M], int w) {
   const int lane = threadIdx.x % 32, g = lane / 4, odd = g % 2;
 #pragma unroll
   for (int m = 0; m < M; m++) {
-    const float a = __shfl_xor_sync (0xffffffffu, odd ? d[4 * m] : d[4 * m + 2], 4), b = __shfl_xor_sync (0xffffffffu, odd ? d[4 * m + 1] : d[4 * m + 3], 4);
+    const float a = __shfl_xor_sync (0xffffffffu, odd ? d[4 * m] : d[4 * m + 2], 4),
+                b = __shfl_xor_sync (0xffffffffu, odd ? d[4 * m + 1] : d[4 * m + 3], 4);
     to[(w * M + m) * 32 + stream_lane (0, 1, (odd * 4 + g / 2) * 4 + lane % 4)] =
-      odd ? make_float4 (a, b, d[4 * m + 2], d[4 * m + 3]) : make_float4 (d[4 * m], d[4 * m + 1], a, b);
+        odd ? make_float4 (a, b, d[4 * m + 2], d[4 * m + 3]) : make_float4 (d[4 * m], d[4 * m + 1], a, b);
   }
 }
 #endif
@@ -273,8 +301,7 @@ template <int M> MS_DEVICE void stream_put_group (float4 *to, const float (&d)[4
 // Two neighbouring columns; n of them are inside.
 template <bool pair, class T> MS_DEVICE void stream_store (T *to, float a, float b, int n) {
   if (n <= 0) return;
-  if (pair && sizeof (T) == 2)
-    *(unsigned *) to = ms_pack<T> (a, b);
+  if (pair && sizeof (T) == 2) *(unsigned *) to = ms_pack<T> (a, b);
   else {
     ms_store (to, a);
     if (n > 1) ms_store (to + 1, b);

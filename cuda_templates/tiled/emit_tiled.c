@@ -1,5 +1,6 @@
-/* Kernels of the tiled generator: cuda_templates/tiled/plan_tiled.h says what they compute, tiled.cuh has the loop and the order of things.
-   Printed here: which tile a block goes to, its copies, its products, sums along rows of the operands, and what follows. */
+/* Kernels of the tiled generator: cuda_templates/tiled/plan_tiled.h says what they compute, tiled.cuh has the loop and
+   the order of things. Printed here: which tile a block goes to, its copies, its products, sums along rows of the
+   operands, and what follows. */
 #include "cuda_templates/emit/emit.h"
 #include "plan_tiled.h"
 
@@ -20,7 +21,9 @@ static int32_t rows_of (const mugraph_shape *s) { return s->n_dims < 2 ? 1 : s->
 static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
 
 static const mugraph_op *op_of (const printer *p, int i) { return &p->b->op[i]; }
-static const cuda_tensor *data_of (const printer *p, int i) { return &p->e->tensor[p->kernel->in[op_of (p, i)->in[0]]]; }
+static const cuda_tensor *data_of (const printer *p, int i) {
+  return &p->e->tensor[p->kernel->in[op_of (p, i)->in[0]]];
+}
 static bool is_input (const printer *p, int i) { return op_of (p, i)->kind == MUGRAPH_OP_INPUT; }
 static bool has (const printer *p, int i, int role) { return p->t.c.role[i] & role; }
 
@@ -50,7 +53,8 @@ static int offset_of (const printer *p, int i, int side) {
   const cuda_tiled *t = &p->t;
   if (side == LEFT) return find (t->left, t->n_left, i) * t->left_bytes;
   int first = t->n_left * t->left_bytes;
-  return side == RIGHT ? first + find (t->right, t->n_right, i) * t->right_bytes : first + t->n_right * t->right_bytes + find (t->narrow, t->n_narrow, i) * t->narrow_bytes;
+  return side == RIGHT ? first + find (t->right, t->n_right, i) * t->right_bytes
+                       : first + t->n_right * t->right_bytes + find (t->narrow, t->n_narrow, i) * t->narrow_bytes;
 }
 static bool is_shared (const printer *p, int side) { /* by the blocks of a cluster */
   return p->t.multicast > 1 && (side == LEFT ? !p->t.along_rows : side == RIGHT && p->t.along_rows);
@@ -71,12 +75,12 @@ static int rank_of (const printer *p, int i, int role) {
 /* Valid positions of a dimension in the block. */
 static void print_limit (printer *p, const char *name, const cuda_stream_extent *x) {
   if (x->even) P ("    constexpr int %s = %d;\n", name, x->chunk);
-  else P ("    const int %s = min (%d, %d - (int) b%c * %d);\n", name, x->chunk, x->full, "xyz"[x->axis], x->chunk);
+  else P ("    const int %s = min (%d, %d - (int) b%c * %d);\n", name, x->chunk, x->full, "xyz"[x->axis], x -> chunk);
   P ("    (void) %s;\n", name);
 }
 static void print_first (printer *p, const char *name, const cuda_stream_extent *x, const char *more) {
   P ("    const int %s = %s", name, more);
-  if (x->axis >= 0 && p->b->grid[x->axis] > 1) P (" + (int) b%c * %d", "xyz"[x->axis], x->chunk);
+  if (x->axis >= 0 && p->b->grid[x->axis] > 1) P (" + (int) b%c * %d", "xyz"[x->axis], x -> chunk);
   P (";\n");
 }
 
@@ -86,22 +90,21 @@ static void print_place (printer *p) {
   const cuda_tiled *t = &p->t;
   const cuda_stream *c = &t->c;
   int m = t->tiles_m / (t->along_rows ? t->multicast : 1), n = t->tiles_n / (t->along_rows ? 1 : t->multicast);
-  P ("  MS_DEVICE void place (unsigned i, unsigned rank) { // of %d x %d x %lld\n    (void) i, (void) rank;\n", t->tiles_m, t->tiles_n, (long long) t->others);
+  P ("  MS_DEVICE void place (unsigned i, unsigned rank) { // of %d x %d x %lld\n    (void) i, (void) rank;\n",
+     t->tiles_m, t->tiles_n, (long long) t->others);
   if (t->others > 1) P ("    unsigned other = i / %d;\n    i %%= %d;\n", m * n, m * n);
   if (m * n > 1) {
     P ("    const unsigned band = i / %d, at = i %% %d, height = ", t->band * n, t->band * n);
     P (m % t->band ? "min (%d, %d - band * %d);\n" : "%d;\n", t->band, m, t->band);
     P ("    const unsigned m = band * %d + at %% height, n = at / height;\n    (void) m, (void) n;\n", t->band);
-  } else
-    P ("    const unsigned m = 0, n = 0;\n    (void) m, (void) n;\n");
+  } else P ("    const unsigned m = 0, n = 0;\n    (void) m, (void) n;\n");
   for (int g = 0; g < 3; g++) {
     if (p->b->grid[g] == 1) continue;
     bool rows = g == c->m.axis, spread = t->multicast > 1 && (rows ? t->along_rows : !t->along_rows);
     if (rows || g == c->n.axis) {
       P ("    b%c = %c", "xyz"[g], rows ? 'm' : 'n');
       P (spread ? " * %d + rank;\n" : ";\n", t->multicast);
-    } else
-      P ("    b%c = other %% %d, other /= %d;\n", "xyz"[g], p->b->grid[g], p->b->grid[g]);
+    } else P ("    b%c = other %% %d, other /= %d;\n", "xyz"[g], p -> b -> grid[g], p -> b -> grid[g]);
   }
   P ("  }\n");
 }
@@ -127,7 +130,8 @@ static void print_copy (printer *p, int k, int chain) {
     else P (side == CHAIN ? "column + %d, 0" : "column + %d, k", chunk * 64);
     if (all) P (" + rank * %d", part);
     P (", 0");
-    cuda_print_begin (&p->e->body, p->b, o, data, 0, data->n_dims - 2, cuda_stride (data, data->n_dims - 3 < 0 ? 0 : data->n_dims - 3));
+    cuda_print_begin (&p->e->body, p->b, o, data, 0, data->n_dims - 2,
+                      cuda_stride (data, data->n_dims - 3 < 0 ? 0 : data->n_dims - 3));
     P (", full");
     if (all) P (", %d", (1 << t->multicast) - 1);
     P (");\n");
@@ -154,7 +158,9 @@ static void print_load (printer *p) {
 static bool is_even_k (const cuda_tiled *t) { return t->c.k.chunk % CUDA_TILED_K == 0 && t->c.k.even; }
 
 /* An iterator that computed left operands and row statistics read beside the tiles: one row, one column, one value. */
-static bool is_beside (const printer *p, int i) { return is_input (p, i) && has (p, i, CUDA_STREAM_LEFT) && find (p->t.left, p->t.n_left, i) < 0; }
+static bool is_beside (const printer *p, int i) {
+  return is_input (p, i) && has (p, i, CUDA_STREAM_LEFT) && find (p->t.left, p->t.n_left, i) < 0;
+}
 
 static void print_beside (printer *p) {
   const cuda_tiled *t = &p->t;
@@ -177,12 +183,17 @@ static void print_beside (printer *p) {
     if (rows_of (&o->shape) > 1) P (" + (row + 8 * h) * %lldLL", (long long) cols_of (&data_of (p, i)->shape));
     P (");\n");
   }
-  P ("  }\n  MS_DEVICE void early (unsigned (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2], int step) const {\n    (void) g, (void) step;\n");
+  P ("  }\n  MS_DEVICE void early (unsigned (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2], int step) const {\n    (void) g, "
+     "(void) step;\n");
   if (t->n_vectors) print_limit (p, "depth", &t->c.k);
   for (int v = 0; v < t->n_vectors; v++) {
     const mugraph_op *o = op_of (p, t->vector[v]);
-    P ("#pragma unroll\n    for (int k = 0; k < 8; k++) {\n      const int at = step * 64 + k * 8 + 2 * (threadIdx.x & 3);\n      g[%d][k / 2][k & 1][0] = g[%d][k / 2][k & 1][1] = 0;\n", v, v);
-    P (is_even_k (t) ? "      tiled_bits (g[%d][k / 2][k & 1], in%d" : "      if (at < depth) tiled_bits (g[%d][k / 2][k & 1], in%d", v, o->in[0]);
+    P ("#pragma unroll\n    for (int k = 0; k < 8; k++) {\n      const int at = step * 64 + k * 8 + 2 * (threadIdx.x & "
+       "3);\n      g[%d][k / 2][k & 1][0] = g[%d][k / 2][k & 1][1] = 0;\n",
+       v, v);
+    P (is_even_k (t) ? "      tiled_bits (g[%d][k / 2][k & 1], in%d"
+                     : "      if (at < depth) tiled_bits (g[%d][k / 2][k & 1], in%d",
+       v, o->in[0]);
     cuda_print_begin (&p->e->body, p->b, o, &data_of (p, t->vector[v])->shape, 0, MUGRAPH_DIMS, 1);
     P (" + at);\n    }\n");
   }
@@ -194,7 +205,9 @@ static bool operand_value (void *user, int i, cuda_text *t) {
   if (!is_input (p, i)) return false;
   const mugraph_shape *s = &op_of (p, i)->shape;
   if (find (p->t.left, p->t.n_left, i) >= 0) cuda_print (t, "x%d", i);
-  else if (cols_of (s) > 1) cuda_print (t, "tiled_value<%s> (g[%d][k][e >> 1], c)", cuda_type (data_of (p, i)->dtype), find (p->t.vector, p->t.n_vectors, i));
+  else if (cols_of (s) > 1)
+    cuda_print (t, "tiled_value<%s> (g[%d][k][e >> 1], c)", cuda_type (data_of (p, i)->dtype),
+                find (p->t.vector, p->t.n_vectors, i));
   else cuda_print (t, "m%d[e & 1]", i);
   return true;
 }
@@ -224,8 +237,10 @@ static void print_operands (printer *p) {
   for (int i = 0; i < p->b->n_ops; i++)
     if (has (p, i, CUDA_STREAM_ROW)) root[n++] = row_source (p, i);
   for (int i = 0; i < t->n_computed; i++) root[n++] = t->computed[i];
-  P ("  MS_DEVICE void operands (unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4], float (&y)[STATS > 0 ? STATS : 1][2], const unsigned (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2],\n");
-  P ("                           unsigned stage, int group, int step) const {\n    (void) l, (void) y, (void) g, (void) stage, (void) group, (void) step;\n");
+  P ("  MS_DEVICE void operands (unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4], float (&y)[STATS > 0 ? STATS : "
+     "1][2], const unsigned (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2],\n");
+  P ("                           unsigned stage, int group, int step) const {\n    (void) l, (void) y, (void) g, "
+     "(void) stage, (void) group, (void) step;\n");
   if (!n) {
     P ("  }\n");
     return;
@@ -245,14 +260,18 @@ static void print_operands (printer *p) {
   P ("#pragma unroll\n        for (int c = 0; c < 2; c++) {\n          const bool there = ");
   P (is_even_k (t) ? "true;\n" : "step * 64 + k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3) + c < depth;\n");
   for (int l = 0; l < t->n_left; l++)
-    if (used[l]) P ("          const float x%d = c ? ms_high<type> (a%d[k][e]) : ms_low<type> (a%d[k][e]);\n", t->left[l], t->left[l], t->left[l]);
+    if (used[l])
+      P ("          const float x%d = c ? ms_high<type> (a%d[k][e]) : ms_low<type> (a%d[k][e]);\n", t->left[l],
+         t->left[l], t->left[l]);
   cuda_walk w = {.block = p->b, .prefix = "v", .materialised = operand_value, .user = p};
   uint64_t done = 0;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, CUDA_STREAM_ROW)) continue;
     int x = row_source (p, i);
     cuda_print_walk (&p->e->body, &w, x, &done);
-    P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "          if (there) y[%d][e & 1] += v%d * v%d;\n" : "          if (there) y[%d][e & 1] += v%d;\n", rank_of (p, i, CUDA_STREAM_ROW), x, x);
+    P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "          if (there) y[%d][e & 1] += v%d * v%d;\n"
+                                                  : "          if (there) y[%d][e & 1] += v%d;\n",
+       rank_of (p, i, CUDA_STREAM_ROW), x, x);
   }
   for (int i = 0; i < t->n_computed; i++) {
     int x = t->computed[i];
@@ -260,37 +279,47 @@ static void print_operands (printer *p) {
     P ("          h%d[c] = there ? v%d : 0.0f;\n", x, x);
   }
   P ("        }\n");
-  for (int i = 0; i < t->n_computed; i++) P ("        l[%d][k][e] = ms_pack<type> (h%d[0], h%d[1]);\n", i, t->computed[i], t->computed[i]);
+  for (int i = 0; i < t->n_computed; i++)
+    P ("        l[%d][k][e] = ms_pack<type> (h%d[0], h%d[1]);\n", i, t->computed[i], t->computed[i]);
   P ("      }\n  }\n");
 }
 
 static void print_multiply (printer *p) {
   const cuda_tiled *t = &p->t;
-  P ("  MS_DEVICE static void multiply (float (&d)[SUMS][N / 2], float (&f)[SOURCES > 0 ? SOURCES : 1][INNER / 2], const unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4],\n");
+  P ("  MS_DEVICE static void multiply (float (&d)[SUMS][N / 2], float (&f)[SOURCES > 0 ? SOURCES : 1][INNER / 2], "
+     "const unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4],\n");
   P ("                                  unsigned stage, int group) {\n");
-  P ("    const unsigned a = (stage + group * 8192 & 0x3ffff) >> 4, b = (stage & 0x3ffff) >> 4;\n    (void) a, (void) f, (void) l;\n#pragma unroll\n    for (int k = 0; k < 4; k++) {\n");
+  P ("    const unsigned a = (stage + group * 8192 & 0x3ffff) >> 4, b = (stage & 0x3ffff) >> 4;\n    (void) a, (void) "
+     "f, (void) l;\n#pragma unroll\n    for (int k = 0; k < 4; k++) {\n");
   for (int i = 0; i < t->n_products + t->n_sources; i++) {
     const bool narrow = i >= t->n_products;
     const mugraph_op *o = op_of (p, narrow ? t->source[i - t->n_products] : t->product[i]);
     const int right = cuda_stream_weight (p->b, o->in[1]), side = narrow ? NARROW : RIGHT;
     const bool turned = is_turned (p, right, side);
-    P (narrow ? "      ms_wgmma<type, INNER>::add%s (f[%d], " : "      ms_wgmma<type, N>::add%s (d[%d], ", turned ? "<true>" : "", narrow ? i - t->n_products : i);
+    P (narrow ? "      ms_wgmma<type, INNER>::add%s (f[%d], " : "      ms_wgmma<type, N>::add%s (d[%d], ",
+       turned ? "<true>" : "", narrow ? i - t->n_products : i);
     int fragment = fragment_of (p, o->in[0]);
     if (fragment >= 0) P ("l[%d][k]", fragment);
     else P ("ms_columns (a + %d + k * 2, 16)", offset_of (p, o->in[0], LEFT) / 16);
-    P (turned ? ", ms_columns (b + %d + k * 2, 16));\n" : ", ms_columns (b + %d + k * 128, 8192));\n", offset_of (p, right, side) / 16);
+    P (turned ? ", ms_columns (b + %d + k * 2, 16));\n" : ", ms_columns (b + %d + k * 128, 8192));\n",
+       offset_of (p, right, side) / 16);
   }
   P ("    }\n  }\n");
   if (!t->n_chains) return;
-  P ("  MS_DEVICE static void chain (float (&d)[SUMS][N / 2], const unsigned (&a)[SOURCES][%d][4], const unsigned (&rest)[SOURCES][%d][4], unsigned stage) {\n", t->inner_k / 16, t->inner_k / 16);
-  P ("    const unsigned b = (stage & 0x3ffff) >> 4;\n    (void) rest;\n#pragma unroll\n    for (int k = 0; k < %d; k++) {\n", t->inner_k / 16);
+  P ("  MS_DEVICE static void chain (float (&d)[SUMS][N / 2], const unsigned (&a)[SOURCES][%d][4], const unsigned "
+     "(&rest)[SOURCES][%d][4], unsigned stage) {\n",
+     t->inner_k / 16, t->inner_k / 16);
+  P ("    const unsigned b = (stage & 0x3ffff) >> 4;\n    (void) rest;\n#pragma unroll\n    for (int k = 0; k < %d; "
+     "k++) {\n",
+     t->inner_k / 16);
   for (int coarse = 0; coarse < (t->c.type == MUGRAPH_BF16 ? 2 : 1); coarse++)
     for (int i = 0; i < t->n_chains; i++) {
       int from = op_of (p, t->chain[i])->in[0];
       while (op_of (p, from)->kind == MUGRAPH_OP_ACCUM) from = op_of (p, from)->in[0];
       P (t->chains_turned ? "      ms_wgmma<type, N>::add<true> (d[%d], %s[%d][k], ms_columns (b + %d + k * 2, 16));\n"
                           : "      ms_wgmma<type, N>::add (d[%d], %s[%d][k], ms_columns (b + %d + k * 128, %d));\n",
-         t->into[i], coarse ? "rest" : "a", find (t->source, t->n_sources, from), i * t->chain_bytes / 16, t->inner_k * 128);
+         t->into[i], coarse ? "rest" : "a", find (t->source, t->n_sources, from), i * t->chain_bytes / 16,
+         t->inner_k * 128);
     }
   P ("    }\n  }\n");
 }
@@ -300,7 +329,8 @@ static void print_multiply (printer *p) {
 static bool post_value (void *user, int i, cuda_text *t) {
   const printer *p = user;
   const mugraph_shape *s = &op_of (p, i)->shape;
-  int sum = find (p->t.product, p->t.n_products, i), chain = find (p->t.chain, p->t.n_chains, i), folded = cuda_tiled_folded (&p->t, p->b, i);
+  int sum = find (p->t.product, p->t.n_products, i), chain = find (p->t.chain, p->t.n_chains, i),
+      folded = cuda_tiled_folded (&p->t, p->b, i);
   if (folded >= 0) sum = p->t.into[folded];
   else if (chain >= 0) sum = p->t.into[chain];
   if (sum >= 0) cuda_print (t, "d[%d][at + c]", sum);
@@ -308,18 +338,20 @@ static bool post_value (void *user, int i, cuda_text *t) {
   else if (is_input (p, i)) {
     if (cols_of (s) > 1) cuda_print (t, "i%d[c]", i);
     else cuda_print (t, rows_of (s) > 1 ? "i%d[h]" : "i%d", i);
-  } else
-    return false;
+  } else return false;
   return true;
 }
 
-/* Products are complete sums here; a quotient by a root mean square is a product with its reciprocal, which costs less than the root. */
+/* Products are complete sums here; a quotient by a root mean square is a product with its reciprocal, which costs less
+ * than the root. */
 static bool post_known (void *user, int i, const char *a, const char *b, cuda_text *t) {
   const printer *p = user;
   const mugraph_op *o = op_of (p, i);
   (void) b;
   if (o->kind == MUGRAPH_OP_ACCUM) cuda_print (t, "%s", a);
-  else if (o->kind == MUGRAPH_OP_DIV && has (p, o->in[1], CUDA_STREAM_ROW) && op_of (p, o->in[1])->kind == MUGRAPH_OP_ACCUM_RMS) cuda_print (t, "%s * over%d[h]", a, o->in[1]);
+  else if (o->kind == MUGRAPH_OP_DIV && has (p, o->in[1], CUDA_STREAM_ROW) &&
+           op_of (p, o->in[1])->kind == MUGRAPH_OP_ACCUM_RMS)
+    cuda_print (t, "%s * over%d[h]", a, o->in[1]);
   else return false;
   return true;
 }
@@ -331,7 +363,8 @@ static void print_row_values (printer *p) {
     bool rms = o->kind == MUGRAPH_OP_ACCUM_RMS, mean = o->kind == MUGRAPH_OP_ACCUM_MEAN || o->kind == MUGRAPH_OP_MEAN;
     P ("    float z%d[2]%s", i, rms ? ", over" : "");
     if (rms) P ("%d[2]", i);
-    P (";\n#pragma unroll\n    for (int h = 0; h < 2; h++) {\n      z%d[h] = y[%d][h]", i, rank_of (p, i, CUDA_STREAM_ROW));
+    P (";\n#pragma unroll\n    for (int h = 0; h < 2; h++) {\n      z%d[h] = y[%d][h]", i,
+       rank_of (p, i, CUDA_STREAM_ROW));
     P (rms || mean ? " * (1.0f / (float) depth)" : "");
     if (rms) {
       P (" + ");
@@ -355,21 +388,26 @@ static void print_inputs (printer *p) {
     if (cols_of (&o->shape) > 1) continue;
     if (rows_of (&o->shape) == 1) P ("    const float i%d = ms_load (p%d);\n", i, i);
     else
-      P ("    float i%d[2];\n#pragma unroll\n    for (int h = 0; h < 2; h++) i%d[h] = row + 8 * h < rows ? ms_load (p%d + (row + 8 * h) * %lldLL) : 0.0f;\n", i, i, i,
-         (long long) cols_of (data));
+      P ("    float i%d[2];\n#pragma unroll\n    for (int h = 0; h < 2; h++) i%d[h] = row + 8 * h < rows ? ms_load "
+         "(p%d + (row + 8 * h) * %lldLL) : 0.0f;\n",
+         i, i, i, (long long) cols_of (data));
   }
 }
 
 static const char *where_inside (bool even_rows, bool even_columns) {
-  return even_rows ? even_columns ? "true" : "inside" : even_columns ? "row + 8 * h < rows" : "inside && row + 8 * h < rows";
+  return even_rows      ? even_columns ? "true" : "inside"
+         : even_columns ? "row + 8 * h < rows"
+                        : "inside && row + 8 * h < rows";
 }
 
 static void print_finish (printer *p) {
   const cuda_tiled *t = &p->t;
   const cuda_stream *c = &t->c;
   const bool even_columns = c->n.chunk == t->columns && c->n.even, even_rows = c->m.chunk == t->rows && c->m.even;
-  P ("  MS_DEVICE void finish (const float (&d)[SUMS][N / 2], const float (&y)[STATS > 0 ? STATS : 1][2], int group) const {\n");
-  P ("    const int t = threadIdx.x & 3, row = group * 64 + (threadIdx.x >> 5 & 3) * 16 + (threadIdx.x >> 2 & 7);\n    (void) y;\n");
+  P ("  MS_DEVICE void finish (const float (&d)[SUMS][N / 2], const float (&y)[STATS > 0 ? STATS : 1][2], int group) "
+     "const {\n");
+  P ("    const int t = threadIdx.x & 3, row = group * 64 + (threadIdx.x >> 5 & 3) * 16 + (threadIdx.x >> 2 & 7);\n    "
+     "(void) y;\n");
   print_limit (p, "rows", &c->m);
   print_limit (p, "columns", &c->n);
   print_limit (p, "depth", &c->k);
@@ -385,17 +423,22 @@ static void print_finish (printer *p) {
   print_inputs (p);
   P ("#pragma unroll\n    for (int q = 0; q < (N + 31) / 32; q++) {\n");
   for (int i = 0, saver = 0; i < p->b->n_ops; i++)
-    if (op_of (p, i)->kind == MUGRAPH_OP_OUTPUT && p->e->tensor[p->kernel->out[saver++]].dtype != MUGRAPH_F32) P ("      unsigned w%d[2][4] = {};\n", i);
-  P ("#pragma unroll\n      for (int j = 0; j < 4; j++) {\n        if (q * 4 + j >= N / 8) break;\n        const int column = (q * 4 + j) * 8 + 2 * t;\n        (void) column;\n");
+    if (op_of (p, i)->kind == MUGRAPH_OP_OUTPUT && p->e->tensor[p->kernel->out[saver++]].dtype != MUGRAPH_F32)
+      P ("      unsigned w%d[2][4] = {};\n", i);
+  P ("#pragma unroll\n      for (int j = 0; j < 4; j++) {\n        if (q * 4 + j >= N / 8) break;\n        const int "
+     "column = (q * 4 + j) * 8 + 2 * t;\n        (void) column;\n");
   if (!even_columns) P ("        const bool inside = (q * 4 + j) * 8 < columns;\n        (void) inside;\n");
   for (int i = 0; i < p->b->n_ops; i++)
-    if (is_input (p, i) && has (p, i, CUDA_STREAM_POST) && cols_of (&op_of (p, i)->shape) > 1 && rows_of (&op_of (p, i)->shape) == 1)
-      P ("        float i%d[2] = {};\n        if (%s) tiled_pair (i%d, p%d + column);\n", i, even_columns ? "true" : "inside", i, i);
+    if (is_input (p, i) && has (p, i, CUDA_STREAM_POST) && cols_of (&op_of (p, i)->shape) > 1 &&
+        rows_of (&op_of (p, i)->shape) == 1)
+      P ("        float i%d[2] = {};\n        if (%s) tiled_pair (i%d, p%d + column);\n", i,
+         even_columns ? "true" : "inside", i, i);
   P ("#pragma unroll\n        for (int h = 0; h < 2; h++) {\n          const int at = (q * 4 + j) * 4 + 2 * h;\n");
   for (int i = 0; i < p->b->n_ops; i++)
-    if (is_input (p, i) && has (p, i, CUDA_STREAM_POST) && cols_of (&op_of (p, i)->shape) > 1 && rows_of (&op_of (p, i)->shape) > 1)
-      P ("          float i%d[2] = {};\n          if (%s) tiled_pair (i%d, p%d + (row + 8 * h) * %lldLL + column);\n", i, where_inside (even_rows, even_columns), i, i,
-         (long long) cols_of (&data_of (p, i)->shape));
+    if (is_input (p, i) && has (p, i, CUDA_STREAM_POST) && cols_of (&op_of (p, i)->shape) > 1 &&
+        rows_of (&op_of (p, i)->shape) > 1)
+      P ("          float i%d[2] = {};\n          if (%s) tiled_pair (i%d, p%d + (row + 8 * h) * %lldLL + column);\n",
+         i, where_inside (even_rows, even_columns), i, i, (long long) cols_of (&data_of (p, i)->shape));
   for (int i = 0; i < p->b->n_ops; i++)
     if (op_of (p, i)->kind == MUGRAPH_OP_OUTPUT) P ("          float s%d[2];\n", i);
   P ("#pragma unroll\n          for (int c = 0; c < 2; c++) {\n");
@@ -410,19 +453,24 @@ static void print_finish (printer *p) {
   for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
     if (op_of (p, i)->kind != MUGRAPH_OP_OUTPUT) continue;
     const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver++]];
-    if (out->dtype != MUGRAPH_F32) P ("          w%d[h][j] = ms_pack<%s> (s%d[0], s%d[1]);\n", i, cuda_type (out->dtype), i, i);
+    if (out->dtype != MUGRAPH_F32)
+      P ("          w%d[h][j] = ms_pack<%s> (s%d[0], s%d[1]);\n", i, cuda_type (out->dtype), i, i);
     else
-      P ("          if (%s) *(float2 *) (o%d + (row + 8 * h) * %lldLL + column) = make_float2 (s%d[0], s%d[1]);\n", where_inside (even_rows, even_columns), i,
-         (long long) cols_of (&out->shape), i, i);
+      P ("          if (%s) *(float2 *) (o%d + (row + 8 * h) * %lldLL + column) = make_float2 (s%d[0], s%d[1]);\n",
+         where_inside (even_rows, even_columns), i, (long long) cols_of (&out->shape), i, i);
   }
   P ("        }\n      }\n");
   for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
     if (op_of (p, i)->kind != MUGRAPH_OP_OUTPUT) continue;
     const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver++]];
     if (out->dtype == MUGRAPH_F32) continue;
-    P ("#pragma unroll\n      for (int h = 0; h < 2; h++) {\n        tiled_gather (w%d[h]);\n        const bool inside = q * 32 + t * 8 < columns;\n        (void) inside;\n", i);
-    P ("        if (%s) *(uint4 *) (o%d + (row + 8 * h) * %lldLL + q * 32 + t * 8) = make_uint4 (w%d[h][0], w%d[h][1], w%d[h][2], w%d[h][3]);\n      }\n",
-       where_inside (even_rows, even_columns && t->columns % 32 == 0), i, (long long) cols_of (&out->shape), i, i, i, i);
+    P ("#pragma unroll\n      for (int h = 0; h < 2; h++) {\n        tiled_gather (w%d[h]);\n        const bool inside "
+       "= q * 32 + t * 8 < columns;\n        (void) inside;\n",
+       i);
+    P ("        if (%s) *(uint4 *) (o%d + (row + 8 * h) * %lldLL + q * 32 + t * 8) = make_uint4 (w%d[h][0], w%d[h][1], "
+       "w%d[h][2], w%d[h][3]);\n      }\n",
+       where_inside (even_rows, even_columns && t->columns % 32 == 0), i, (long long) cols_of (&out->shape), i, i, i,
+       i);
   }
   P ("    }\n  }\n");
 }
@@ -434,26 +482,38 @@ static cuda_arg map_over (const printer *p, int k) {
   uint64_t cols = (uint64_t) cols_of (s), rows = (uint64_t) rows_of (s);
   int box = box_rows (p, at, side);
   if (is_shared (p, side)) box /= p->t.multicast;
-  return (cuda_arg){.kind = CUDA_ARG_TENSOR_MAP, .buffer = t->buffer, .dtype = t->dtype, .rank = 3,
-                    .dim = {cols, rows, (uint64_t) mugraph_volume (s) / cols / rows}, .stride = {0, cols * 2, cols * rows * 2},
-                    .box = {64, (uint32_t) box, 1}, .swizzle = 128};
+  return (cuda_arg){.kind = CUDA_ARG_TENSOR_MAP,
+                    .buffer = t->buffer,
+                    .dtype = t->dtype,
+                    .rank = 3,
+                    .dim = {cols, rows, (uint64_t) mugraph_volume (s) / cols / rows},
+                    .stride = {0, cols * 2, cols * rows * 2},
+                    .box = {64, (uint32_t) box, 1},
+                    .swizzle = 128};
 }
 
 static void print_parts (printer *p) {
   const cuda_tiled *t = &p->t;
   bool late = false;
-  for (int i = 0; i < p->b->n_ops; i++) late |= is_beside (p, i) && p->kernel->in[op_of (p, i)->in[0]] >= p->e->g->n_inputs;
-  for (int i = 0, side; i < operands (p); i++) late |= p->kernel->in[op_of (p, operand (p, i, &side))->in[0]] >= p->e->g->n_inputs;
-  P ("\n// %d x %d of the result a tile, %d deep\nstruct k%d_parts {\n", t->c.m.chunk, t->c.n.chunk, t->c.k.chunk, p->k);
+  for (int i = 0; i < p->b->n_ops; i++)
+    late |= is_beside (p, i) && p->kernel->in[op_of (p, i)->in[0]] >= p->e->g->n_inputs;
+  for (int i = 0, side; i < operands (p); i++)
+    late |= p->kernel->in[op_of (p, operand (p, i, &side))->in[0]] >= p->e->g->n_inputs;
+  P ("\n// %d x %d of the result a tile, %d deep\nstruct k%d_parts {\n", t->c.m.chunk, t->c.n.chunk, t->c.k.chunk,
+     p->k);
   cuda_text before = p->e->body;
   p->e->body = (cuda_text){0};
   P ("typedef %s type;\n", cuda_type (t->c.type));
-  P ("  static constexpr int GROUPS = %d, N = %d, SUMS = %d, STATS = %d, STEPS = %d, STAGES = %d, STAGE = %d, CLUSTER = %d, REGS = %d;\n", t->groups, t->columns,
-     t->sums, t->c.n_rows, t->steps, t->stages, t->stage_bytes, t->multicast, t->regs);
-  P ("  static constexpr int FRAGMENTS = %d, VECTORS = %d, SOURCES = %d, INNER = %d, CHAIN = %d;\n", t->fragments, t->n_vectors, t->n_sources, t->n_sources ? t->inner : 8, t->n_chains * t->chain_bytes);
-  P ("  static constexpr unsigned TILES = %lld;\n  static constexpr bool LATE = %d;\n", (long long) t->tiles_m * t->tiles_n * (long long) t->others / t->multicast, late);
+  P ("  static constexpr int GROUPS = %d, N = %d, SUMS = %d, STATS = %d, STEPS = %d, STAGES = %d, STAGE = %d, CLUSTER "
+     "= %d, REGS = %d;\n",
+     t->groups, t->columns, t->sums, t->c.n_rows, t->steps, t->stages, t->stage_bytes, t->multicast, t->regs);
+  P ("  static constexpr int FRAGMENTS = %d, VECTORS = %d, SOURCES = %d, INNER = %d, CHAIN = %d;\n", t->fragments,
+     t->n_vectors, t->n_sources, t->n_sources ? t->inner : 8, t->n_chains * t->chain_bytes);
+  P ("  static constexpr unsigned TILES = %lld;\n  static constexpr bool LATE = %d;\n",
+     (long long) t->tiles_m * t->tiles_n * (long long) t->others / t->multicast, late);
   for (int i = 0; i < operands (p); i++) P ("  const ms_tensor_map *map%d;\n", i);
-  for (int i = 0; i < p->kernel->n_in; i++) P ("  const %s *in%d;\n", cuda_type (p->e->tensor[p->kernel->in[i]].dtype), i);
+  for (int i = 0; i < p->kernel->n_in; i++)
+    P ("  const %s *in%d;\n", cuda_type (p->e->tensor[p->kernel->in[i]].dtype), i);
   for (int i = 0; i < p->kernel->n_out; i++) P ("  %s *out%d;\n", cuda_type (p->e->tensor[p->kernel->out[i]].dtype), i);
   P ("  unsigned bx, by, bz;\n");
   for (int i = 0; i < p->b->n_ops; i++)

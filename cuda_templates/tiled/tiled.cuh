@@ -4,35 +4,38 @@
 //   SUMS, STATS           [64 GROUPS, N] in registers; sums along the rows of left operands
 //   FRAGMENTS             left operands that are multiplied from registers
 //   VECTORS               single rows that left operands are computed with
-//   SOURCES, INNER        products [64 GROUPS, INNER] that are left operands of a last step, CHAIN bytes (0: there is none)
-//   STEPS, STAGES, STAGE  steps of 64 k of a tile, those in shared memory, bytes of one
-//   CLUSTER, TILES        blocks that share operands; tiles, in clusters of them
-//   REGS, LATE            registers of a thread that multiplies (0: as launched); whether an operand comes from an earlier launch
-//   place (i, rank)       goes to a tile
-//   load (stage, step, full, rank)   copies what a step multiplies, for all blocks of the cluster what this one brings of it
-//   load_last (stage, full)          copies what the last step multiplies with the sources
-//   prefetch (lane)       asks for the tensor maps
-//   begin (group)         reads values of this thread's rows that left operands are computed with
-//   early (g, step)       reads what columns of a step need beside the tiles
-//   operands (l, y, g, stage, group, step)    left operands of a step in registers, and what it adds to the sums of rows g and g + 8 of this
+//   SOURCES, INNER        products [64 GROUPS, INNER] that are left operands of a last step, CHAIN bytes (0: there is
+//   none) STEPS, STAGES, STAGE  steps of 64 k of a tile, those in shared memory, bytes of one CLUSTER, TILES blocks
+//   that share operands; tiles, in clusters of them REGS, LATE            registers of a thread that multiplies (0: as
+//   launched); whether an operand comes from an earlier launch place (i, rank)       goes to a tile load (stage, step,
+//   full, rank)   copies what a step multiplies, for all blocks of the cluster what this one brings of it load_last
+//   (stage, full)          copies what the last step multiplies with the sources prefetch (lane)       asks for the
+//   tensor maps begin (group)         reads values of this thread's rows that left operands are computed with early (g,
+//   step)       reads what columns of a step need beside the tiles operands (l, y, g, stage, group, step)    left
+//   operands of a step in registers, and what it adds to the sums of rows g and g + 8 of this
 //                         warp's 16
 //   multiply (d, f, l, stage, group)          d and the sources f += products of a step, issued
-//   chain (d, a, rest, stage)        d += products of the last step, issued: sources as operands a, and what rounding left of them
-//   finish (d, y, group)             what follows the loop; writes the outputs
+//   chain (d, a, rest, stage)        d += products of the last step, issued: sources as operands a, and what rounding
+//   left of them finish (d, y, group)             what follows the loop; writes the outputs
 //
-// A tile in shared memory: rows of 128 bytes, the 16-byte unit u of row r at u ^ r % 8. Left operands are rows of 64 k. Right
-// ones are rows of 64 columns, one for each k, further columns are further tiles; or, stored as [n, k], rows of 64 k as left ones.
+// A tile in shared memory: rows of 128 bytes, the 16-byte unit u of row r at u ^ r % 8. Left operands are rows of 64 k.
+// Right ones are rows of 64 columns, one for each k, further columns are further tiles; or, stored as [n, k], rows of
+// 64 k as left ones.
 
 // A box that arrives at the same place, and is counted on the same barrier, in the blocks of the cluster that mask has.
 MS_DEVICE void tiled_copy_all (unsigned to, const ms_tensor_map *map, int x, int y, int z, unsigned barrier, int mask) {
-  asm volatile ("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3, %4}], [%5], %6;"
-                ::"r"(to), "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier), "h"((unsigned short) mask) : "memory");
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+               "[%1, {%2, %3, %4}], [%5], %6;" ::"r"(to),
+               "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier), "h"((unsigned short) mask)
+               : "memory");
 }
 // Arrives at this barrier of another block of the cluster.
 MS_DEVICE void tiled_arrive (unsigned barrier, int rank) {
-  asm volatile ("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(ms_cluster_address (barrier, rank)) : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(ms_cluster_address (barrier, rank)) : "memory");
 }
-MS_DEVICE void tiled_cluster_sync () { asm volatile ("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory"); }
+MS_DEVICE void tiled_cluster_sync () {
+  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
 
 template <int P, int N> MS_DEVICE void tiled_zero (float (&d)[P][N]) {
 #pragma unroll
@@ -41,12 +44,13 @@ template <int P, int N> MS_DEVICE void tiled_zero (float (&d)[P][N]) {
     for (int i = 0; i < N; i++) d[p][i] = 0.0f;
 }
 
-// Sums of 64 rows as left operand fragments. Sums that become operands lose digits: in bfloats too many, so what rounding leaves
-// is multiplied too.
+// Sums of 64 rows as left operand fragments. Sums that become operands lose digits: in bfloats too many, so what
+// rounding leaves is multiplied too.
 template <class T> struct tiled_rounds { static constexpr bool coarsely = false; };
 template <> struct tiled_rounds<ms_bf16> { static constexpr bool coarsely = true; };
 template <class T> MS_DEVICE float tiled_rest (float x) { return x - ms_float (ms_round<T> (x)); }
-template <class T, int S, int N, int K> MS_DEVICE void tiled_operand (unsigned (&a)[S][K][4], unsigned (&rest)[S][K][4], const float (&f)[S][N]) {
+template <class T, int S, int N, int K>
+MS_DEVICE void tiled_operand (unsigned (&a)[S][K][4], unsigned (&rest)[S][K][4], const float (&f)[S][N]) {
 #pragma unroll
   for (int s = 0; s < S; s++)
 #pragma unroll
@@ -58,14 +62,16 @@ template <class T, int S, int N, int K> MS_DEVICE void tiled_operand (unsigned (
     }
 }
 
-// Operand fragments of this warp's 16 rows of a left tile: columns 16 k + 8 (e / 2) + 2 t and the next one of row g + 8 (e % 2).
+// Operand fragments of this warp's 16 rows of a left tile: columns 16 k + 8 (e / 2) + 2 t and the next one of row g + 8
+// (e % 2).
 MS_DEVICE void tiled_rows (unsigned (&a)[4][4], unsigned tile, int group) {
   const int lane = threadIdx.x & 31, r = (threadIdx.x >> 5 & 3) * 16 + (lane & 15);
 #pragma unroll
   for (int k = 0; k < 4; k++) ms_ldmatrix (a[k], tile + group * 8192 + r * 128 + ((2 * k + (lane >> 4) ^ r & 7) << 4));
 }
 
-// The four lanes of a row have 8 columns each of which, at j, are their own two: they change to all 8 of the j that is their own.
+// The four lanes of a row have 8 columns each of which, at j, are their own two: they change to all 8 of the j that is
+// their own.
 MS_DEVICE void tiled_gather (unsigned (&w)[4]) {
   const int t = threadIdx.x & 3;
 #pragma unroll
@@ -103,7 +109,9 @@ template <> MS_DEVICE float tiled_value<float> (const unsigned (&v)[2], int c) {
 
 template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
   typedef typename P::type type;
-  constexpr int STAGES = P::STAGES, CLUSTER = P::CLUSTER, STATS = P::STATS > 0 ? P::STATS : 1, SOURCES = P::SOURCES > 0 ? P::SOURCES : 1, VECTORS = P::VECTORS > 0 ? P::VECTORS : 1, FRAGMENTS = P::FRAGMENTS > 0 ? P::FRAGMENTS : 1;
+  constexpr int STAGES = P::STAGES, CLUSTER = P::CLUSTER, STATS = P::STATS > 0 ? P::STATS : 1,
+                SOURCES = P::SOURCES > 0 ? P::SOURCES : 1, VECTORS = P::VECTORS > 0 ? P::VECTORS : 1,
+                FRAGMENTS = P::FRAGMENTS > 0 ? P::FRAGMENTS : 1;
   const int lane = threadIdx.x & 31, warp = __shfl_sync (0xffffffffu, threadIdx.x >> 5, 0), group = warp >> 2;
   const unsigned base = ms_shared_address (smem), full = base + STAGES * P::STAGE, empty = full + 8 * STAGES;
   const unsigned rank = blockIdx.x % CLUSTER, first = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
@@ -124,7 +132,7 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
     if (warp == 4 * P::GROUPS && lane == 0) {
       if (P::LATE) {
         ms_wait_inputs ();
-        asm volatile ("fence.proxy.async;" ::: "memory");
+        asm volatile("fence.proxy.async;" ::: "memory");
       }
       for (unsigned i = first; i < P::TILES; i += clusters) {
         p.place (i, rank);
@@ -161,7 +169,8 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
       };
       ms_keep (d);
       if (P::SOURCES > 0) ms_keep (f);
-      // A step is issued with its operands in registers while the one before is still multiplied; those of the next one follow.
+      // A step is issued with its operands in registers while the one before is still multiplied; those of the next one
+      // follow.
       unsigned l[2][FRAGMENTS][4][4], stage = base + slot * P::STAGE, at = slot, before = 0;
       unsigned g[VECTORS][4][2][2];
       p.early (g, 0);

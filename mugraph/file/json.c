@@ -12,7 +12,7 @@
 /* Which reals of mugraph_op.c a kind has, and their names. */
 static const char *const *real_names (int kind) {
   static const char *const none[2] = {NULL, NULL}, *const value[2] = {"value", NULL}, *const eps[2] = {"epsilon", NULL},
-                    *const bounds[2] = {"low", "high"};
+                           *const bounds[2] = {"low", "high"};
   switch (kind) {
   case MUGRAPH_OP_CONST: return value;
   case MUGRAPH_OP_RMS_NORM:
@@ -22,9 +22,7 @@ static const char *const *real_names (int kind) {
   }
 }
 
-static bool has_dim (int kind) {
-  return mugraph_op_table[kind].klass == MUGRAPH_REDUCE || kind == MUGRAPH_OP_CONCAT;
-}
+static bool has_dim (int kind) { return mugraph_op_table[kind].klass == MUGRAPH_REDUCE || kind == MUGRAPH_OP_CONCAT; }
 
 static bool has_width (int kind) { return kind == MUGRAPH_OP_SUM_TO || kind == MUGRAPH_OP_ACCUM_SUM_TO; }
 
@@ -186,7 +184,6 @@ static bool read_attributes (const cJSON *o, const mugraph_place *at, mugraph_op
   return true;
 }
 
-
 static const char *const attributes[] = {"value", "epsilon", "low", "high", NULL};
 
 /* A real of another kind of operator would have no effect: the writer meant something else. */
@@ -243,8 +240,7 @@ static bool agree (const cJSON *dims, const mugraph_place *at, const mugraph_sha
   if (same) return true;
   char text[64] = "";
   size_t n = 0;
-  for (d = 0; d < s->n_dims; d++)
-    n += (size_t) snprintf (text + n, sizeof text - n, "%s%d", d ? ", " : "", s->dim[d]);
+  for (d = 0; d < s->n_dims; d++) n += (size_t) snprintf (text + n, sizeof text - n, "%s%d", d ? ", " : "", s->dim[d]);
   return mugraph_fail_at (at, e, "the operator's shape is [%s]", text);
 }
 
@@ -277,12 +273,13 @@ static bool read_sched (const cJSON *v, const mugraph_place *at, mugraph_sched *
 
 static bool read_block_op (const cJSON *o, const mugraph_place *at, int i, int n_kernel_inputs, mugraph_op *op,
                            mugraph_error *e) {
-  static const char *const names[] = {"op",  "in",    "from",  "imap",    "fmap", "omap", "dim",
+  static const char *const names[] = {"op",   "in",    "from",  "imap",    "fmap", "omap", "dim",
                                       "tile", "width", "value", "epsilon", "low",  "high", NULL};
   static const struct {
     const char *member;
     mugraph_op_kind kind;
-  } own[] = {{"from", MUGRAPH_OP_INPUT}, {"imap", MUGRAPH_OP_INPUT}, {"fmap", MUGRAPH_OP_INPUT}, {"omap", MUGRAPH_OP_OUTPUT}};
+  } own[] = {
+      {"from", MUGRAPH_OP_INPUT}, {"imap", MUGRAPH_OP_INPUT}, {"fmap", MUGRAPH_OP_INPUT}, {"omap", MUGRAPH_OP_OUTPUT}};
   if (!mugraph_read_object (o, at, names, e) || !read_kind (o, at, MUGRAPH_BLOCK_LEVEL, op, e)) return false;
   for (size_t k = 0; k < sizeof own / sizeof *own; k++)
     if (mugraph_member (o, own[k].member) && own[k].kind != op->kind)
@@ -290,8 +287,8 @@ static bool read_block_op (const cJSON *o, const mugraph_place *at, int i, int n
   if (op->kind == MUGRAPH_OP_INPUT) {
     int64_t from, fmap;
     if (mugraph_member (o, "in")) return mugraph_fail_at (at, e, "input has no \"in\", it has \"from\"");
-    if (!mugraph_int_member (o, at, "from", 0, n_kernel_inputs - 1, &from, e) || !read_map (o, at, "imap", op->map, e) ||
-        !mugraph_int_member (o, at, "fmap", -1, MUGRAPH_DIMS - 1, &fmap, e))
+    if (!mugraph_int_member (o, at, "from", 0, n_kernel_inputs - 1, &from, e) ||
+        !read_map (o, at, "imap", op->map, e) || !mugraph_int_member (o, at, "fmap", -1, MUGRAPH_DIMS - 1, &fmap, e))
       return false;
     op->in[0] = (uint8_t) from;
     op->fmap = (int8_t) fmap;
@@ -321,9 +318,10 @@ static bool read_block (const cJSON *o, const mugraph_place *at, int n_kernel_in
 
 /* defined: tensors that the inputs and the operators before this one compute. */
 static bool read_kernel_op (const cJSON *o, const mugraph_place *at, bool defined[], mugraph *g, mugraph_error *e) {
-  static const char *const plain[] = {"op",    "in",      "out", "dims", "names", "dim", "width",
-                                      "value", "epsilon", "low", "high", NULL};
-  static const char *const custom[] = {"op", "in", "out", "dims", "names", "dim", "grid", "loop", "sched", "block", NULL};
+  static const char *const plain[] = {"op",    "in",    "out",     "dims", "names", "dim",
+                                      "width", "value", "epsilon", "low",  "high",  NULL};
+  static const char *const custom[] = {"op",   "in",   "out",   "dims",  "names", "dim",
+                                       "grid", "loop", "sched", "block", NULL};
   mugraph_op *op = &g->op[g->n_ops];
   if (!mugraph_read_object (o, at, NULL, e) || !read_kind (o, at, MUGRAPH_KERNEL_LEVEL, op, e) ||
       !mugraph_read_object (o, at, op->kind == MUGRAPH_OP_CUSTOM ? custom : plain, e) ||
@@ -355,7 +353,8 @@ static bool read_kernel_op (const cJSON *o, const mugraph_place *at, bool define
     if (name) name = name->next;
   }
   if (op->kind == MUGRAPH_OP_CUSTOM) {
-    if (g->n_blocks >= MUGRAPH_BLOCKS) return mugraph_fail_at (at, e, "more than %d graph-defined kernels", MUGRAPH_BLOCKS);
+    if (g->n_blocks >= MUGRAPH_BLOCKS)
+      return mugraph_fail_at (at, e, "more than %d graph-defined kernels", MUGRAPH_BLOCKS);
     op->block = (int8_t) g->n_blocks;
     if (!read_block (o, at, op->n_in, &g->block[g->n_blocks++], e)) return false;
   }
@@ -421,7 +420,8 @@ static bool read_graph (const cJSON *o, const mugraph_place *at, mugraph *g, mug
   bool defined[MUGRAPH_TENSORS] = {false};
   mugraph_error why;
   mugraph_init (g);
-  if (!mugraph_read_array (inputs, &in, 0, MUGRAPH_INPUTS, e) || !mugraph_read_array (ops, &list, 0, MUGRAPH_KERNEL_OPS, e) ||
+  if (!mugraph_read_array (inputs, &in, 0, MUGRAPH_INPUTS, e) ||
+      !mugraph_read_array (ops, &list, 0, MUGRAPH_KERNEL_OPS, e) ||
       !mugraph_read_array (outputs, &out, 1, MUGRAPH_OUTPUTS, e))
     return false;
   int i = 0;
@@ -508,7 +508,8 @@ static bool read_saved (const cJSON *o, const mugraph_place *at, mugraph *scratc
   return !measured || read_measured (measured, &(mugraph_place){at, "measured", 0}, s, e);
 }
 
-static bool read_file (const cJSON *root, const mugraph_place *at, mugraph *scratch, mugraph_file *f, mugraph_error *e) {
+static bool read_file (const cJSON *root, const mugraph_place *at, mugraph *scratch, mugraph_file *f,
+                       mugraph_error *e) {
   static const char *const members[] = {"schema",  "name",     "stem",   "batch",  "key",
                                         "program", "mugraphs", "verify", "search", NULL};
   char schema[64];
@@ -519,8 +520,10 @@ static bool read_file (const cJSON *root, const mugraph_place *at, mugraph *scra
     return mugraph_fail_at (&(mugraph_place){at, "schema", 0}, e, "\"%s\" is not known, must be \"%s\"", schema,
                             MUGRAPH_SCHEMA);
   if (!mugraph_read_object (root, at, members, e)) return false;
-  if (mugraph_member (root, "name") && !mugraph_name_member (root, at, "name", sizeof f->name, f->name, e)) return false;
-  if (mugraph_member (root, "stem") && !mugraph_name_member (root, at, "stem", sizeof f->stem, f->stem, e)) return false;
+  if (mugraph_member (root, "name") && !mugraph_name_member (root, at, "name", sizeof f->name, f->name, e))
+    return false;
+  if (mugraph_member (root, "stem") && !mugraph_name_member (root, at, "stem", sizeof f->stem, f->stem, e))
+    return false;
   if (mugraph_member (root, "batch") && !mugraph_int_member (root, at, "batch", 0, INT32_MAX, &batch, e)) return false;
   f->batch = (int) batch;
   if (mugraph_member (root, "key") && !read_hex (root, at, "key", &f->key, e)) return false;
@@ -529,7 +532,8 @@ static bool read_file (const cJSON *root, const mugraph_place *at, mugraph *scra
   if (program) {
     static const char *const graph_members[] = {"inputs", "ops", "outputs", NULL};
     const mugraph_place program_at = {at, "program", 0};
-    if (!mugraph_read_object (program, &program_at, graph_members, e) || !read_graph (program, &program_at, &f->program, e))
+    if (!mugraph_read_object (program, &program_at, graph_members, e) ||
+        !read_graph (program, &program_at, &f->program, e))
       return false;
     if (f->program.n_blocks) return mugraph_fail_at (&program_at, e, "a program has no graph-defined kernels");
     f->has_program = true;

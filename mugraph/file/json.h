@@ -8,8 +8,8 @@
    GRAPH is {"inputs": [{"name", "type", "dims"}], "ops": [OP], "outputs": [{"tensor", "name"}]}
    OP of the kernel graph: {"op": "matmul", "in": [0, 1], "out": [2], "dims": [[2, 6144]]} and, where they mean
      something, "dim", "width", "value", "epsilon", "low", "high", "names" (of the outputs)
-   graph-defined kernel: {"op": "graph", "in", "out", "dims", "grid": [x, y, z], "loop": 32, "sched": {...}, "block": [OP]}
-   OP of the block graph: {"op": "input", "from": 0, "imap": [1, -1, -1], "fmap": 0, "tile": [128, 24]},
+   graph-defined kernel: {"op": "graph", "in", "out", "dims", "grid": [x, y, z], "loop": 32, "sched": {...}, "block":
+   [OP]} OP of the block graph: {"op": "input", "from": 0, "imap": [1, -1, -1], "fmap": 0, "tile": [128, 24]},
      {"op": "matmul", "in": [0, 1], "tile": [2, 24]}, {"op": "output", "in": [5], "omap": [1, -1, -1], "tile": [2, 24]}
    "dims" and "tile" are for readers: derived, may be left out, but must agree with what mugraph_infer finds. Unknown
    members are errors in graphs (a misspelt one would change the meaning) and kept as they are in records.
@@ -50,9 +50,9 @@ typedef struct {
   uint64_t key;                 /* cache key; 0: none */
   bool has_program;
   mugraph program;
-  int n;                        /* µGraphs */
-  mugraph_saved *saved;         /* owned, n of them */
-  cJSON *verify, *search;       /* owned, NULL or an object */
+  int n;                  /* µGraphs */
+  mugraph_saved *saved;   /* owned, n of them */
+  cJSON *verify, *search; /* owned, NULL or an object */
 } mugraph_file;
 
 /* An empty file: no program, no µGraphs, no records. Every mugraph_file starts here, or from a load. */
@@ -77,12 +77,13 @@ bool mugraph_file_save (const char *path, const mugraph_file *, mugraph_error *e
 bool mugraph_file_parse (const char *name, const char *text, size_t size, mugraph_file *out, mugraph_error *e);
 char *mugraph_file_print (const mugraph_file *); /* owned by the caller (free); NULL when memory runs out */
 
-/* One graph. where is the path that errors begin with ("" for none). to_json: owned by the caller, NULL when memory runs
-   out. from_json leaves g undefined on failure. */
+/* One graph. where is the path that errors begin with ("" for none). to_json: owned by the caller, NULL when memory
+   runs out. from_json leaves g undefined on failure. */
 cJSON *mugraph_to_json (const mugraph *);
 bool mugraph_from_json (const cJSON *, const char *where, mugraph *g, mugraph_error *e);
 
-/* The record of the µGraph measured on a device: created when missing, NULL when memory runs out. Fill with cJSON_Add*. */
+/* The record of the µGraph measured on a device: created when missing, NULL when memory runs out. Fill with cJSON_Add*.
+ */
 cJSON *mugraph_saved_measure (mugraph_saved *, const char *device);
 
 /* A number or a truth value of a record, or the default when the record or the member is missing or of another type.

@@ -63,7 +63,8 @@ static const struct {
 static bool read_kind (const cJSON *o, const mugraph_place *at, int level, int *row, mugraph_error *e) {
   char text[64], expected[64];
   const mugraph_place name = {at, "op_type", 0};
-  if (!mugraph_read_object (o, at, NULL, e) || !mugraph_name_member (o, at, "op_type", sizeof text, text, e)) return false;
+  if (!mugraph_read_object (o, at, NULL, e) || !mugraph_name_member (o, at, "op_type", sizeof text, text, e))
+    return false;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     snprintf (expected, sizeof expected, "%s_%s_op", level == K ? "kn" : "tb", rows[i].text);
     if ((rows[i].levels & level) && !strcmp (text, expected)) return *row = (int) i, true;
@@ -170,8 +171,8 @@ static mugraph_op plain_op (mugraph_op_kind kind) {
   return op;
 }
 
-/* An operator with inputs and one output, of either level: everything but what its indices mean. dimx: the block graph's
-   reduction_dimx, 0 for none. */
+/* An operator with inputs and one output, of either level: everything but what its indices mean. dimx: the block
+   graph's reduction_dimx, 0 for none. */
 static bool read_op (const cJSON *o, const mugraph_place *at, int row, int64_t dimx, const tensor known[], int n_known,
                      mugraph_op *op, tensor *result, mugraph_error *e) {
   tensor in[MUGRAPH_FANIN];
@@ -258,8 +259,8 @@ static int which (const tensor *t, const tensor list[], int n, int position) {
 /* One operator of the block graph. made: stated tiles of the operators so far, savers without a shape. in, out: tensors
    of the kernel operator. saved[k]: the output that saver number k writes. */
 static bool read_block_op (const cJSON *o, const mugraph_place *at, int64_t dimx, const tensor in[], int n_in,
-                           const tensor out[], int n_out, mugraph_block *b, tensor made[], int *n_iterators, int saved[],
-                           int *n_saved, mugraph_error *e) {
+                           const tensor out[], int n_out, mugraph_block *b, tensor made[], int *n_iterators,
+                           int saved[], int *n_saved, mugraph_error *e) {
   const int i = b->n_ops;
   int row, n;
   tensor data, tile = {0, {{0}, 0, 0}};
@@ -296,7 +297,8 @@ static bool read_block_op (const cJSON *o, const mugraph_place *at, int64_t dimx
   if (written < 0)
     return mugraph_fail_at (&data_at, e, "tensor %lld is no output of this kernel", (long long) data.guid);
   if (!mugraph_same_shape (&data.shape, &out[written].shape))
-    return mugraph_fail_at (&data_at, e, "tensor %lld has another shape among the kernel's outputs", (long long) data.guid);
+    return mugraph_fail_at (&data_at, e, "tensor %lld has another shape among the kernel's outputs",
+                            (long long) data.guid);
   if (*n_saved >= n_out) return mugraph_fail_at (at, e, "the kernel has %d outputs, this saver is one more", n_out);
   for (int k = 0; k < *n_saved; k++)
     if (saved[k] == written)
@@ -315,7 +317,8 @@ static bool read_custom (state *s, const cJSON *o, const mugraph_place *at, mugr
   if (!read_tensors (o, at, "input_tensors", 1, MUGRAPH_FANIN, &n_in, in, e) ||
       !read_tensors (o, at, "output_tensors", 1, MUGRAPH_FANOUT, &n_out, out, e))
     return false;
-  const mugraph_place in_at = {at, "input_tensors", 0}, block_at = {at, "bgraph", 0}, list = {&block_at, "operators", 0};
+  const mugraph_place in_at = {at, "input_tensors", 0}, block_at = {at, "bgraph", 0},
+                      list = {&block_at, "operators", 0};
   for (int k = 0; k < n_in; k++)
     if (!find (&in[k], &(mugraph_place){&in_at, NULL, k}, s->known, g->n_tensors, &index[k], e)) return false;
 

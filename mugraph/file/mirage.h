@@ -1,5 +1,5 @@
-/* Import of the public Mirage format (mirage-project/mirage, branches up to early 2025): a file is a list of µGraphs, each
-   a list of kernel operators with "op_type": "kn_..._op"; a kn_customized_op has a "bgraph" whose "operators" are
+/* Import of the public Mirage format (mirage-project/mirage, branches up to early 2025): a file is a list of µGraphs,
+   each a list of kernel operators with "op_type": "kn_..._op"; a kn_customized_op has a "bgraph" whose "operators" are
    "tb_..._op". Tensors are named by their guid, unique within one µGraph.
 
    What the format leaves open, and how it is read (its kernel and threadblock sources are the reference):
@@ -16,8 +16,8 @@
 
 #include "json.h"
 
-/* All µGraphs of the list, or none: on failure out is empty and e names file, µGraph and operator. The program that they
-   stand for is not in the file: has_program stays false. */
+/* All µGraphs of the list, or none: on failure out is empty and e names file, µGraph and operator. The program that
+   they stand for is not in the file: has_program stays false. */
 bool mugraph_mirage_load (const char *path, mugraph_file *out, mugraph_error *e);
 /* The same from a parsed text; name stands for the file in errors. */
 bool mugraph_mirage_from_json (const cJSON *, const char *name, mugraph_file *out, mugraph_error *e);

@@ -69,7 +69,8 @@ cJSON *mugraph_parse_json (const char *name, const char *text, size_t size, mugr
   const size_t bad = mugraph_check_utf8 (text, size);
   const char *nul = memchr (text, 0, size);
   if (bad < size || nul) {
-    fail_text (name, text, bad < size ? bad : (size_t) (nul - text), bad < size ? "not JSON: the byte is not UTF-8 text" : "not JSON: a NUL byte", e);
+    fail_text (name, text, bad < size ? bad : (size_t) (nul - text),
+               bad < size ? "not JSON: the byte is not UTF-8 text" : "not JSON: a NUL byte", e);
     return NULL;
   }
   const char *end = NULL;

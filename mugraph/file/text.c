@@ -80,8 +80,8 @@ static bool temporary_owner (const char *name, long *pid) {
   return sscanf (dot, ".%ld.%n", pid, &used) == 1 && dot + used == last + 1 && *pid > 0;
 }
 
-/* Removes what killed writers left. A living process of the same number keeps its files; a folder shared between machines
-   may hold files of a process elsewhere, so young ones stay too. */
+/* Removes what killed writers left. A living process of the same number keeps its files; a folder shared between
+   machines may hold files of a process elsewhere, so young ones stay too. */
 static void remove_stale (const char *folder) {
   DIR *dir = opendir (folder);
   if (!dir) return;

@@ -1,8 +1,8 @@
 /* Reading programs: a lexer with one token of look-ahead, one function per grammar rule of program.h (quoted above
    each), and operators appended to the graph as they are met. */
 #include "program.h"
-#include "workloads.h"
 #include "mugraph/file/json.h"
+#include "workloads.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -168,8 +168,7 @@ static bool advance (parser *p) {
   size_t at = p->pos, end = at + 1;
   char c = p->text[at];
   int kind = (unsigned char) c;
-  if (c == '\n')
-    kind = TOKEN_LINE;
+  if (c == '\n') kind = TOKEN_LINE;
   else if (is_name_start (c)) {
     kind = TOKEN_NAME;
     while (is_name (look (p, end))) end++;
@@ -177,13 +176,12 @@ static bool advance (parser *p) {
     kind = TOKEN_NUMBER;
     end = scan_number (p, at);
     if (is_name (look (p, end))) return fail_at (p, at, "malformed number");
-  } else if (c == '(' || c == '[')
-    p->brackets++;
-  else if (c == ')' || c == ']')
-    p->brackets -= p->brackets > 0;
+  } else if (c == '(' || c == '[') p->brackets++;
+  else if (c == ')' || c == ']') p->brackets -= p->brackets > 0;
   else if (!strchr ("+-*/,=:", c)) {
     while (continues (look (p, end))) end++;
-    if ((unsigned char) c < 0x20 || c == 0x7f) return fail_at (p, at, "unexpected control character 0x%02x", (unsigned char) c);
+    if ((unsigned char) c < 0x20 || c == 0x7f)
+      return fail_at (p, at, "unexpected control character 0x%02x", (unsigned char) c);
     return fail_at (p, at, "unexpected character '%.*s'", (int) (end - at), p->text + at);
   }
   p->tok = (token){kind, at, end - at};
@@ -260,7 +258,8 @@ static const char *next_symbol (const void *user, int i) {
 
 static bool unknown_name (parser *p, size_t at, const char *name) {
   const char *like = mugraph_most_like (name, next_symbol, p);
-  return fail_at (p, at, "unknown name '%s'%s%s%s", name, like ? "; did you mean '" : "", like ? like : "", like ? "'?" : "");
+  return fail_at (p, at, "unknown name '%s'%s%s%s", name, like ? "; did you mean '" : "", like ? like : "",
+                  like ? "'?" : "");
 }
 
 static const mugraph_override *find_override (parser *p, const char *name) {
@@ -309,8 +308,7 @@ static bool parse_size_atom (parser *p, size_value *v) {
     if (__builtin_sub_overflow (0, v->n, &v->n)) return fail_at (p, at, "this size is too large");
   } else if (p->tok.kind == '(') {
     if (!advance (p) || !parse_size (p, v) || !expect (p, ')', "')'")) return false;
-  } else
-    return unexpected (p, "a size");
+  } else return unexpected (p, "a size");
   p->depth--;
   return true;
 }
@@ -323,10 +321,8 @@ static bool combine_sizes (parser *p, size_t at, int op, size_value *a, const si
   case '-': overflow = __builtin_sub_overflow (a->n, b->n, &a->n); break;
   case '*': overflow = __builtin_mul_overflow (a->n, b->n, &a->n); break;
   default:
-    if (b->n == -1)
-      overflow = __builtin_sub_overflow (0, a->n, &a->n);
-    else
-      a->n /= b->n;
+    if (b->n == -1) overflow = __builtin_sub_overflow (0, a->n, &a->n);
+    else a->n /= b->n;
   }
   a->by_batch |= b->by_batch;
   if (!a->named) a->named = b->named;
@@ -471,8 +467,8 @@ static bool want_dim (parser *p, const value *v, int x, int8_t *dim) {
   if (!want_number (p, v, "the dimension")) return false;
   double d = v->number < 0 ? v->number + n : v->number;
   if (!(d >= 0 && d < n) || d != floor (d))
-    return fail_at (p, v->at, "no dimension %g in a tensor of %d dimension%s (%d to %d)", v->number, n, n == 1 ? "" : "s",
-                    -n, n - 1);
+    return fail_at (p, v->at, "no dimension %g in a tensor of %d dimension%s (%d to %d)", v->number, n,
+                    n == 1 ? "" : "s", -n, n - 1);
   *dim = (int8_t) d;
   return true;
 }
@@ -500,7 +496,8 @@ static bool call_function (parser *p, size_t at, mugraph_op_kind kind, int n, va
   }
   int tensor[2];
   for (int i = 0; i < arity; i++) {
-    if (arg[i].is_number) return fail_at (p, arg[i].at, "%s takes a tensor here, not a number", mugraph_op_table[kind].text);
+    if (arg[i].is_number)
+      return fail_at (p, arg[i].at, "%s takes a tensor here, not a number", mugraph_op_table[kind].text);
     tensor[i] = arg[i].tensor;
   }
   if (n > arity && !want_dim (p, &arg[arity], tensor[0], &op.dim)) return false;
@@ -528,7 +525,8 @@ static bool parse_call (parser *p, size_t at, const char *name, value *v) {
   const char *takes = softmax ? "x, d" : signature (kind);
   if (!takes) {
     const char *like = mugraph_most_like (name, next_function, NULL);
-    return fail_at (p, at, "unknown function '%s'%s%s%s", name, like ? "; did you mean '" : "", like ? like : "", like ? "'?" : "");
+    return fail_at (p, at, "unknown function '%s'%s%s%s", name, like ? "; did you mean '" : "", like ? like : "",
+                    like ? "'?" : "");
   }
   value arg[MAX_ARGUMENTS];
   if (!advance (p)) return false;
@@ -538,8 +536,7 @@ static bool parse_call (parser *p, size_t at, const char *name, value *v) {
     if (p->tok.kind == ',') {
       if (!advance (p)) return false;
       if (p->tok.kind == ')') return unexpected (p, "another argument");
-    } else if (p->tok.kind != ')')
-      return unexpected (p, "',' or ')'");
+    } else if (p->tok.kind != ')') return unexpected (p, "',' or ')'");
   }
   int most = 1, least = 1;
   for (const char *c = takes; *c; c++) most += *c == ',';
@@ -557,7 +554,8 @@ static bool parse_atom (parser *p, value *v) {
   *v = (value){.tensor = -1, .at = at};
   if (p->tok.kind == TOKEN_NUMBER) {
     char digits[64];
-    if (p->tok.len >= sizeof digits) return fail_at (p, at, "a number of more than %d characters", (int) sizeof digits - 1);
+    if (p->tok.len >= sizeof digits)
+      return fail_at (p, at, "a number of more than %d characters", (int) sizeof digits - 1);
     memcpy (digits, p->text + at, p->tok.len);
     digits[p->tok.len] = 0;
     v->is_number = true;
@@ -593,8 +591,7 @@ static bool parse_sign (parser *p, value *v) {
   if (p->tok.kind == '-') {
     value x;
     ok = advance (p) && parse_sign (p, &x) && apply_kind (p, at, MUGRAPH_OP_NEG, 1, &x, v);
-  } else
-    ok = parse_atom (p, v);
+  } else ok = parse_atom (p, v);
   p->depth--;
   return ok;
 }
@@ -662,12 +659,15 @@ static bool parse_input_line (parser *p) {
     /* An override may disagree with the numbers of the program and with what b makes of them; a named size was given
        so that several inputs agree. */
     if (o && n < o->n_dims && v.named && !v.by_batch && v.n != o->dim[n])
-      return fail_at (p, at, "--shape makes dimension %d of '%s' %d, but '%s' is %lld (line %d); --shape %s=%d changes it everywhere",
-                      n, name, o->dim[n], v.named->name, (long long) v.named->size, v.named->line, v.named->name, o->dim[n]);
+      return fail_at (
+          p, at,
+          "--shape makes dimension %d of '%s' %d, but '%s' is %lld (line %d); --shape %s=%d changes it everywhere", n,
+          name, o->dim[n], v.named->name, (long long) v.named->size, v.named->line, v.named->name, o->dim[n]);
     if (!o && !check_size (p, at, v.n)) return false;
     dim[n++] = (int32_t) v.n;
   } while (p->tok.kind == ',' && advance (p));
-  if (p->failed || !expect (p, ']', "',' or ']'") || !expect (p, ':', "':' and a type (f16, bf16 or f32)")) return false;
+  if (p->failed || !expect (p, ']', "',' or ']'") || !expect (p, ':', "':' and a type (f16, bf16 or f32)"))
+    return false;
   size_t type_at = p->tok.at;
   if (!read_name (p, type, "a type (f16, bf16 or f32)")) return false;
   int dtype = mugraph_dtype_find (type);
@@ -743,9 +743,11 @@ static bool parse_line (parser *p) {
   value v;
   if (p->tok.kind == TOKEN_NAME && next_char (p) != '=') {
     char buffer[40];
-    return fail_at (p, p->tok.at, "expected `input`, `dim`, `output` or `NAME = ...`, found %s", token_text (p, buffer));
+    return fail_at (p, p->tok.at, "expected `input`, `dim`, `output` or `NAME = ...`, found %s",
+                    token_text (p, buffer));
   }
-  return p->tok.kind == TOKEN_NAME ? parse_definition (p, &v) : unexpected (p, "`input`, `dim`, `output` or `NAME = ...`");
+  return p->tok.kind == TOKEN_NAME ? parse_definition (p, &v)
+                                   : unexpected (p, "`input`, `dim`, `output` or `NAME = ...`");
 }
 
 static bool parse_lines (parser *p) {
@@ -806,7 +808,8 @@ static bool check_overrides (const parser *p, const mugraph_program_options *opt
     size_t n = 0;
     for (int k = 0; k < p->n_symbols; k++) {
       const symbol *s = &p->symbol[k];
-      bool input = s->kind == SYMBOL_TENSOR && s->tensor < p->g.n_inputs && !strcmp (s->name, p->g.tensor[s->tensor].name);
+      bool input =
+          s->kind == SYMBOL_TENSOR && s->tensor < p->g.n_inputs && !strcmp (s->name, p->g.tensor[s->tensor].name);
       if ((input || (s->kind == SYMBOL_SIZE && s->line)) && n < sizeof names)
         n += (size_t) snprintf (names + n, sizeof names - n, "%s%s", n ? ", " : "", s->name);
     }
@@ -863,22 +866,27 @@ bool mugraph_program_override (const char *text, mugraph_program_options *option
   size_t len = (size_t) (c - text);
   if (!equals || c != equals || !len || !is_name_start (text[0]))
     return mugraph_fail (e, "shape '%.100s': expected NAME=dims, for example X=16x4096", text);
-  if (len >= MUGRAPH_NAME) return mugraph_fail (e, "shape '%.100s': the name is longer than %d characters", text, MUGRAPH_NAME - 1);
+  if (len >= MUGRAPH_NAME)
+    return mugraph_fail (e, "shape '%.100s': the name is longer than %d characters", text, MUGRAPH_NAME - 1);
   memcpy (o.name, text, len);
   for (c++;; c++) {
     int64_t n = 0;
     if (!is_digit (*c)) return mugraph_fail (e, "shape '%.100s': expected a size at '%.20s'", text, c);
-    if (o.n_dims == MUGRAPH_DIMS) return mugraph_fail (e, "shape '%.100s': more than %d dimensions", text, MUGRAPH_DIMS);
+    if (o.n_dims == MUGRAPH_DIMS)
+      return mugraph_fail (e, "shape '%.100s': more than %d dimensions", text, MUGRAPH_DIMS);
     for (; is_digit (*c); c++) n = n > MUGRAPH_MAX_DIM ? n : n * 10 + (*c - '0');
     if (n < 1 || n > MUGRAPH_MAX_DIM)
-      return mugraph_fail (e, "shape '%.100s': size %d is out of range (1 to %lld)", text, o.n_dims, (long long) MUGRAPH_MAX_DIM);
+      return mugraph_fail (e, "shape '%.100s': size %d is out of range (1 to %lld)", text, o.n_dims,
+                           (long long) MUGRAPH_MAX_DIM);
     o.dim[o.n_dims++] = (int32_t) n;
     if (!*c) break;
     if (*c != 'x' && *c != ',') return mugraph_fail (e, "shape '%.100s': expected 'x' or ',' at '%.20s'", text, c);
   }
   for (int i = 0; i < options->n_overrides; i++)
-    if (!strcmp (options->override[i].name, o.name)) return mugraph_fail (e, "shape '%.100s': %s has one already", text, o.name);
-  if (options->n_overrides == MUGRAPH_INPUTS) return mugraph_fail (e, "shape '%.100s': more than %d shapes", text, MUGRAPH_INPUTS);
+    if (!strcmp (options->override[i].name, o.name))
+      return mugraph_fail (e, "shape '%.100s': %s has one already", text, o.name);
+  if (options->n_overrides == MUGRAPH_INPUTS)
+    return mugraph_fail (e, "shape '%.100s': more than %d shapes", text, MUGRAPH_INPUTS);
   options->override[options->n_overrides++] = o;
   return true;
 }
@@ -886,12 +894,8 @@ bool mugraph_program_override (const char *text, mugraph_program_options *option
 /* ---- workloads and files ---- */
 
 const mugraph_workload mugraph_workloads[] = {
-  {"gqa", NULL, "gqa"},
-  {"qknorm", "qknorm_gqa", "qknorm_gqa"},
-  {"rmsnorm", NULL, "rmsnorm"},
-  {"lora", NULL, "lora"},
-  {"gatedmlp", "gated_mlp", "gated_mlp"},
-  {"ntrans", "norm_transformer", "norm_transformer"},
+    {"gqa", NULL, "gqa"},   {"qknorm", "qknorm_gqa", "qknorm_gqa"}, {"rmsnorm", NULL, "rmsnorm"},
+    {"lora", NULL, "lora"}, {"gatedmlp", "gated_mlp", "gated_mlp"}, {"ntrans", "norm_transformer", "norm_transformer"},
 };
 const int mugraph_n_workloads = sizeof mugraph_workloads / sizeof *mugraph_workloads;
 
@@ -922,7 +926,8 @@ const char *mugraph_workload_title (const mugraph_workload *w, char *buffer, siz
 static const char *next_workload (const void *user, int i) {
   (void) user;
   if (i < mugraph_n_workloads) return mugraph_workloads[i].name;
-  if (i < 2 * mugraph_n_workloads) return mugraph_workloads[i - mugraph_n_workloads].alias ? mugraph_workloads[i - mugraph_n_workloads].alias : "";
+  if (i < 2 * mugraph_n_workloads)
+    return mugraph_workloads[i - mugraph_n_workloads].alias ? mugraph_workloads[i - mugraph_n_workloads].alias : "";
   return NULL;
 }
 
@@ -973,11 +978,10 @@ bool mugraph_program_workload (const char *name, const mugraph_program_options *
 static bool name_file (mugraph_program *out, const mugraph_program_options *options) {
   const mugraph_workload *w = mugraph_workload_find (out->name);
   mugraph_program *builtin = w ? malloc (sizeof *builtin) : NULL;
-  bool same = builtin && mugraph_program_workload (w->name, options, builtin, NULL) && mugraph_equal (&builtin->graph, &out->graph);
-  if (same)
-    snprintf (out->stem, sizeof out->stem, "%s", builtin->stem);
-  else
-    make_stem (out, out->name, options, w != NULL);
+  bool same = builtin && mugraph_program_workload (w->name, options, builtin, NULL) &&
+              mugraph_equal (&builtin->graph, &out->graph);
+  if (same) snprintf (out->stem, sizeof out->stem, "%s", builtin->stem);
+  else make_stem (out, out->name, options, w != NULL);
   free (builtin);
   return true;
 }
@@ -1026,14 +1030,15 @@ static bool misfit (const char *source, const mugraph_program *p, int n, const m
                     mugraph_error *e) {
   const mugraph *g = &p->graph;
   char ours[64], theirs[64], how[64] = "";
-  if (p->uses_batch) snprintf (how, sizeof how, fixed ? " with -b %d" : " at b=%d, and no other batch size fits", p->batch);
+  if (p->uses_batch)
+    snprintf (how, sizeof how, fixed ? " with -b %d" : " at b=%d, and no other batch size fits", p->batch);
   if (g->n_inputs != n)
     return mugraph_fail (e, "%.100s: has %d inputs, the file's graphs have %d", source, g->n_inputs, n);
   for (int i = 0; i < n; i++)
     if (!mugraph_same_shape (&g->tensor[i].shape, &in[i]))
-      return mugraph_fail (e, "%.100s: input %d (%s) is %s%s; the file's is %s (--shape and -b change the program's)", source, i,
-                           g->tensor[i].name, mugraph_dims_text (&g->tensor[i].shape, ours, sizeof ours), how,
-                           mugraph_dims_text (&in[i], theirs, sizeof theirs));
+      return mugraph_fail (e, "%.100s: input %d (%s) is %s%s; the file's is %s (--shape and -b change the program's)",
+                           source, i, g->tensor[i].name, mugraph_dims_text (&g->tensor[i].shape, ours, sizeof ours),
+                           how, mugraph_dims_text (&in[i], theirs, sizeof theirs));
   return false;
 }
 
@@ -1041,7 +1046,9 @@ bool mugraph_program_fit (const char *source, const mugraph_program_options *giv
                           mugraph_program *out, mugraph_error *e) {
   enum { TRIED = 1024 };
   mugraph_program_options options = given ? *given : (mugraph_program_options){0};
-  if (options.batch) return mugraph_program_open (source, &options, out, e) && (fits (&out->graph, n, in) || misfit (source, out, n, in, true, e));
+  if (options.batch)
+    return mugraph_program_open (source, &options, out, e) &&
+           (fits (&out->graph, n, in) || misfit (source, out, n, in, true, e));
   /* Sizes are mostly linear in b: two batch sizes at which the program is valid show the one that fits. */
   mugraph_program *low = malloc (sizeof *low);
   mugraph_error first;
@@ -1056,8 +1063,7 @@ bool mugraph_program_fit (const char *source, const mugraph_program_options *giv
       *low = *out;
       any = true;
       if (!low->uses_batch) break;
-    } else if ((guess = guess_batch (low, out, n, in)))
-      break;
+    } else if ((guess = guess_batch (low, out, n, in))) break;
   }
   if (!found && any && guess) {
     options.batch = guess;

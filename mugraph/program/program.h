@@ -59,8 +59,8 @@ typedef struct {
 
 extern const mugraph_workload mugraph_workloads[];
 extern const int mugraph_n_workloads;
-const mugraph_workload *mugraph_workload_find (const char *name_or_alias); /* or NULL */
-const char *mugraph_workload_text (const mugraph_workload *);              /* the embedded .mg file */
+const mugraph_workload *mugraph_workload_find (const char *name_or_alias);                /* or NULL */
+const char *mugraph_workload_text (const mugraph_workload *);                             /* the embedded .mg file */
 const char *mugraph_workload_title (const mugraph_workload *, char *buffer, size_t size); /* its first comment */
 
 /* Reads `X=16x4096` or `X=16,4096` and appends it to the options. */

@@ -9,7 +9,8 @@
 char *mugraph_dims_text (const mugraph_shape *s, char *buffer, size_t size) {
   size_t n = 0;
   buffer[0] = 0;
-  for (int d = 0; d < s->n_dims && n < size; d++) n += (size_t) snprintf (buffer + n, size - n, d ? "x%d" : "%d", s->dim[d]);
+  for (int d = 0; d < s->n_dims && n < size; d++)
+    n += (size_t) snprintf (buffer + n, size - n, d ? "x%d" : "%d", s->dim[d]);
   return buffer;
 }
 
@@ -58,10 +59,12 @@ static void choose_inlined (printer *p) {
   for (int i = 0; i < g->n_ops; i++) {
     int t = g->op[i].out[0];
     bool by_output = false;
-    for (int k = 0; k < g->n_outputs; k++) by_output |= g->output[k] == t && !strcmp (g->output_name[k], g->tensor[t].name);
+    for (int k = 0; k < g->n_outputs; k++)
+      by_output |= g->output[k] == t && !strcmp (g->output_name[k], g->tensor[t].name);
     bool read_by_output = false;
     for (int k = 0; k < g->n_outputs; k++) read_by_output |= g->output[k] == t;
-    p->inlined[i] = is_const (p, i) || (readers (g, t) == 1 && (read_by_output ? by_output && g->tensor[t].name[0] : !g->tensor[t].name[0]));
+    p->inlined[i] = is_const (p, i) || (readers (g, t) == 1 &&
+                                        (read_by_output ? by_output && g->tensor[t].name[0] : !g->tensor[t].name[0]));
   }
   for (;;) {
     int order[MUGRAPH_KERNEL_OPS], n = 0, next = 0, i = 0;
@@ -85,7 +88,8 @@ static bool is_valid_name (const char *s) {
   for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
     if (!strcmp (s, taken[i])) return false;
   for (const char *c = s; *c; c++)
-    if (!(*c == '_' || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (c > s && *c >= '0' && *c <= '9'))) return false;
+    if (!(*c == '_' || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (c > s && *c >= '0' && *c <= '9')))
+      return false;
   return true;
 }
 
@@ -123,10 +127,8 @@ static void choose_names (printer *p) {
   }
   for (int k = 0; k < g->n_outputs; k++)
     if (!p->output_name[k][0]) {
-      if (defines (p, k) && p->name[g->output[k]][0])
-        strcpy (p->output_name[k], p->name[g->output[k]]);
-      else
-        make_name (p, p->output_name[k], "out");
+      if (defines (p, k) && p->name[g->output[k]][0]) strcpy (p->output_name[k], p->name[g->output[k]]);
+      else make_name (p, p->output_name[k], "out");
     }
 }
 
@@ -146,10 +148,8 @@ static void print_op (const printer *p, int i, int level);
 
 static void print_tensor (const printer *p, int t, int level) {
   int op = p->producer[t];
-  if (op >= 0 && p->inlined[op])
-    print_op (p, op, level);
-  else
-    fputs (p->name[t], p->out);
+  if (op >= 0 && p->inlined[op]) print_op (p, op, level);
+  else fputs (p->name[t], p->out);
 }
 
 static void print_call (const printer *p, const mugraph_op *op) {
@@ -185,8 +185,7 @@ static void print_op (const printer *p, int i, int level) {
   }
   int own = infix[op->kind].text ? infix[op->kind].level : ATOM;
   if (own < level) fputc ('(', p->out);
-  if (!infix[op->kind].text)
-    print_call (p, op);
+  if (!infix[op->kind].text) print_call (p, op);
   else {
     if (op->n_in == 2) print_tensor (p, op->in[0], own);
     fputs (infix[op->kind].text, p->out);
@@ -229,8 +228,7 @@ char *mugraph_program_print (const mugraph *g) {
     if (defines (p, k)) {
       fputs (" = ", out);
       print_op (p, p->producer[t], SUM);
-    } else if (strcmp (p->output_name[k], p->name[t]))
-      fprintf (out, " = %s", p->name[t]);
+    } else if (strcmp (p->output_name[k], p->name[t])) fprintf (out, " = %s", p->name[t]);
     fputc ('\n', out);
   }
   bool bad = ferror (out);

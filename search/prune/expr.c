@@ -61,7 +61,8 @@ static int64_t intern (table *t, const void *key, uint32_t size, bool *fresh) {
   *fresh = false;
   for (; t->slot[s]; s = (s + 1) & (t->slots - 1)) {
     const entry *e = &t->entry[t->slot[s] - 1];
-    if (e->hash == hash && e->size == size && (!size || !memcmp (t->bytes + e->offset, key, size))) return t->slot[s] - 1;
+    if (e->hash == hash && e->size == size && (!size || !memcmp (t->bytes + e->offset, key, size)))
+      return t->slot[s] - 1;
   }
   uint32_t padded = (size + 7) & ~7u;
   if (!reserve ((void **) &t->bytes, &t->capacity, (uint64_t) t->used + padded, 1) ||
@@ -86,7 +87,7 @@ enum { ATOM_SIGN, ATOM_INPUT, ATOM_CONSTANT, ATOM_EXP, ATOM_FUNCTION };
 typedef struct {
   uint16_t type, kind; /* kind: of a function */
   uint32_t n_arg;
-  expr_id arg[2]; /* EXP: a quotient with one monomial of count 1 above */
+  expr_id arg[2];   /* EXP: a quotient with one monomial of count 1 above */
   uint64_t bits[2]; /* INPUT: index; CONSTANT, FUNCTION: bits of its constants; CONCAT: extents */
 } atom;
 
@@ -114,9 +115,9 @@ typedef struct {
   uint64_t c[2];
 } call;
 
-enum { ONE = 1 };      /* the expression 1 */
-enum { SIGN = 0 };     /* the atom -1 */
-enum { EMPTY = 0 };    /* the product of nothing */
+enum { ONE = 1 };   /* the expression 1 */
+enum { SIGN = 0 };  /* the atom -1 */
+enum { EMPTY = 0 }; /* the product of nothing */
 
 /* Something to be reached: a target or an argument of an atom in one, or its reciprocal. */
 typedef struct {
@@ -200,10 +201,8 @@ static expr_id intern_normal (expr_pool *pool, expr_id den, term t[], uint32_t n
       uint64_t count = (uint64_t) last->count + t[i].count;
       if (count > UINT32_MAX) return EXPR_UNKNOWN;
       last->count = pool->loose ? 1 : (uint32_t) count;
-    } else if (key.n == TERMS)
-      return EXPR_UNKNOWN;
-    else
-      key.t[key.n++] = t[i];
+    } else if (key.n == TERMS) return EXPR_UNKNOWN;
+    else key.t[key.n++] = t[i];
   }
   bool fresh;
   int64_t i = intern (&pool->normals, &key, (uint32_t) (offsetof (normal, t) + key.n * sizeof *t), &fresh);
@@ -253,12 +252,9 @@ static int64_t multiply_products (expr_pool *pool, uint32_t a, uint32_t b) {
   factor out[2 * FACTORS];
   for (uint32_t i = 0, j = 0; i < nf || j < ng;) {
     factor next;
-    if (j == ng || (i < nf && f[i].atom < g[j].atom))
-      next = f[i++];
-    else if (i == nf || g[j].atom < f[i].atom)
-      next = g[j++];
-    else
-      next = (factor){f[i].atom, f[i].exponent + g[j].exponent}, i++, j++;
+    if (j == ng || (i < nf && f[i].atom < g[j].atom)) next = f[i++];
+    else if (i == nf || g[j].atom < f[i].atom) next = g[j++];
+    else next = (factor){f[i].atom, f[i].exponent + g[j].exponent}, i++, j++;
     if (next.atom == SIGN && !(next.exponent &= 1)) continue;
     /* Loosely exp (x + x) is exp (x), so its square must be too. */
     if (pool->loose && ((const atom *) key_of (&pool->atoms, next.atom))->type == ATOM_EXP) next.exponent = 1;
@@ -380,12 +376,10 @@ static const term *leading (const expr_pool *pool, const normal *n) {
   return best;
 }
 
-static term *find_term (normal *n, const term *key) {
-  return bsearch (key, n->t, n->n, sizeof *n->t, compare_terms);
-}
+static term *find_term (normal *n, const term *key) { return bsearch (key, n->t, n->n, sizeof *n->t, compare_terms); }
 
-/* a / b by long division, both without den; EXPR_UNKNOWN unless it comes out even with positive counts. Unless bare, a sum
-   over nothing (S^n alone) is no factor: 1 / sum (x) has no divisor 1 / x. */
+/* a / b by long division, both without den; EXPR_UNKNOWN unless it comes out even with positive counts. Unless bare, a
+   sum over nothing (S^n alone) is no factor: 1 / sum (x) has no divisor 1 / x. */
 static expr_id divide_exactly (expr_pool *pool, expr_id a, expr_id b, bool bare) {
   if (!a || !b) return EXPR_UNKNOWN;
   if (b == ONE) return a;
@@ -430,8 +424,8 @@ static bool split_content (expr_pool *pool, expr_id e, uint32_t *content, expr_i
   return shared >= 0 && (*rest = intern_normal (pool, ONE, n.t, n.n));
 }
 
-/* The least common multiple of two dens as far as it is easily seen; never less than a common multiple. What both have in
-   common is looked for in products that all terms share and, when they are equal, in what is left. */
+/* The least common multiple of two dens as far as it is easily seen; never less than a common multiple. What both have
+   in common is looked for in products that all terms share and, when they are equal, in what is left. */
 static expr_id common_multiple (expr_pool *pool, expr_id a, expr_id b) {
   uint32_t x, y;
   expr_id rest, same;
@@ -450,10 +444,8 @@ static expr_id add (expr_pool *pool, expr_id a, expr_id b) {
   if (!a || !b) return EXPR_UNKNOWN;
   expr_id x = normal_of (pool, a)->den, y = normal_of (pool, b)->den, den = x;
   if (x != y) {
-    if (divide_exactly (pool, y, x, false))
-      den = y;
-    else if (!divide_exactly (pool, x, y, false))
-      den = common_multiple (pool, x, y);
+    if (divide_exactly (pool, y, x, false)) den = y;
+    else if (!divide_exactly (pool, x, y, false)) den = common_multiple (pool, x, y);
     if (!den) return EXPR_UNKNOWN;
     a = multiply (pool, numerator (pool, a), divide_exactly (pool, den, x, false));
     b = multiply (pool, numerator (pool, b), divide_exactly (pool, den, y, false));
@@ -504,7 +496,8 @@ static bool has_sign (const expr_pool *pool, uint32_t product) {
 static bool flip_sign (expr_pool *pool, const term *t, term *out) {
   factor sign = {SIGN, 1};
   int64_t minus = intern_product (pool, &sign, 1);
-  return minus >= 0 && multiply_terms (pool, t, &(term){.sum = 1, .mean = 1, .product = (uint32_t) minus, .count = 1}, out);
+  return minus >= 0 &&
+         multiply_terms (pool, t, &(term){.sum = 1, .mean = 1, .product = (uint32_t) minus, .count = 1}, out);
 }
 
 static void add_goals (expr_pool *pool, expr_id e);
@@ -564,7 +557,8 @@ static expr_id without_pairs (expr_pool *pool, expr_id e) {
 }
 
 /* A function outside the theory: equal arguments give equal values, and nothing else is known. */
-static expr_id function (expr_pool *pool, mugraph_op_kind kind, uint32_t n, const expr_id arg[], const uint64_t bits[2]) {
+static expr_id function (expr_pool *pool, mugraph_op_kind kind, uint32_t n, const expr_id arg[],
+                         const uint64_t bits[2]) {
   atom a = {.type = ATOM_FUNCTION, .kind = (uint16_t) kind, .n_arg = n, .bits = {bits[0], bits[1]}};
   for (uint32_t i = 0; i < n; i++) {
     if (!arg[i]) return EXPR_UNKNOWN;
@@ -596,8 +590,8 @@ static bool concatenation (const expr_pool *pool, expr_id e, atom *out) {
 
 static expr_id apply (expr_pool *, mugraph_op_kind, int n_in, const expr_id in[], const expr_attr *);
 
-/* Concatenations are known piecewise: elementwise operators apply to each piece, and a matmul that contracts two of them
-   over the same pieces is a sum of matmuls. Anything else mixes pieces in ways not followed here. */
+/* Concatenations are known piecewise: elementwise operators apply to each piece, and a matmul that contracts two of
+   them over the same pieces is a sum of matmuls. Anything else mixes pieces in ways not followed here. */
 static expr_id apply_to_pieces (expr_pool *pool, mugraph_op_kind kind, int n_in, const expr_id in[],
                                 const expr_attr *attr) {
   atom a = {0}, b = {0};
@@ -608,8 +602,7 @@ static expr_id apply_to_pieces (expr_pool *pool, mugraph_op_kind kind, int n_in,
   mugraph_class klass = mugraph_op_table[kind].klass;
   if (kind == MUGRAPH_OP_MATMUL) {
     if (!same || a.bits[0] + a.bits[1] != (uint64_t) attr->size) return EXPR_UNKNOWN;
-    for (int k = 0; k < 2; k++)
-      piece[k] = scale (pool, multiply (pool, a.arg[k], b.arg[k]), (int64_t) a.bits[k], 1);
+    for (int k = 0; k < 2; k++) piece[k] = scale (pool, multiply (pool, a.arg[k], b.arg[k]), (int64_t) a.bits[k], 1);
     return add (pool, piece[0], piece[1]);
   }
   if (klass != MUGRAPH_UNARY && klass != MUGRAPH_BINARY && kind != MUGRAPH_OP_ACCUM) return EXPR_UNKNOWN;
@@ -658,8 +651,7 @@ static expr_id apply (expr_pool *pool, mugraph_op_kind kind, int n_in, const exp
   case MUGRAPH_OP_ACCUM_SUM_TO: return scale (pool, in[0], n, 1);
   case MUGRAPH_OP_MEAN:
   case MUGRAPH_OP_ACCUM_MEAN: return scale (pool, in[0], n, n);
-  case MUGRAPH_OP_RMS_NORM:
-    return multiply (pool, in[0], invert (pool, root_mean_square (pool, in[0], n, attr->c[0])));
+  case MUGRAPH_OP_RMS_NORM: return multiply (pool, in[0], invert (pool, root_mean_square (pool, in[0], n, attr->c[0])));
   case MUGRAPH_OP_ACCUM_RMS: return root_mean_square (pool, in[0], n, attr->c[0]);
   case MUGRAPH_OP_MAX: {
     const atom *a = single_atom (pool, in[0]);
@@ -835,8 +827,8 @@ bool expr_loose (const mugraph *g) {
 
 /* ---- the decision ---- */
 
-/* The arguments of the atoms in a sum. Those of a product of exps also as their sum: exp (a) exp (b) = exp (a + b). Where
-   there is subtraction, exp (a) / exp (b) is one of those, and one sum for all is simplest. */
+/* The arguments of the atoms in a sum. Those of a product of exps also as their sum: exp (a) exp (b) = exp (a + b).
+   Where there is subtraction, exp (a) / exp (b) is one of those, and one sum for all is simplest. */
 static void add_arguments (expr_pool *pool, expr_id e) {
   normal n;
   load (pool, e, &n);
@@ -988,13 +980,21 @@ static void add_part (expr_pool *pool, question *q, prune_relation relation, con
     for (int v = 0; v < n_primes; v++) *to++ = full[ATOMS + v], *to++ = full[ATOMS + PRIMES + v];
   }
   q->block[q->n_blocks++] = row;
-  *part = (prune_part){.relation = relation, .n_atoms = n_atoms, .n_primes = n_primes, .n_partial = (int) p->n, .n_goal = (int) g->n,
-                       .partial = packed, .goal = packed + (size_t) p->n * (size_t) width, .partial_count = count, .goal_count = count + p->n};
+  *part = (prune_part){.relation = relation,
+                       .n_atoms = n_atoms,
+                       .n_primes = n_primes,
+                       .n_partial = (int) p->n,
+                       .n_goal = (int) g->n,
+                       .partial = packed,
+                       .goal = packed + (size_t) p->n * (size_t) width,
+                       .partial_count = count,
+                       .goal_count = count + p->n};
   way->n_parts++;
 }
 
 static question new_question (int ways) {
-  question q = {.way = calloc ((size_t) ways, sizeof *q.way), .block = calloc ((size_t) ways * PRUNE_PARTS, sizeof *q.block)};
+  question q = {.way = calloc ((size_t) ways, sizeof *q.way),
+                .block = calloc ((size_t) ways * PRUNE_PARTS, sizeof *q.block)};
   q.failed = !q.way || !q.block;
   return q;
 }
@@ -1002,7 +1002,8 @@ static question new_question (int ways) {
 static prune_answer ask (expr_pool *pool, question *q) {
   prune_answer answer = PRUNE_UNKNOWN;
   pool->stats->z3_queries++;
-  if (!q->failed && q->work <= MOST_WORK && (pool->z3 || (pool->z3 = prune_z3_new ()))) answer = prune_z3_ask (pool->z3, q->n_ways, q->way);
+  if (!q->failed && q->work <= MOST_WORK && (pool->z3 || (pool->z3 = prune_z3_new ())))
+    answer = prune_z3_ask (pool->z3, q->n_ways, q->way);
   if (answer == PRUNE_UNKNOWN) pool->stats->z3_unknown++;
   for (int i = 0; i < q->n_blocks; i++) free (q->block[i]);
   free (q->way), free (q->block);
@@ -1015,7 +1016,8 @@ static prune_answer ask_part (expr_pool *pool, const normal *p, const normal *g)
   return ask (pool, &q);
 }
 
-/* Comparisons of monomials that the direct way may take before Z3's search, which learns from conflicts, is the better. */
+/* Comparisons of monomials that the direct way may take before Z3's search, which learns from conflicts, is the better.
+ */
 enum { DIRECT_WORK = 2048 };
 
 static bool part_of (expr_pool *pool, expr_id partial, expr_id whole) {
@@ -1147,8 +1149,8 @@ static bool look_up (expr_memo *m, uint64_t hash, bool add) {
   }
 }
 
-/* Nothing is pruned on our own word alone: what Z3 does not confirm stays. Whose numerator leads nowhere whatever is below leads
-   nowhere: that is asked once for all quotients of this numerator. */
+/* Nothing is pruned on our own word alone: what Z3 does not confirm stays. Whose numerator leads nowhere whatever is
+   below leads nowhere: that is asked once for all quotients of this numerator. */
 static bool confirmed (expr_pool *pool, expr_id e) {
   expr_id num = numerator (pool, e);
   if (num && num != e && !expr_may_contribute (pool, num)) return true;
@@ -1210,7 +1212,8 @@ typedef struct {
 __attribute__ ((format (printf, 2, 3))) static void print (writer *w, const char *format, ...) {
   va_list args;
   va_start (args, format);
-  int n = vsnprintf (w->used < w->size ? w->text + w->used : NULL, w->used < w->size ? w->size - w->used : 0, format, args);
+  int n =
+      vsnprintf (w->used < w->size ? w->text + w->used : NULL, w->used < w->size ? w->size - w->used : 0, format, args);
   va_end (args);
   if (n > 0) w->used += (size_t) n;
 }

@@ -1,24 +1,25 @@
 /* Abstract expressions and the pruning decision (design point 3).
 
    The abstract expression of a tensor says what its elements are made of and forgets which element is which: all
-   elements of input X are the one symbol x, and a sum over n elements only multiplies a sum degree by n. Expressions are
-   kept in a normal form, a quotient of two sums of monomials
-       count * S^n * A^m * atom1^e1 * atom2^e2 * ...
-   with n the number of elements summed, m the product of the counts that means divided by, and atoms that are inputs,
+   elements of input X are the one symbol x, and a sum over n elements only multiplies a sum degree by n. Expressions
+   are kept in a normal form, a quotient of two sums of monomials count * S^n * A^m * atom1^e1 * atom2^e2 * ... with n
+   the number of elements summed, m the product of the counts that means divided by, and atoms that are inputs,
    constants, exp of a monomial, or sqrt, silu, max, ... of a normal form. Quotients are not cancelled: exp(x) /
-   sum(exp(x)) is not 1, for the two x are different elements. exp(a + b) is exp(a) exp(b). Normal forms are interned, so
-   that equal ids mean equal normal forms; commutativity, associativity, distributivity and the rules of sums, products
-   and quotients are thereby built in.
+   sum(exp(x)) is not 1, for the two x are different elements. exp(a + b) is exp(a) exp(b). Normal forms are interned,
+   so that equal ids mean equal normal forms; commutativity, associativity, distributivity and the rules of sums,
+   products and quotients are thereby built in.
 
    A partial tensor may stay when the normal form of some target is reached from it: it occurs, times a multiplier and
-   plus a remainder, in a target's numerator or denominator or (the same, recursively) in an argument of one of its atoms.
+   plus a remainder, in a target's numerator or denominator or (the same, recursively) in an argument of one of its
+   atoms.
 
-   The decision is made directly, by comparing monomials: a few microseconds. Nothing is pruned on that word alone: of every
-   normal form that is to be pruned Z3 is asked once whether there is a way from it to any goal, in linear integer arithmetic
-   (prune_z3.h), which it decides in about half a millisecond; pruned is what it says has none. What it does not answer within
-   its limits, or denies, stays (z3_unknown, z3_denied: 0 in all that was ever seen), so results do not depend on its version.
-   Quotients whose numerator alone leads nowhere share its question. The six workloads ask 50 (rmsnorm) to 1,000 (ntrans,
-   qknorm) such questions for up to 220,000 prunings. A "yes" needs no confirmation, as keeping too much costs time only;
+   The decision is made directly, by comparing monomials: a few microseconds. Nothing is pruned on that word alone: of
+   every normal form that is to be pruned Z3 is asked once whether there is a way from it to any goal, in linear integer
+   arithmetic (prune_z3.h), which it decides in about half a millisecond; pruned is what it says has none. What it does
+   not answer within its limits, or denies, stays (z3_unknown, z3_denied: 0 in all that was ever seen), so results do
+   not depend on its version. Quotients whose numerator alone leads nowhere share its question. The six workloads ask 50
+   (rmsnorm) to 1,000 (ntrans, qknorm) such questions for up to 220,000 prunings. A "yes" needs no confirmation, as
+   keeping too much costs time only;
    --self-check asks about those too.
 
    A pool belongs to one thread; ids of different pools do not compare, hashes do. */
@@ -62,8 +63,7 @@ expr_attr expr_attr_of (const mugraph_op *, const mugraph_shape *const in[], int
 
 /* Every tensor of a whole µGraph, graph-defined kernels included. tile may be NULL; else tile[b][i] gets operator i of
    block b. */
-void expr_of_graph (expr_pool *, const mugraph *, expr_id tensor[MUGRAPH_TENSORS],
-                    expr_id (*tile)[MUGRAPH_BLOCK_OPS]);
+void expr_of_graph (expr_pool *, const mugraph *, expr_id tensor[MUGRAPH_TENSORS], expr_id (*tile)[MUGRAPH_BLOCK_OPS]);
 
 /* The expressions to be reached. Once per pool, before the questions below. */
 void expr_set_targets (expr_pool *, int n, const expr_id target[]);
@@ -74,7 +74,8 @@ bool expr_may_contribute (expr_pool *, expr_id partial);
 /* The target that equals this expression, or -1: a candidate for completion. */
 int expr_target (const expr_pool *, expr_id);
 
-/* How many elements are still to be summed to make this expression target t: 1 when equal, 0 when no sum makes it so. */
+/* How many elements are still to be summed to make this expression target t: 1 when equal, 0 when no sum makes it so.
+ */
 int64_t expr_missing_sum (expr_pool *, expr_id, int t);
 
 /* The same in every pool that was given the same inputs; 0 for EXPR_UNKNOWN. */
@@ -83,7 +84,8 @@ uint64_t expr_hash (const expr_pool *, expr_id);
 /* "q*k^2*S64 / ..." for people; truncated to fit. Inputs are called x0, x1, ... Returns text. */
 char *expr_text (const expr_pool *, expr_id, char *text, size_t size);
 
-/* What Z3 confirmed, shared by the pools of several threads that were given the same inputs and have the same targets. */
+/* What Z3 confirmed, shared by the pools of several threads that were given the same inputs and have the same targets.
+ */
 typedef struct expr_memo expr_memo;
 expr_memo *expr_memo_new (void); /* NULL without memory */
 void expr_memo_free (expr_memo *);

@@ -160,9 +160,8 @@ prune_answer prune_z3_ask (prune_z3 *z, int n_ways, const prune_way way[]) {
     Z3_solver_push (c, z->solver);
     Z3_solver_assert (c, z->solver, join (&w, 0, false));
     Z3_lbool result = Z3_solver_check (c, z->solver);
-    if (Z3_get_error_code (c) == Z3_OK) answer = result == Z3_L_TRUE    ? PRUNE_YES
-                                                 : result == Z3_L_FALSE ? PRUNE_NO
-                                                                        : PRUNE_UNKNOWN;
+    if (Z3_get_error_code (c) == Z3_OK)
+      answer = result == Z3_L_TRUE ? PRUNE_YES : result == Z3_L_FALSE ? PRUNE_NO : PRUNE_UNKNOWN;
     Z3_solver_pop (c, z->solver, 1);
   }
   free (w.list);

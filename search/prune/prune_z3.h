@@ -1,12 +1,11 @@
 /* The pruning question as linear integer arithmetic, for Z3 (QF_LIA).
 
-   A monomial is a vector of exponents and a count. The parts of a question relate the monomials p of a partial result to the
-   monomials t of a goal by multipliers m, vectors of exponents too:
-     PRUNE_PART      exists m >= 0:              and_p or_t (p + m = t and count (p) <= count (t))
-     PRUNE_SUPPORT   and_p exists m >= 0:        or_t (p + m = t)
-     PRUNE_FACTOR    and_t exists m >= 0:        or_p (p + m = t and count (p) divides count (t))
-   In each, m[sum_v] >= m[mean_v] for every prime v: who divides by a count has summed as many elements. The question is
-   whether there is a way to the goal, that is one of which all parts hold. */
+   A monomial is a vector of exponents and a count. The parts of a question relate the monomials p of a partial result
+   to the monomials t of a goal by multipliers m, vectors of exponents too: PRUNE_PART      exists m >= 0: and_p or_t (p
+   + m = t and count (p) <= count (t)) PRUNE_SUPPORT   and_p exists m >= 0:        or_t (p + m = t) PRUNE_FACTOR and_t
+   exists m >= 0:        or_p (p + m = t and count (p) divides count (t)) In each, m[sum_v] >= m[mean_v] for every prime
+   v: who divides by a count has summed as many elements. The question is whether there is a way to the goal, that is
+   one of which all parts hold. */
 #ifndef SEARCH_PRUNE_Z3_H
 #define SEARCH_PRUNE_Z3_H
 

@@ -7,15 +7,15 @@
 #include <xxhash.h>
 
 enum {
-  PLANS = 3000,    /* asked of the planner for one structure, by default */
-  SEEDS = 6,       /* coarse schedules of a kernel that are refined */
-  BEAM = 6,        /* choices kept from kernel to kernel */
-  KEPT = 64,       /* best schedules of one kernel */
-  FAMILY = 2,      /* of those that differ in their depth only */
-  ROUNDS = 8,      /* of refinement */
-  AXES = 4,        /* grid x, y, z and the loop */
+  PLANS = 3000, /* asked of the planner for one structure, by default */
+  SEEDS = 6,    /* coarse schedules of a kernel that are refined */
+  BEAM = 6,     /* choices kept from kernel to kernel */
+  KEPT = 64,    /* best schedules of one kernel */
+  FAMILY = 2,   /* of those that differ in their depth only */
+  ROUNDS = 8,   /* of refinement */
+  AXES = 4,     /* grid x, y, z and the loop */
   LOOP = 3,
-  SMALL_TILE = 8,  /* of an axis that has more */
+  SMALL_TILE = 8, /* of an axis that has more */
   MAX_BLOCKS = 1 << 16,
   MAX_GRID_YZ = 65535
 };
@@ -45,18 +45,19 @@ int schedule_extents (int32_t size, int64_t others, const cuda_device *d, int32_
     int64_t blocks = (int64_t) waves * d->sms / others;
     if (blocks < 1) continue;
     int64_t tile = ceil_div (size, blocks);
-    add_extent (size, tile, extent, &n);                /* fills the waves */
-    add_extent (size, (tile + 7) / 8 * 8, extent, &n);  /* in vectors of 16 bytes */
+    add_extent (size, tile, extent, &n);               /* fills the waves */
+    add_extent (size, (tile + 7) / 8 * 8, extent, &n); /* in vectors of 16 bytes */
     add_extent (size, (tile + 15) / 16 * 16, extent, &n);
   }
   return n;
 }
 
-static const int16_t splits[] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16}, warps[] = {0, 1, 2, 4, 8, 16, 32}, stages[] = {0, 1, 2, 3, 4, 6, 8};
+static const int16_t splits[] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16}, warps[] = {0, 1, 2, 4, 8, 16, 32},
+                     stages[] = {0, 1, 2, 3, 4, 6, 8};
 static const int16_t swaps[] = {0, 1, 2}, tile_ms[] = {0, 16, 32, 64}, tile_ns[] = {0, 8, 16, 32, 64, 128};
 static const int16_t multicasts[] = {0, 1, 2, 4}, copies[] = {0, 1, 2};
-static const int16_t backends[] = {CUDA_GENERATOR_AUTO, CUDA_GENERATOR_GENERIC, CUDA_GENERATOR_STREAM,
-                                   CUDA_GENERATOR_CHAIN, CUDA_GENERATOR_ROWS, CUDA_GENERATOR_TILED};
+static const int16_t backends[] = {CUDA_GENERATOR_AUTO,  CUDA_GENERATOR_GENERIC, CUDA_GENERATOR_STREAM,
+                                   CUDA_GENERATOR_CHAIN, CUDA_GENERATOR_ROWS,    CUDA_GENERATOR_TILED};
 
 /* The launch parameters that are searched. pdl is left to who launches: the model sees it as a constant. */
 static const struct {
@@ -64,10 +65,11 @@ static const struct {
   const int16_t *value;
   int n;
 } parameters[] = {
-#define PARAMETER(name, values) {offsetof (mugraph_sched, name), values, sizeof values / sizeof *values}
-    PARAMETER (backend, backends), PARAMETER (split, splits), PARAMETER (warps, warps),   PARAMETER (stages, stages),
-    PARAMETER (tile_n, tile_ns),   PARAMETER (swap, swaps),   PARAMETER (tile_m, tile_ms), PARAMETER (multicast, multicasts),
-    PARAMETER (copy, copies),
+#define PARAMETER(name, values)                                                                                        \
+  { offsetof (mugraph_sched, name), values, sizeof values / sizeof *values }
+    PARAMETER (backend, backends), PARAMETER (split, splits),         PARAMETER (warps, warps),
+    PARAMETER (stages, stages),    PARAMETER (tile_n, tile_ns),       PARAMETER (swap, swaps),
+    PARAMETER (tile_m, tile_ms),   PARAMETER (multicast, multicasts), PARAMETER (copy, copies),
 #undef PARAMETER
 };
 enum { PARAMETERS = sizeof parameters / sizeof *parameters };
@@ -87,22 +89,22 @@ typedef struct {
   mugraph graph; /* every block as chosen so far */
   const cuda_device *device;
   int kernel;
-  bool plain;               /* chosen for the time when launched plainly; else by score */
+  bool plain; /* chosen for the time when launched plainly; else by score */
   cost_caches caches;
-  int32_t size[AXES];       /* elements that each axis splits; 0: unused or not to be changed */
-  bool leading[AXES];       /* of matrices side by side, not of their rows or columns */
-  choice *best;             /* KEPT, cheapest first */
+  int32_t size[AXES]; /* elements that each axis splits; 0: unused or not to be changed */
+  bool leading[AXES]; /* of matrices side by side, not of their rows or columns */
+  choice *best;       /* KEPT, cheapest first */
   int n_best;
-  uint64_t *seen;           /* hashes of choices tried; open addressing */
+  uint64_t *seen; /* hashes of choices tried; open addressing */
   int n_seen, seen_slots;
   int plans, max_plans;
-  double last;              /* cost of the last choice tried */
+  double last; /* cost of the last choice tried */
 } tuner;
 
 static mugraph_block *block_of (tuner *t) { return &t->graph.block[t->graph.op[t->kernel].block]; }
 
-/* What the axes of the kernel split, from its iterators: all that use an axis must agree. A saver that does not say where
-   to put the tiles of an axis forbids more than one. */
+/* What the axes of the kernel split, from its iterators: all that use an axis must agree. A saver that does not say
+   where to put the tiles of an axis forbids more than one. */
 static void find_axes (tuner *t) {
   const mugraph_block *b = block_of (t);
   const mugraph_op *kernel = &t->graph.op[t->kernel];
@@ -188,7 +190,8 @@ static void pin (tuner *t, mugraph_block *b, choice *c, cuda_plan *p) {
     mugraph_sched less = c->sched;
     size_t at = parameters[i].offset;
     memcpy ((char *) &less + at, (char *) &plain + at, sizeof (int16_t));
-    if (!memcmp ((char *) &less + at, (char *) &c->sched + at, sizeof (int16_t)) || !plans_the_same (t, b, less, p)) continue;
+    if (!memcmp ((char *) &less + at, (char *) &c->sched + at, sizeof (int16_t)) || !plans_the_same (t, b, less, p))
+      continue;
     c->sched = less;
   }
   b->sched = c->sched;
@@ -214,11 +217,13 @@ static void cost_choice (const tuner *t, const cuda_plan *plan, double more, cho
   c->cost = judge (t, c->plain, c->pdl);
 }
 
-/* The same but for the depth of the pipeline, or for what the model does not see: parameters that a generator only passes on. */
+/* The same but for the depth of the pipeline, or for what the model does not see: parameters that a generator only
+ * passes on. */
 static bool of_a_family (const choice *a, const choice *b) {
   mugraph_sched x = a->used, y = b->used;
   x.stages = y.stages = 0;
-  return !memcmp (a->extent, b->extent, sizeof a->extent) && (!memcmp (&x, &y, sizeof x) || (a->plain == b->plain && a->pdl == b->pdl));
+  return !memcmp (a->extent, b->extent, sizeof a->extent) &&
+         (!memcmp (&x, &y, sizeof x) || (a->plain == b->plain && a->pdl == b->pdl));
 }
 
 /* Files a choice among the best. One for each plan, few of a family. */
@@ -292,8 +297,8 @@ static int compare_combinations (const void *x, const void *y) {
 }
 
 /* Combinations of coarse extents, the launch parameters left to the planner: those first that make one or two blocks an
-   SM of tiles that are not tiny, and of one matrix where there are several. Where the tiles are too few, clusters that share
-   the loop make up for it; with and without take turns. */
+   SM of tiles that are not tiny, and of one matrix where there are several. Where the tiles are too few, clusters that
+   share the loop make up for it; with and without take turns. */
 static void try_coarse (tuner *t, const choice *start, int budget) {
   static const int32_t loops[] = {64, 256, 16, 1 << 28};
   int32_t value[3][SCHEDULE_EXTENTS];
@@ -319,9 +324,11 @@ static void try_coarse (tuner *t, const choice *start, int budget) {
         all[count++] = c;
         int most = 1;
         for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
-          if (blocks * splits[i] <= (splits[i] > 2 ? 0.93 : 1) * t->device->sms) most = splits[i]; /* larger clusters do not fill all SMs */
+          if (blocks * splits[i] <= (splits[i] > 2 ? 0.93 : 1) * t->device->sms)
+            most = splits[i]; /* larger clusters do not fill all SMs */
         if (most == 1 || t->device->arch < 90) continue;
-        c.score += (float) (0.3 + fabs (log2 (blocks * most / (1.5 * t->device->sms))) - fabs (log2 (blocks / (1.5 * t->device->sms))));
+        c.score += (float) (0.3 + fabs (log2 (blocks * most / (1.5 * t->device->sms))) -
+                            fabs (log2 (blocks / (1.5 * t->device->sms))));
         c.split = (int16_t) most;
         all[count++] = c;
       }
@@ -351,7 +358,8 @@ static bool try_neighbours (tuner *t, const choice *from) {
     for (int v = 0; v < parameters[p].n; v++) {
       c = *from;
       memcpy ((char *) &c.sched + parameters[p].offset, &parameters[p].value[v], sizeof (int16_t));
-      if (parameters[p].offset == offsetof (mugraph_sched, copy)) c.sched.warps = c.sched.stages = c.sched.tile_n = 0; /* another way has others */
+      if (parameters[p].offset == offsetof (mugraph_sched, copy))
+        c.sched.warps = c.sched.stages = c.sched.tile_n = 0; /* another way has others */
       if (!try_choice (t, c)) return false;
     }
   for (int a = 0; a < 3; a++) {
@@ -459,12 +467,13 @@ static bool same_inputs (const tuner *t, const tuned *known) {
 
 static bool same_before (const mugraph *g, int k, const partial *a, const partial *b) {
   for (int i = 0; i < k; i++)
-    if (g->op[i].kind == MUGRAPH_OP_CUSTOM && a->choice[g->op[i].block].plan != b->choice[g->op[i].block].plan) return false;
+    if (g->op[i].kind == MUGRAPH_OP_CUSTOM && a->choice[g->op[i].block].plan != b->choice[g->op[i].block].plan)
+      return false;
   return true;
 }
 
-/* The cheapest of next, sorted, into the beam, with few that differ in kernel k only: variants of a cheap last kernel must
-   not crowd out other choices for a dear first one. */
+/* The cheapest of next, sorted, into the beam, with few that differ in kernel k only: variants of a cheap last kernel
+   must not crowd out other choices for a dear first one. */
 static int select_beam (const mugraph *g, int k, const partial next[], int n_next, partial beam[], int width) {
   int n = 0;
   bool first = true;
@@ -501,7 +510,8 @@ uint64_t schedule_identity (const mugraph *g, const cuda_device *d, bool schedul
   for (int k = 0; k < g->n_ops; k++) {
     cuda_plan p;
     if (g->op[k].kind != MUGRAPH_OP_CUSTOM || !cuda_plan_kernel (g, k, d, &p, NULL)) continue;
-    if (p.backend == CUDA_GENERATOR_STREAM || p.backend == CUDA_GENERATOR_CHAIN || p.backend == CUDA_GENERATOR_TILED) forget_loop (&plain->block[g->op[k].block]);
+    if (p.backend == CUDA_GENERATOR_STREAM || p.backend == CUDA_GENERATOR_CHAIN || p.backend == CUDA_GENERATOR_TILED)
+      forget_loop (&plain->block[g->op[k].block]);
     choice c = {.cost = 0};
     memcpy (c.extent, g->block[g->op[k].block].grid, 3 * sizeof *c.extent);
     hash = XXH3_64bits_withSeed (&(uint64_t[]){hash_of_plan (&c, &p)}, sizeof hash, hash);
@@ -511,7 +521,8 @@ uint64_t schedule_identity (const mugraph *g, const cuda_device *d, bool schedul
   return schedules ? structure ^ hash : structure;
 }
 
-static int schedule_for (const mugraph *structure, const cuda_device *d, bool plain, int max_plans, int max, search_candidate out[], uint64_t *costed) {
+static int schedule_for (const mugraph *structure, const cuda_device *d, bool plain, int max_plans, int max,
+                         search_candidate out[], uint64_t *costed) {
   int kernels = 0, width = max > BEAM ? max : BEAM, n = 1, written = 0;
   if (max <= 0) return 0;
   for (int k = 0; k < structure->n_ops; k++) kernels += structure->op[k].kind == MUGRAPH_OP_CUSTOM;
@@ -568,7 +579,8 @@ static int schedule_for (const mugraph *structure, const cuda_device *d, bool pl
     if (!isfinite (cost)) continue;
     int at = written++;
     for (; at && out[at - 1].cost_us > cost; at--) out[at] = out[at - 1];
-    out[at] = (search_candidate){.graph = t->graph, .structure = mugraph_hash (structure, false), .cost_us = cost, .plain = plain};
+    out[at] = (search_candidate){
+        .graph = t->graph, .structure = mugraph_hash (structure, false), .cost_us = cost, .plain = plain};
   }
   if (costed) *costed += (uint64_t) t->plans;
 done:

@@ -1,13 +1,13 @@
 /* Schedules: the grid extents, loop range and launch parameters of a structure, chosen by the cost model.
 
-   Each graph-defined kernel is a search of its own: tiles of every used grid axis and of the loop coarsely, then, from the
-   best few, every parameter to all of its values in turn until nothing gets better. Kernels follow each other in
+   Each graph-defined kernel is a search of its own: tiles of every used grid axis and of the loop coarsely, then, from
+   the best few, every parameter to all of its values in turn until nothing gets better. Kernels follow each other in
    topological order: the extents of one change the shapes that later ones read (partial results grow with the grid), so
-   a beam of choices is kept from kernel to kernel. What a schedule costs is asked of the planner and the cost model; what
-   the planner refuses does not exist.
+   a beam of choices is kept from kernel to kernel. What a schedule costs is asked of the planner and the cost model;
+   what the planner refuses does not exist.
 
-   On devices that have programmatic dependent launch a quarter of what is returned is chosen for its time when launched plainly, as
-   not every caller launches one call after the other. */
+   On devices that have programmatic dependent launch a quarter of what is returned is chosen for its time when launched
+   plainly, as not every caller launches one call after the other. */
 #ifndef SEARCH_SCHEDULE_H
 #define SEARCH_SCHEDULE_H
 
@@ -18,14 +18,14 @@
 int schedule_structure (const mugraph *structure, const cuda_device *, int max_plans, int max, search_candidate out[],
                         uint64_t *costed);
 
-/* What becomes of a µGraph on a device: equal for µGraphs of which the generators make the same kernels. Generators that
-   cut the loop by themselves make one kernel of a block graph with and without a loop; requests that the planner resolves to
-   the same plan are one schedule. schedules: false for the structure only. */
+/* What becomes of a µGraph on a device: equal for µGraphs of which the generators make the same kernels. Generators
+   that cut the loop by themselves make one kernel of a block graph with and without a loop; requests that the planner
+   resolves to the same plan are one schedule. schedules: false for the structure only. */
 uint64_t schedule_identity (const mugraph *, const cuda_device *, bool schedules);
 
 /* The extents worth trying for a dimension of `size` elements on a device, ascending, without duplicates: those of the
-   usual tile sizes, of the full dimension, and those that make `others` times the extent a little less than whole waves.
-   Writes at most SCHEDULE_EXTENTS to extent[]. */
+   usual tile sizes, of the full dimension, and those that make `others` times the extent a little less than whole
+   waves. Writes at most SCHEDULE_EXTENTS to extent[]. */
 enum { SCHEDULE_EXTENTS = 48 };
 int schedule_extents (int32_t size, int64_t others, const cuda_device *, int32_t extent[SCHEDULE_EXTENTS]);
 

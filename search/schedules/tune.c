@@ -15,7 +15,9 @@ double tune_now (void) {
   return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
 }
 
-double tune_score (const tune_result *r) { return r->correct ? cost_score (r->cold[TUNE_PLAIN], r->cold[TUNE_PDL]) : INFINITY; }
+double tune_score (const tune_result *r) {
+  return r->correct ? cost_score (r->cold[TUNE_PLAIN], r->cold[TUNE_PDL]) : INFINITY;
+}
 
 static bool stopped (const tune_job *job) { return job->stop && *job->stop; }
 static bool late (const tune_job *job) { return stopped (job) || (job->deadline > 0 && tune_now () > job->deadline); }
@@ -31,7 +33,7 @@ static void measure (const tune_job *job, int i, tune_effort effort, tune_result
 static int look (const tune_job *job, tune_effort effort, tune_result result[], bool *lost) {
   atomic_int *ready = calloc ((size_t) job->n + 1, sizeof *ready), next = 0;
   int tried = 0;
-#pragma omp parallel num_threads(job->compile && ready && job->threads > 1 ? job->threads : 1)
+#pragma omp parallel num_threads(job->compile &&ready && job->threads > 1 ? job->threads : 1)
   {
     if (omp_get_thread_num ())
       for (int i; (i = atomic_fetch_add (&next, 1)) < job->n;) {
@@ -40,7 +42,8 @@ static int look (const tune_job *job, tune_effort effort, tune_result result[], 
       }
     else
       for (int i = 0; i < job->n && !*lost && !(tried ? late (job) : stopped (job)); i++, tried++) {
-        while (omp_get_num_threads () > 1 && !atomic_load (&ready[i])) nanosleep (&(struct timespec){.tv_nsec = 200000}, NULL);
+        while (omp_get_num_threads () > 1 && !atomic_load (&ready[i]))
+          nanosleep (&(struct timespec){.tv_nsec = 200000}, NULL);
         measure (job, i, effort, &result[i]);
         *lost = result[i].lost;
       }
@@ -51,7 +54,9 @@ static int look (const tune_job *job, tune_effort effort, tune_result result[], 
 }
 
 /* Insertion sort by time: stable. way TUNE_WAYS: by score. */
-static double time_of (const tune_result *r, int way) { return way == TUNE_WAYS ? tune_score (r) : r->correct ? r->cold[way] : INFINITY; }
+static double time_of (const tune_result *r, int way) {
+  return way == TUNE_WAYS ? tune_score (r) : r->correct ? r->cold[way] : INFINITY;
+}
 
 static void sort (int n, const tune_result result[], int way, int order[]) {
   for (int i = 1; i < n; i++)
@@ -61,7 +66,8 @@ static void sort (int n, const tune_result result[], int way, int order[]) {
     }
 }
 
-/* Those within reach of the best, by score and of each way, by the whole protocol; the best one even when it is late. */
+/* Those within reach of the best, by score and of each way, by the whole protocol; the best one even when it is late.
+ */
 static void time_fully (const tune_job *job, tune_result result[], int order[]) {
   static const int ways[] = {TUNE_WAYS, TUNE_PLAIN, TUNE_PDL};
   for (int w = 0; w < 3; w++) {
@@ -69,7 +75,8 @@ static void time_fully (const tune_job *job, tune_result result[], int order[]) 
     double best = time_of (&result[order[0]], ways[w]);
     for (int i = 0, most = w ? 2 : job->full; i < job->n && i < most; i++) {
       tune_result *r = &result[order[i]];
-      if (!(time_of (r, ways[w]) <= CLEARLY_SLOWER * best) || !isfinite (best) || (i || w ? late (job) : stopped (job))) break;
+      if (!(time_of (r, ways[w]) <= CLEARLY_SLOWER * best) || !isfinite (best) || (i || w ? late (job) : stopped (job)))
+        break;
       if (!r->full) measure (job, order[i], TUNE_FULL, r);
       if (r->lost) return;
     }
@@ -114,7 +121,8 @@ static void keep_fastest (int n, int keep, const tune_result result[], int order
 int tune_run (const tune_job *job, int keep, tune_result result[], int order[]) {
   for (int i = 0; i < job->n; i++) {
     result[i] = (tune_result){.rel_err = 0};
-    for (int way = 0; way < TUNE_WAYS; way++) result[i].warm[way] = result[i].cold[way] = result[i].spread[way] = INFINITY;
+    for (int way = 0; way < TUNE_WAYS; way++)
+      result[i].warm[way] = result[i].cold[way] = result[i].spread[way] = INFINITY;
     order[i] = i;
   }
   bool lost = false;

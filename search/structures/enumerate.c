@@ -11,12 +11,15 @@
 static const struct {
   uint8_t kind, brings[7];
 } companions[] = {
-    {MUGRAPH_OP_RMS_NORM, {MUGRAPH_OP_ACCUM_RMS, MUGRAPH_OP_DIV, MUGRAPH_OP_SQUARE, MUGRAPH_OP_MEAN, MUGRAPH_OP_ACCUM_MEAN, MUGRAPH_OP_SQRT}},
+    {MUGRAPH_OP_RMS_NORM,
+     {MUGRAPH_OP_ACCUM_RMS, MUGRAPH_OP_DIV, MUGRAPH_OP_SQUARE, MUGRAPH_OP_MEAN, MUGRAPH_OP_ACCUM_MEAN,
+      MUGRAPH_OP_SQRT}},
     {MUGRAPH_OP_MEAN, {MUGRAPH_OP_ACCUM_MEAN}},
     {MUGRAPH_OP_SUM, {MUGRAPH_OP_ACCUM_SUM}},
 };
 /* What sums partial sums, whatever the program. */
-static const uint8_t summers[] = {MUGRAPH_OP_ACCUM, MUGRAPH_OP_SUM, MUGRAPH_OP_SUM_TO, MUGRAPH_OP_ACCUM_SUM, MUGRAPH_OP_ACCUM_SUM_TO};
+static const uint8_t summers[] = {MUGRAPH_OP_ACCUM, MUGRAPH_OP_SUM, MUGRAPH_OP_SUM_TO, MUGRAPH_OP_ACCUM_SUM,
+                                  MUGRAPH_OP_ACCUM_SUM_TO};
 
 static double now (void) {
   struct timespec t;
@@ -69,7 +72,9 @@ bool space_poll (enumeration *e, int me) {
 static bool grow (enumeration *e, void *array, int *capacity, int n, size_t size) {
   if (n < *capacity) return true;
   int more = *capacity ? 2 * *capacity : 64;
-  void *moved = space_account (e, (double) ((size_t) (more - *capacity) * size)) ? realloc (*(void **) array, (size_t) more * size) : NULL;
+  void *moved = space_account (e, (double) ((size_t) (more - *capacity) * size))
+                    ? realloc (*(void **) array, (size_t) more * size)
+                    : NULL;
   if (!moved) return false;
   *(void **) array = moved;
   *capacity = more;
@@ -90,11 +95,16 @@ static void add_letter (enumeration *e, int kind, const double c[2], bool kernel
     space_cut (e);
     return;
   }
-  e->alphabet[e->n_letters++] = (letter){
-      .op = {.kind = (uint8_t) kind, .n_in = (uint8_t) mugraph_op_table[kind].arity, .dim = -1, .block = -1, .map = {-1, -1, -1}, .fmap = -1, .c = {c[0], c[1]}},
-      .kernel = kernel,
-      .parts_only = parts_only,
-      .moment = moment};
+  e->alphabet[e->n_letters++] = (letter){.op = {.kind = (uint8_t) kind,
+                                                .n_in = (uint8_t) mugraph_op_table[kind].arity,
+                                                .dim = -1,
+                                                .block = -1,
+                                                .map = {-1, -1, -1},
+                                                .fmap = -1,
+                                                .c = {c[0], c[1]}},
+                                         .kernel = kernel,
+                                         .parts_only = parts_only,
+                                         .moment = moment};
 }
 
 static int compare_letters (const void *x, const void *y) {
@@ -135,7 +145,8 @@ static void make_alphabet (enumeration *e) {
         else if (op->c[0] == 0) add_letter (e, *b, none, false, false, true); /* an epsilon stands inside of the root */
     }
   }
-  for (size_t k = 0; k < sizeof summers; k++) add_letter (e, summers[k], none, false, summers[k] != MUGRAPH_OP_ACCUM, false);
+  for (size_t k = 0; k < sizeof summers; k++)
+    add_letter (e, summers[k], none, false, summers[k] != MUGRAPH_OP_ACCUM, false);
   for (int i = 0; i < e->n_letters; i++) {
     int kind = e->alphabet[i].op.kind;
     e->alphabet[i].flat = (kind == MUGRAPH_OP_DIV || kind == MUGRAPH_OP_MUL) && !nested;
@@ -160,7 +171,8 @@ static void add_producer (enumeration *e, int t, const producer *p) {
 }
 
 /* The known tensor with this type and value, or -1. */
-static int find_tensor (const enumeration *e, const mugraph_shape *s, const uint16_t label[MUGRAPH_DIMS], int moment, const residue *v) {
+static int find_tensor (const enumeration *e, const mugraph_shape *s, const uint16_t label[MUGRAPH_DIMS], int moment,
+                        const residue *v) {
   for (int t = 0; t < e->n_tensors; t++) {
     const tensor *x = &e->tensor[t];
     if (mugraph_same_shape (&x->shape, s) && !memcmp (x->label, label, sizeof x->label) && x->moment == moment &&
@@ -197,7 +209,8 @@ space_value space_tensor_expr (enumeration *e, worker *w, int t) {
       const node *k = s ? &s->node[i] : NULL;
       const derivation *d = k ? (k->first >= 0 ? &s->derivation[k->first] : NULL) : &p->op;
       if (!d) {
-        tile[i] = k->tensor >= 0 ? space_tensor_expr (e, w, k->tensor) : space_constant_expr (w, e->constant[k->constant]);
+        tile[i] =
+            k->tensor >= 0 ? space_tensor_expr (e, w, k->tensor) : space_constant_expr (w, e->constant[k->constant]);
         continue;
       }
       mugraph_op op = e->alphabet[d->letter].op;
@@ -209,7 +222,8 @@ space_value space_tensor_expr (enumeration *e, worker *w, int t) {
         in[j] = s ? tile[d->in[j]] : space_tensor_expr (e, w, d->in[j]);
         shape[j] = s ? &s->node[d->in[j]].type.shape : &e->tensor[d->in[j]].shape;
       }
-      tile[i] = space_expr (w, &e->alphabet[d->letter], &op, shape, in, s && s->config.loop ? WITNESS_EXTENT : 1, s && s->node[d->in[0]].type.loops);
+      tile[i] = space_expr (w, &e->alphabet[d->letter], &op, shape, in, s && s->config.loop ? WITNESS_EXTENT : 1,
+                            s && s->node[d->in[0]].type.loops);
     }
     if (tile) v = tile[n - 1];
     free (tile);
@@ -232,7 +246,9 @@ static void program_exprs (enumeration *e, worker *w, space_value value[MUGRAPH_
     space_value in[MUGRAPH_FANIN];
     for (int k = 0; k < op->n_in; k++) shape[k] = &g->tensor[op->in[k]].shape, in[k] = value[op->in[k]];
     if (op->kind == MUGRAPH_OP_RMS_NORM && w->n_roots < 8) w->root[w->n_roots++] = shape[0]->dim[op->dim];
-    value[op->out[0]] = op->kind == MUGRAPH_OP_CONST ? space_constant_expr (w, op->c[0]) : space_expr (w, &(letter){.moment = false}, op, shape, in, 1, false);
+    value[op->out[0]] = op->kind == MUGRAPH_OP_CONST
+                            ? space_constant_expr (w, op->c[0])
+                            : space_expr (w, &(letter){.moment = false}, op, shape, in, 1, false);
   }
 }
 
@@ -240,7 +256,8 @@ static bool make_pools (enumeration *e, worker *w) {
   const mugraph *g = &e->w.program;
   bool loose = expr_loose (g);
   int divisors = 0;
-  for (int i = 0; i < g->n_ops; i++) divisors += g->op[i].kind == MUGRAPH_OP_DIV || g->op[i].kind == MUGRAPH_OP_RMS_NORM;
+  for (int i = 0; i < g->n_ops; i++)
+    divisors += g->op[i].kind == MUGRAPH_OP_DIV || g->op[i].kind == MUGRAPH_OP_RMS_NORM;
   /* where terms may cancel, quotients come in other ways too: exp (a - b) */
   for (int p = 0; p < (divisors && divisors <= MUGRAPH_OUTPUTS && !loose ? 2 : 1); p++) {
     if (!(w->pool[p] = expr_pool_new (loose))) return false;
@@ -257,7 +274,9 @@ static bool make_pools (enumeration *e, worker *w) {
   divisors = 0;
   for (int i = 0; i < g->n_ops; i++)
     if (g->op[i].kind == MUGRAPH_OP_DIV) target[divisors++] = value[g->op[i].in[1]].expr[1];
-    else if (g->op[i].kind == MUGRAPH_OP_RMS_NORM) target[divisors++] = space_root_expr (w, &g->op[i], &g->tensor[g->op[i].in[0]].shape, value[g->op[i].in[0]].expr[1]);
+    else if (g->op[i].kind == MUGRAPH_OP_RMS_NORM)
+      target[divisors++] =
+          space_root_expr (w, &g->op[i], &g->tensor[g->op[i].in[0]].shape, value[g->op[i].in[0]].expr[1]);
   expr_set_targets (w->pool[1], divisors, target);
   return true;
 }
@@ -286,7 +305,12 @@ static bool seed_tensors (enumeration *e) {
   for (int pass = 0; ok && pass < 2; pass++)
     for (int i = 0; i < (pass ? g->n_outputs : g->n_inputs); i++) {
       int t = pass ? g->output[i] : i;
-      tensor x = {.shape = g->tensor[t].shape, .input = (int16_t) (pass ? -1 : t), .constant = -1, .output = pass, .value = value[t], .turn = pass ? 0 : SPACE_TURN_MAY};
+      tensor x = {.shape = g->tensor[t].shape,
+                  .input = (int16_t) (pass ? -1 : t),
+                  .constant = -1,
+                  .output = pass,
+                  .value = value[t],
+                  .turn = pass ? 0 : SPACE_TURN_MAY};
       if (pass) x.stage = UINT8_MAX, x.graphs = UINT8_MAX; /* not made yet */
       for (int d = 0; d < MUGRAPH_DIMS; d++) x.label[d] = e->w.label[t][d];
       if (index[t] < 0) {
@@ -334,7 +358,8 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
   if (op.kind == MUGRAPH_OP_DIV && e->alphabet[l].flat && (a == b || x[1]->quotient)) return;
   if (!tile_of_op (&e->w, &op, e->alphabet[l].moment, types, &out, &width_class)) return;
   uint8_t turn;
-  if (!space_turn (e, op.kind, op.n_in, types, (const uint8_t[2]){x[0]->turn, b >= 0 ? x[1]->turn : 0}, false, &turn)) return;
+  if (!space_turn (e, op.kind, op.n_in, types, (const uint8_t[2]){x[0]->turn, b >= 0 ? x[1]->turn : 0}, false, &turn))
+    return;
   w->stats.states++;
   if (last) { /* only the program's outputs are worth the evaluation */
     bool fits = false;
@@ -344,7 +369,8 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
   space_value in[2];
   const mugraph_shape *shape[2] = {&type[0].shape, &type[1].shape};
   for (int k = 0; k < op.n_in; k++) in[k] = space_tensor_expr (e, w, k ? b : a);
-  if (e->alphabet[l].flat && (space_divides (w, &in[0]) || (op.kind == MUGRAPH_OP_MUL && space_divides (w, &in[1])))) return;
+  if (e->alphabet[l].flat && (space_divides (w, &in[0]) || (op.kind == MUGRAPH_OP_MUL && space_divides (w, &in[1]))))
+    return;
   space_value result = space_expr (w, &e->alphabet[l], &op, shape, in, 1, false);
   if (!space_may_stay (e, w, &e->alphabet[l], &result, op.kind == MUGRAPH_OP_DIV ? in[1].expr : NULL)) {
     w->stats.pruned++;
@@ -364,7 +390,17 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
     free (v);
     return;
   } else {
-    tensor y = {.shape = out.shape, .value = v, .expr_hash = expr_hash (w->pool[0], result.expr[0]), .quotient = op.kind == MUGRAPH_OP_DIV, .stage = (uint8_t) stage, .graphs = graphs, .input = -1, .constant = -1, .moment = out.moment, .count = result.count, .turn = turn};
+    tensor y = {.shape = out.shape,
+                .value = v,
+                .expr_hash = expr_hash (w->pool[0], result.expr[0]),
+                .quotient = op.kind == MUGRAPH_OP_DIV,
+                .stage = (uint8_t) stage,
+                .graphs = graphs,
+                .input = -1,
+                .constant = -1,
+                .moment = out.moment,
+                .count = result.count,
+                .turn = turn};
     memcpy (y.label, out.label, sizeof y.label);
     if ((t = add_tensor (e, &y)) < 0) {
       free (v);
@@ -376,7 +412,11 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
   if (y->input >= 0 || y->constant >= 0 || t == a || t == b) return;
   if (y->stage > stage) y->stage = (uint8_t) stage;
   if (y->graphs > graphs) y->graphs = graphs;
-  add_producer (e, t, &(producer){.space = -1, .stage = (uint8_t) stage, .op = {(uint8_t) l, (int8_t) dim, width_class, {(uint16_t) a, (uint16_t) (b >= 0 ? b : 0)}, -1}});
+  add_producer (
+      e, t,
+      &(producer){.space = -1,
+                  .stage = (uint8_t) stage,
+                  .op = {(uint8_t) l, (int8_t) dim, width_class, {(uint16_t) a, (uint16_t) (b >= 0 ? b : 0)}, -1}});
 }
 
 /* All pre-defined kernels on tensors of lower stages. */
@@ -431,7 +471,9 @@ static bool has_parts (const enumeration *e, int stage) {
 /* All sets of at most TILE_AXES classes, with each class that the loop may walk. */
 static void add_configs (enumeration *e, configs *list, int stage, tile_config c, int from) {
   for (int loop = 0; loop <= TILE_LOOP_PARTS; loop++) {
-    if (loop && loop < TILE_LOOP_PARTS && (loop > e->w.n_classes || !e->w.reduced[loop] || e->w.fixed[loop] || !is_leaf_class (e, stage, loop))) continue;
+    if (loop && loop < TILE_LOOP_PARTS &&
+        (loop > e->w.n_classes || !e->w.reduced[loop] || e->w.fixed[loop] || !is_leaf_class (e, stage, loop)))
+      continue;
     if (loop == TILE_LOOP_PARTS && !has_parts (e, stage)) continue;
     if (!grow (e, &list->config, &list->capacity, list->n, sizeof c)) return;
     list->config[list->n] = c;
@@ -455,7 +497,13 @@ static void merge (enumeration *e, int from, int stage, bool last) {
     for (int i = 0; i < s->n_nodes && !space_poll (e, 0); i++) {
       node *n = &s->node[i];
       if (n->first < 0 || n->tensor >= 0 || n->constant >= 0) continue;
-      tensor y = {.stage = (uint8_t) stage, .input = -1, .constant = -1, .expr_hash = n->expr_hash, .moment = n->type.moment, .count = n->count, .turn = n->turn & SPACE_TURN_USED};
+      tensor y = {.stage = (uint8_t) stage,
+                  .input = -1,
+                  .constant = -1,
+                  .expr_hash = n->expr_hash,
+                  .moment = n->type.moment,
+                  .count = n->count,
+                  .turn = n->turn & SPACE_TURN_USED};
       y.quotient = e->alphabet[s->derivation[n->first].letter].op.kind == MUGRAPH_OP_DIV;
       int8_t omap[TILE_AXES];
       if (!tile_saved (&e->w, &s->config, &n->type, &y.shape, y.label, omap)) continue;
@@ -518,8 +566,8 @@ static bool explore_stage (enumeration *e, int stage, bool last) {
   return !e->halted;
 }
 
-enumeration *enumerate (const mugraph *program, const witness *w, const search_options *opt, int threads, const volatile int *stop, double deadline,
-                        search_progress progress, void *user) {
+enumeration *enumerate (const mugraph *program, const witness *w, const search_options *opt, int threads,
+                        const volatile int *stop, double deadline, search_progress progress, void *user) {
   enumeration *e = calloc (1, sizeof *e);
   if (!e) return NULL;
   e->w = *w;

@@ -25,8 +25,8 @@ typedef struct enumeration enumeration;
 
 /* Explores the bounds of the options. stop may be NULL; deadline in seconds of CLOCK_MONOTONIC, 0: none. progress is
    called by one thread. NULL without memory. */
-enumeration *enumerate (const mugraph *program, const witness *, const search_options *, int threads, const volatile int *stop, double deadline,
-                        search_progress, void *user);
+enumeration *enumerate (const mugraph *program, const witness *, const search_options *, int threads,
+                        const volatile int *stop, double deadline, search_progress, void *user);
 void enumeration_free (enumeration *);
 
 const search_stats *enumeration_stats (const enumeration *);

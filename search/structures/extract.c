@@ -7,7 +7,9 @@
 static bool grow (enumeration *e, void *array, int *capacity, int n, size_t size) {
   if (n < *capacity) return true;
   int more = *capacity ? 2 * *capacity : 16;
-  void *moved = space_account (e, (double) ((size_t) (more - *capacity) * size)) ? realloc (*(void **) array, (size_t) more * size) : NULL;
+  void *moved = space_account (e, (double) ((size_t) (more - *capacity) * size))
+                    ? realloc (*(void **) array, (size_t) more * size)
+                    : NULL;
   if (!moved) return false;
   *(void **) array = moved;
   *capacity = more;
@@ -23,7 +25,7 @@ typedef struct {
   const space *s;
   block_list *list;
   bool dominated[TILE_CLASS + 1]; /* classes that one more axis could split, see dominators */
-  int n;                     /* needed nodes, leaves included */
+  int n;                          /* needed nodes, leaves included */
   int n_ops;
   uint16_t node[SPACE_TILES];
   int32_t choice[SPACE_TILES]; /* derivation, -1: not chosen yet or a leaf */
@@ -142,10 +144,11 @@ static void choose (reading *r) {
   }
 }
 
-/* The classes that all saved tiles have, unsplit, and that nothing in the program reduces: one more grid axis could split
-   them, then the same graph with that axis stands elsewhere, and this one is its special case of extent 1 - unless it reads partial
-   sums of that class, see special_case. False when there is such a class and no such leaf. */
-static bool dominators (const enumeration *e, const space *s, int n_saved, const uint16_t saved[], bool dominated[TILE_CLASS + 1]) {
+/* The classes that all saved tiles have, unsplit, and that nothing in the program reduces: one more grid axis could
+   split them, then the same graph with that axis stands elsewhere, and this one is its special case of extent 1 -
+   unless it reads partial sums of that class, see special_case. False when there is such a class and no such leaf. */
+static bool dominators (const enumeration *e, const space *s, int n_saved, const uint16_t saved[],
+                        bool dominated[TILE_CLASS + 1]) {
   if (s->config.n_axes == TILE_AXES) return true;
   for (int c = 1; c <= e->w.n_classes; c++) {
     if (e->w.reduced[c] || e->w.fixed[c] || e->w.paired[c]) continue;
@@ -155,7 +158,8 @@ static bool dominators (const enumeration *e, const space *s, int n_saved, const
       for (int d = 0; d < MUGRAPH_DIMS; d++) has |= s->node[saved[k]].type.label[d] == c; /* unsplit */
       all &= has;
     }
-    for (int i = 0; i < s->n_nodes && all && !parts; i++) parts = is_leaf (&s->node[i]) && has_parts_of (&s->node[i], c);
+    for (int i = 0; i < s->n_nodes && all && !parts; i++)
+      parts = is_leaf (&s->node[i]) && has_parts_of (&s->node[i], c);
     dominated[c] = all;
     if (all && !parts) return false;
   }
@@ -205,8 +209,7 @@ static bool add_need (const enumeration *e, partial *p, int t, int stage) {
   if (k == p->n_need) {
     p->need[p->n_need++] = (int16_t) t;
     p->limit[k] = (uint8_t) (stage - 1);
-  } else if (p->limit[k] > stage - 1)
-    p->limit[k] = (uint8_t) (stage - 1);
+  } else if (p->limit[k] > stage - 1) p->limit[k] = (uint8_t) (stage - 1);
   return true;
 }
 
@@ -328,7 +331,8 @@ static int32_t width_of (const building *b, const derivation *d) {
 
 static int tensor_index (building *b, int t) {
   const tensor *x = &b->e->tensor[t];
-  if (b->index[t] < 0 && x->constant >= 0) b->index[t] = (int16_t) mugraph_add_const (b->g, b->e->constant[x->constant], NULL);
+  if (b->index[t] < 0 && x->constant >= 0)
+    b->index[t] = (int16_t) mugraph_add_const (b->g, b->e->constant[x->constant], NULL);
   return b->index[t];
 }
 
@@ -344,7 +348,8 @@ static bool build_plain (building *b, const kernel_choice *c, mugraph_error *err
     op.in[k] = (uint8_t) t;
     shape[k] = &b->g->tensor[t].shape;
   }
-  if (b->g->n_ops >= MUGRAPH_KERNEL_OPS || b->g->n_tensors >= MUGRAPH_TENSORS) return mugraph_fail (err, "search: no room for the kernel graph");
+  if (b->g->n_ops >= MUGRAPH_KERNEL_OPS || b->g->n_tensors >= MUGRAPH_TENSORS)
+    return mugraph_fail (err, "search: no room for the kernel graph");
   mugraph_shape out;
   if (!mugraph_infer_op (&op, shape, &out, err)) return false;
   int t = b->g->n_tensors++;
@@ -373,7 +378,9 @@ static bool build_custom (building *b, const kernel_choice *c, mugraph_error *er
   int in[MUGRAPH_FANIN], n_in = 0, tile[SPACE_TILES];
   int32_t grid[3] = {1, 1, 1};
   for (int a = 0; a < s->config.n_axes; a++) grid[a] = smallest_extent (b, s->config.axis[a]);
-  int32_t loop = !s->config.loop ? 1 : s->config.loop == TILE_LOOP_PARTS ? WITNESS_EXTENT : smallest_extent (b, s->config.loop);
+  int32_t loop = !s->config.loop                     ? 1
+                 : s->config.loop == TILE_LOOP_PARTS ? WITNESS_EXTENT
+                                                     : smallest_extent (b, s->config.loop);
   for (int k = 0; k < plan->n_leaves; k++) { /* tensors that it reads, each once */
     const node *n = &s->node[plan->node[k]];
     if (n->tensor < 0) continue;
@@ -420,21 +427,25 @@ static bool build_custom (building *b, const kernel_choice *c, mugraph_error *er
     int at = 0;
     while (plan->node[at] != list->saved[k]) at++;
     tile_saved (&e->w, &s->config, &s->node[list->saved[k]].type, &shape, label, omap);
-    if (mugraph_block_output (block, tile[at], (int[]){omap[0], omap[1], omap[2]}) < 0) return mugraph_fail (err, "search: no room for the block graph");
+    if (mugraph_block_output (block, tile[at], (int[]){omap[0], omap[1], omap[2]}) < 0)
+      return mugraph_fail (err, "search: no room for the block graph");
   }
   if (!mugraph_finish_custom (b->g, custom, err)) return false;
   for (int k = 0; k < list->n_saved; k++) b->index[s->node[list->saved[k]].saved] = b->g->op[custom].out[k];
   return true;
 }
 
-static bool build (const enumeration *e, const structure *s, bool real, const mugraph *program, mugraph *g, mugraph_error *err) {
+static bool build (const enumeration *e, const structure *s, bool real, const mugraph *program, mugraph *g,
+                   mugraph_error *err) {
   building b = {.e = e, .real = real, .g = g, .index = malloc ((size_t) e->n_tensors * sizeof *b.index)};
   if (!b.index) return mugraph_fail (err, "search: out of memory");
   for (int t = 0; t < e->n_tensors; t++) b.index[t] = -1;
   mugraph_init (g);
-  for (int t = 0; t < program->n_inputs; t++) b.index[t] = (int16_t) mugraph_add_input (g, program->tensor[t].name, program->tensor[t].shape);
+  for (int t = 0; t < program->n_inputs; t++)
+    b.index[t] = (int16_t) mugraph_add_input (g, program->tensor[t].name, program->tensor[t].shape);
   bool ok = true;
-  for (int k = 0; k < s->n_kernels && ok; k++) ok = s->kernel[k].list >= 0 ? build_custom (&b, &s->kernel[k], err) : build_plain (&b, &s->kernel[k], err);
+  for (int k = 0; k < s->n_kernels && ok; k++)
+    ok = s->kernel[k].list >= 0 ? build_custom (&b, &s->kernel[k], err) : build_plain (&b, &s->kernel[k], err);
   for (int k = 0; k < e->n_outputs && ok; k++) {
     int t = tensor_index (&b, e->output[k]);
     ok = t >= 0 && mugraph_add_output (g, t, program->output_name[k]);
@@ -468,7 +479,8 @@ static void check (enumeration *e) {
       s->hash = 0;
       if (!g || space_poll (e, me) || !build (e, s, false, &e->w.program, g, NULL)) continue;
       e->worker[me].stats.checked++;
-      if (verify_fingerprint (g, e->seed, print) && !memcmp (print, e->fingerprint, (size_t) e->n_outputs * sizeof *print))
+      if (verify_fingerprint (g, e->seed, print) &&
+          !memcmp (print, e->fingerprint, (size_t) e->n_outputs * sizeof *print))
         s->hash = mugraph_hash (g, false);
     }
     free (g);
@@ -479,7 +491,8 @@ static void check (enumeration *e) {
   if (kept) qsort (e->structure, (size_t) kept, sizeof *e->structure, compare_structures);
   e->n_structures = 0;
   for (int i = 0; i < kept; i++)
-    if (!e->n_structures || e->structure[e->n_structures - 1].hash != e->structure[i].hash) e->structure[e->n_structures++] = e->structure[i];
+    if (!e->n_structures || e->structure[e->n_structures - 1].hash != e->structure[i].hash)
+      e->structure[e->n_structures++] = e->structure[i];
     else e->worker[0].stats.duplicates++;
 }
 

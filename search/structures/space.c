@@ -48,7 +48,9 @@ void space_free (enumeration *e, space *s) {
 static bool grow (enumeration *e, void *array, int *capacity, int n, size_t size) {
   if (n < *capacity) return true;
   int more = *capacity ? 2 * *capacity : 64;
-  void *moved = space_account (e, (double) ((size_t) (more - *capacity) * size)) ? realloc (*(void **) array, (size_t) more * size) : NULL;
+  void *moved = space_account (e, (double) ((size_t) (more - *capacity) * size))
+                    ? realloc (*(void **) array, (size_t) more * size)
+                    : NULL;
   if (!moved) return false;
   *(void **) array = moved;
   *capacity = more;
@@ -61,7 +63,12 @@ static uint64_t hash_type (const tile_type *t) {
   struct {
     uint16_t label[MUGRAPH_DIMS];
     uint8_t n, after, loops, part_loop, part_axes, moment, zero[2];
-  } key = {.n = t->shape.n_dims, .after = t->after, .loops = t->loops, .part_loop = t->part_loop, .part_axes = t->part_axes, .moment = t->moment};
+  } key = {.n = t->shape.n_dims,
+           .after = t->after,
+           .loops = t->loops,
+           .part_loop = t->part_loop,
+           .part_axes = t->part_axes,
+           .moment = t->moment};
   memcpy (key.label, t->label, sizeof key.label);
   return XXH3_64bits (&key, sizeof key);
 }
@@ -140,7 +147,8 @@ space_value space_expr (worker *w, const letter *x, const mugraph_op *op, const 
   expr_attr attr = expr_attr_of (op, shape, loop, varies);
   int64_t size = attr.size * attr.loop;
   bool rms = op->kind == MUGRAPH_OP_RMS_NORM || op->kind == MUGRAPH_OP_ACCUM_RMS;
-  if (op->kind == MUGRAPH_OP_SQUARE && x->moment && !root_is_wanted (w, in[0].expr[0])) return (space_value){.count = 0};
+  if (op->kind == MUGRAPH_OP_SQUARE && x->moment && !root_is_wanted (w, in[0].expr[0]))
+    return (space_value){.count = 0};
   space_value out = {.count = 1};
   if (x->moment && op->kind != MUGRAPH_OP_SQRT) {
     out = in[0];
@@ -153,9 +161,10 @@ space_value space_expr (worker *w, const letter *x, const mugraph_op *op, const 
     for (int k = 0; k < op->n_in; k++) exprs[k] = in[k].expr[p];
     if (x->moment || rms) {
       expr_id root = root_mean_square (w->pool[p], exprs[0], size, rms ? op->c[0] : 0), pair[2] = {exprs[0], root};
-      out.expr[p] = op->kind != MUGRAPH_OP_RMS_NORM ? root : expr_of_op (w->pool[p], MUGRAPH_OP_DIV, 2, pair, &(expr_attr){.size = 1, .loop = 1});
-    } else
-      out.expr[p] = expr_of_op (w->pool[p], op->kind, op->n_in, exprs, &attr);
+      out.expr[p] = op->kind != MUGRAPH_OP_RMS_NORM
+                        ? root
+                        : expr_of_op (w->pool[p], MUGRAPH_OP_DIV, 2, pair, &(expr_attr){.size = 1, .loop = 1});
+    } else out.expr[p] = expr_of_op (w->pool[p], op->kind, op->n_in, exprs, &attr);
   }
   return out;
 }
@@ -166,7 +175,9 @@ space_value space_constant_expr (worker *w, double c) {
   return out;
 }
 
-bool space_divides (const worker *w, const space_value *v) { return w->n_pools > 1 && expr_target (w->pool[1], v->expr[1]) >= 0; }
+bool space_divides (const worker *w, const space_value *v) {
+  return w->n_pools > 1 && expr_target (w->pool[1], v->expr[1]) >= 0;
+}
 
 bool space_may_stay (const enumeration *e, worker *w, const letter *x, const space_value *v, const expr_id divisor[2]) {
   if (!e->opt.prune) return true;
@@ -180,7 +191,8 @@ static bool is_scalar (const tile_type *t) {
   return true;
 }
 
-bool space_turn (const enumeration *e, mugraph_op_kind kind, int n_in, const tile_type *const type[], const uint8_t in[], bool part_loop, uint8_t *out) {
+bool space_turn (const enumeration *e, mugraph_op_kind kind, int n_in, const tile_type *const type[],
+                 const uint8_t in[], bool part_loop, uint8_t *out) {
   bool used = false, top = true, one_place = !e->opt.all_transposes;
   for (int k = 0; k < n_in; k++) {
     used |= in[k] & SPACE_TURN_USED;
@@ -233,7 +245,8 @@ static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, 
   n.least_ops++;
   space_value values[2] = {value_of (&s->node[a])};
   if (b >= 0) values[1] = value_of (&s->node[b]);
-  if (x->flat && (space_divides (w, &values[0]) || (op.kind == MUGRAPH_OP_MUL && space_divides (w, &values[1])))) return;
+  if (x->flat && (space_divides (w, &values[0]) || (op.kind == MUGRAPH_OP_MUL && space_divides (w, &values[1]))))
+    return;
   const mugraph_shape *shapes[2] = {&type[0]->shape, b >= 0 ? &type[1]->shape : NULL};
   space_value value = space_expr (w, x, &op, shapes, values, s->config.loop ? WITNESS_EXTENT : 1, type[0]->loops);
   memcpy (n.expr, value.expr, sizeof n.expr);
@@ -254,14 +267,15 @@ static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, 
   if (i >= 0) {
     w->stats.duplicates++;
     release (s, n.value, (size_t) volume);
-  } else if ((i = add_node (e, w, s, &n, slot)) < 0)
-    return;
+  } else if ((i = add_node (e, w, s, &n, slot)) < 0) return;
   if (i != a && i != b && !is_leaf (&s->node[i]))
-    add_derivation (e, s, i, (derivation){(uint8_t) l, (int8_t) dim, width_class, {(uint16_t) a, (uint16_t) (b >= 0 ? b : 0)}, -1});
+    add_derivation (
+        e, s, i, (derivation){(uint8_t) l, (int8_t) dim, width_class, {(uint16_t) a, (uint16_t) (b >= 0 ? b : 0)}, -1});
 }
 
 /* Where the box of a tile starts in its tensor: block at[], iteration l. */
-static void box_start (const tile_type *t, const int at[TILE_AXES], int l, const mugraph_shape *whole, int32_t first[MUGRAPH_DIMS]) {
+static void box_start (const tile_type *t, const int at[TILE_AXES], int l, const mugraph_shape *whole,
+                       int32_t first[MUGRAPH_DIMS]) {
   for (int d = 0; d < t->shape.n_dims; d++) {
     int a = ((t->label[d] & TILE_AXIS) >> TILE_AXIS_SHIFT) - 1;
     first[d] = a >= 0 ? at[a] * (whole->dim[d] / WITNESS_EXTENT) : 0;

@@ -11,15 +11,15 @@
 #include <omp.h>
 
 enum {
-  SPACE_NODES = 1 << 14,     /* tiles of one configuration */
+  SPACE_NODES = 1 << 14, /* tiles of one configuration */
   SPACE_LETTERS = 64,
   SPACE_CONSTANTS = 32,
-  SPACE_TENSORS = 1 << 14,   /* tensors of all kernel graphs */
-  SPACE_LISTS = 1 << 14,     /* sets of tiles that one kernel saves */
-  SPACE_LIST = 1 << 12,      /* graphs that save one such set */
-  SPACE_CHOICES = 1 << 18,   /* structures to check */
+  SPACE_TENSORS = 1 << 14, /* tensors of all kernel graphs */
+  SPACE_LISTS = 1 << 14,   /* sets of tiles that one kernel saves */
+  SPACE_LIST = 1 << 12,    /* graphs that save one such set */
+  SPACE_CHOICES = 1 << 18, /* structures to check */
   SPACE_KERNELS = 16,
-  SPACE_TILES = 48           /* tiles of one block graph */
+  SPACE_TILES = 48 /* tiles of one block graph */
 };
 
 /* One way to compute a node from others; of a pre-defined kernel: a tensor from others. */
@@ -33,13 +33,13 @@ typedef struct {
 
 typedef struct {
   tile_type type;
-  int16_t tensor;      /* leaf: the tensor that it iterates over, or -1 */
-  int16_t constant;    /* leaf: index of a constant, or -1 */
-  int16_t saved;       /* the tensor that saving it makes, or -1 */
-  uint8_t least_ops;   /* a lower bound of the operators that it takes */
-  uint8_t turn;        /* see space_turn */
-  int32_t count;       /* moment: elements that the mean is over */
-  expr_id expr[2];     /* in the pools of the worker that closed the space; of a moment: what is squared */
+  int16_t tensor;    /* leaf: the tensor that it iterates over, or -1 */
+  int16_t constant;  /* leaf: index of a constant, or -1 */
+  int16_t saved;     /* the tensor that saving it makes, or -1 */
+  uint8_t least_ops; /* a lower bound of the operators that it takes */
+  uint8_t turn;      /* see space_turn */
+  int32_t count;     /* moment: elements that the mean is over */
+  expr_id expr[2];   /* in the pools of the worker that closed the space; of a moment: what is squared */
   uint64_t expr_hash;
   uint64_t hash;       /* of type and values */
   uint64_t value_hash; /* of splits and values: the same whether in the loop or after it */
@@ -74,7 +74,7 @@ typedef struct {
   mugraph_shape shape;
   uint16_t label[MUGRAPH_DIMS];
   residue *value;
-  uint8_t moment;   /* see tile_type */
+  uint8_t moment; /* see tile_type */
   int32_t count;
   uint64_t expr_hash;
   uint8_t stage;    /* of its first producer; 0: an input or a constant */
@@ -89,8 +89,8 @@ typedef struct {
 } tensor;
 
 typedef struct {
-  mugraph_op op; /* kind, n_in, c */
-  bool kernel;   /* the program has it: also a pre-defined kernel */
+  mugraph_op op;   /* kind, n_in, c */
+  bool kernel;     /* the program has it: also a pre-defined kernel */
   bool parts_only; /* sums of partial sums only */
   bool moment;     /* as a part of a root mean square */
   bool flat;       /* mul, div: no factor or numerator is a divisor of the program; nor is a divisor a quotient */
@@ -102,7 +102,7 @@ typedef struct {
      as no divisor is a quotient, what one divides by is a part of a divisor of the program */
   int n_pools;
   expr_pool *pool[2];
-  int n_roots;      /* sizes of the program's root mean squares */
+  int n_roots; /* sizes of the program's root mean squares */
   int64_t root[8];
   search_stats stats;
   expr_id (*expr)[2]; /* of tensors, where known[] says so */
@@ -128,7 +128,8 @@ typedef struct {
   block_plan *plan;
 } block_list;
 
-/* One kernel of a structure: graph-defined (list, index of plan) or pre-defined (list -1, tensor, index of producer). */
+/* One kernel of a structure: graph-defined (list, index of plan) or pre-defined (list -1, tensor, index of producer).
+ */
 typedef struct {
   int32_t list, index;
   int16_t tensor;
@@ -183,10 +184,9 @@ bool space_poll (enumeration *, int me);
 /* Counts memory (may be negative); false when the bound would be passed: then the search halts. */
 bool space_account (enumeration *, double bytes);
 
-
 /* The expression of an operator's result. Moments keep the expression of what is squared and the number of elements
-   averaged (0: there is no use for it); the root mean square that ends them, like that of an rms_norm, is an opaque function of the argument:
-   expanded squares would make every product of two terms a part of the program. */
+   averaged (0: there is no use for it); the root mean square that ends them, like that of an rms_norm, is an opaque
+   function of the argument: expanded squares would make every product of two terms a part of the program. */
 typedef struct {
   expr_id expr[2]; /* in the worker's pools */
   int32_t count;
@@ -204,8 +204,9 @@ expr_id space_root_expr (worker *, const mugraph_op *, const mugraph_shape *s, e
 /* Whether this is what the program divides by somewhere. */
 bool space_divides (const worker *, const space_value *);
 
-/* One of the ways to say the same with transposes, by how a value is first made. Elementwise operators, sums and products of
-   matrices have a counterpart that computes their transpose from transposed operands, so a transpose is only taken
+/* One of the ways to say the same with transposes, by how a value is first made. Elementwise operators, sums and
+   products of matrices have a counterpart that computes their transpose from transposed operands, so a transpose is
+   only taken
    - of what the program gives, of an accumulator that has no counterpart,
    - of a product of matrices (its accumulator, where there is one) with no transpose below: transpose (a b) stands for
      transpose (b) transpose (a), which is not made; with transposes below, the counterpart has no more of them.
@@ -216,7 +217,8 @@ enum {
   SPACE_TURN_TOP = 4   /* elementwise over transposes of values that have none below */
 };
 /* The flags of an operator's result from those of its operands; false when that is not to be made. */
-bool space_turn (const enumeration *, mugraph_op_kind, int n_in, const tile_type *const type[], const uint8_t in[], bool part_loop, uint8_t *out);
+bool space_turn (const enumeration *, mugraph_op_kind, int n_in, const tile_type *const type[], const uint8_t in[],
+                 bool part_loop, uint8_t *out);
 
 /* Whether pruning lets a result stay. divisor: of a division, or NULL. */
 bool space_may_stay (const enumeration *, worker *, const letter *, const space_value *, const expr_id divisor[2]);

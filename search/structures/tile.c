@@ -109,9 +109,7 @@ static bool type_reduce (const witness *w, mugraph_op *op, const tile_type *a, t
       out->part_loop = 1;
     }
     return reduce_parts (label, out);
-  case MUGRAPH_OP_MEAN:
-    out->label[d] = 0;
-    return !(label & TILE_LOOP) && reduce_parts (label, out);
+  case MUGRAPH_OP_MEAN: out->label[d] = 0; return !(label & TILE_LOOP) && reduce_parts (label, out);
   case MUGRAPH_OP_SUM_TO:
     if (label & (TILE_LOOP | TILE_AXIS)) return false;
     for (int i = 0; i < w->n_narrows; i++)
@@ -153,7 +151,8 @@ static bool type_accum (const witness *w, mugraph_op *op, const tile_type *a, ti
   }
 }
 
-static bool type_layout (const witness *w, const mugraph_op *op, const tile_type *a, const tile_type *b, tile_type *out) {
+static bool type_layout (const witness *w, const mugraph_op *op, const tile_type *a, const tile_type *b,
+                         tile_type *out) {
   int n = a->shape.n_dims;
   memcpy (out->label, a->label, sizeof out->label);
   out->part_loop = a->part_loop;
@@ -164,7 +163,8 @@ static bool type_layout (const witness *w, const mugraph_op *op, const tile_type
     out->label[n - 2] = a->label[n - 1];
     return true;
   }
-  if (n != b->shape.n_dims || op->dim >= n || a->part_loop != b->part_loop || a->part_axes != b->part_axes) return false;
+  if (n != b->shape.n_dims || op->dim >= n || a->part_loop != b->part_loop || a->part_axes != b->part_axes)
+    return false;
   for (int d = 0; d < n; d++)
     if (d != op->dim && a->label[d] != b->label[d]) return false;
   uint16_t x = a->label[op->dim], y = b->label[op->dim];
@@ -185,7 +185,8 @@ static bool type_moment (const mugraph_op *op, bool moment, const tile_type *a, 
   return square ? !a->moment : root ? a->moment == 2 : a->moment != 0;
 }
 
-bool tile_of_op (const witness *w, mugraph_op *op, bool moment, const tile_type *const in[], tile_type *out, uint8_t *width_class) {
+bool tile_of_op (const witness *w, mugraph_op *op, bool moment, const tile_type *const in[], tile_type *out,
+                 uint8_t *width_class) {
   const tile_type *a = in[0], *b = in[1];
   mugraph_class klass = mugraph_op_table[op->kind].klass;
   bool parts = has (a, TILE_PARTS) || (op->n_in > 1 && has (b, TILE_PARTS));
@@ -260,8 +261,8 @@ bool tile_of_tensor (const tile_config *c, const mugraph_shape *s, const uint16_
   return true;
 }
 
-bool tile_saved (const witness *w, const tile_config *c, const tile_type *t, mugraph_shape *s, uint16_t label[MUGRAPH_DIMS],
-                 int8_t omap[TILE_AXES]) {
+bool tile_saved (const witness *w, const tile_config *c, const tile_type *t, mugraph_shape *s,
+                 uint16_t label[MUGRAPH_DIMS], int8_t omap[TILE_AXES]) {
   if (t->loops || t->part_loop || (c->loop && !t->after)) return false;
   *s = t->shape;
   bool taken[MUGRAPH_DIMS] = {false};

@@ -30,14 +30,16 @@ static residue add (residue a, residue b) {
   return (residue){add_p (a.p, b.p), a.q == VALUE_NONE || b.q == VALUE_NONE ? VALUE_NONE : add_q (a.q, b.q)};
 }
 static residue mul (residue a, residue b) {
-  return (residue){field_mul_p (a.p, b.p), a.q == VALUE_NONE || b.q == VALUE_NONE ? VALUE_NONE : field_mul_q (a.q, b.q)};
+  return (residue){field_mul_p (a.p, b.p),
+                   a.q == VALUE_NONE || b.q == VALUE_NONE ? VALUE_NONE : field_mul_q (a.q, b.q)};
 }
 static residue neg (residue a) {
   return (residue){a.p ? FIELD_P - a.p : 0, a.q == VALUE_NONE || !a.q ? a.q : FIELD_Q - a.q};
 }
 /* The inverse of 0 is taken for 0: a draw in 2^30 meets it, and the equivalence check sees to it. */
 static residue invert (residue a) {
-  return (residue){field_power (a.p, FIELD_P - 2, FIELD_P), a.q == VALUE_NONE ? a.q : field_power (a.q, FIELD_Q - 2, FIELD_Q)};
+  return (residue){field_power (a.p, FIELD_P - 2, FIELD_P),
+                   a.q == VALUE_NONE ? a.q : field_power (a.q, FIELD_Q - 2, FIELD_Q)};
 }
 
 enum { BATCH = 256 };
@@ -82,9 +84,7 @@ static uint64_t key_of (const mugraph_op *op, int kind, uint64_t seed) {
   return field_hash (field_hash (field_hash (seed, (uint64_t) kind), bits_of (op->c[0])), bits_of (op->c[1]));
 }
 
-static residue keyed (uint64_t key, residue a) {
-  return from_hash (field_hash (field_hash (key, a.p), a.q));
-}
+static residue keyed (uint64_t key, residue a) { return from_hash (field_hash (field_hash (key, a.p), a.q)); }
 
 static residue unary (const mugraph_op *op, uint64_t key, residue a) {
   switch ((mugraph_op_kind) op->kind) {
@@ -117,8 +117,8 @@ static void strides (const mugraph_shape *s, int n, int64_t stride[MUGRAPH_DIMS]
   }
 }
 
-static void eval_binary (const mugraph_op *op, uint64_t seed, const mugraph_shape *const shape[], const residue *const in[],
-                         const mugraph_shape *os, residue *out) {
+static void eval_binary (const mugraph_op *op, uint64_t seed, const mugraph_shape *const shape[],
+                         const residue *const in[], const mugraph_shape *os, residue *out) {
   if (op->kind == MUGRAPH_OP_DIV) { /* times the inverses */
     int64_t size = mugraph_volume (shape[1]);
     residue few[BATCH], *inverse = size > BATCH ? malloc ((size_t) size * sizeof *inverse) : few;
@@ -140,7 +140,8 @@ static void eval_binary (const mugraph_op *op, uint64_t seed, const mugraph_shap
   for (int64_t r = 0; r < rows; r++) {
     int64_t a = 0, b = 0;
     for (int d = 0; d < n - 1; d++) a += at[d] * sa[d], b += at[d] * sb[d];
-    for (int32_t i = 0; i < os->dim[n - 1]; i++) *out++ = binary (op, key, in[0][a + i * sa[n - 1]], in[1][b + i * sb[n - 1]]);
+    for (int32_t i = 0; i < os->dim[n - 1]; i++)
+      *out++ = binary (op, key, in[0][a + i * sa[n - 1]], in[1][b + i * sb[n - 1]]);
     for (int d = n - 2; d >= 0 && ++at[d] == os->dim[d]; d--) at[d] = 0;
   }
 }
@@ -159,7 +160,8 @@ static void matmul_plane (int m, int n, int k, const residue *a, const residue *
     }
 }
 
-static void eval_matmul (const mugraph_shape *const shape[], const residue *const in[], const mugraph_shape *os, residue *out) {
+static void eval_matmul (const mugraph_shape *const shape[], const residue *const in[], const mugraph_shape *os,
+                         residue *out) {
   int n = os->n_dims, na = shape[0]->n_dims, nb = shape[1]->n_dims;
   int rows = os->dim[n - 2], cols = os->dim[n - 1], inner = shape[0]->dim[na - 1];
   mugraph_shape batch = *os, fa = *shape[0], fb = *shape[1];
@@ -190,7 +192,8 @@ static around split_at (const mugraph_shape *s, int dim) {
 }
 
 /* out[o][j][i] (+)= sum of f (in[o][r][i]) over r = j mod width. */
-static void sum_to (const mugraph_shape *s, int dim, int64_t width, bool squares, const residue *in, residue *out, bool more) {
+static void sum_to (const mugraph_shape *s, int dim, int64_t width, bool squares, const residue *in, residue *out,
+                    bool more) {
   around x = split_at (s, dim);
   for (int64_t o = 0; o < x.outer; o++)
     for (int64_t j = 0; j < width; j++)
@@ -236,7 +239,8 @@ static void eval_reduce (const mugraph_op *op, uint64_t seed, const mugraph_shap
           sum = add (sum, mul (v, v));
         }
         inverse = invert (root_of_mean (op, seed, sum, per));
-        for (int64_t r = 0; r < x.n; r++) out[(o * x.n + r) * x.inner + i] = mul (in[(o * x.n + r) * x.inner + i], inverse);
+        for (int64_t r = 0; r < x.n; r++)
+          out[(o * x.n + r) * x.inner + i] = mul (in[(o * x.n + r) * x.inner + i], inverse);
       }
     break;
   default: /* max: a symmetric random function of the elements */
@@ -302,14 +306,15 @@ void value_accumulate (const mugraph_op *op, uint64_t seed, int loop, const mugr
   int64_t width = os->dim[last];
   for (int l = 0; l < loop; l++, in += n) sum_to (s, last, width, op->kind == MUGRAPH_OP_ACCUM_RMS, in, out, l > 0);
   residue per = {1, 1};
-  if (op->kind == MUGRAPH_OP_ACCUM_MEAN || op->kind == MUGRAPH_OP_ACCUM_RMS) per = invert (whole ((int64_t) s->dim[last] * loop));
+  if (op->kind == MUGRAPH_OP_ACCUM_MEAN || op->kind == MUGRAPH_OP_ACCUM_RMS)
+    per = invert (whole ((int64_t) s->dim[last] * loop));
   if (op->kind == MUGRAPH_OP_ACCUM_MEAN) scale (m, per, out);
   if (op->kind == MUGRAPH_OP_ACCUM_RMS)
     for (int64_t i = 0; i < m; i++) out[i] = root_of_mean (op, seed, out[i], per);
 }
 
-void value_box (const mugraph_shape *tensor, const int32_t first[MUGRAPH_DIMS], const mugraph_shape *tile, residue *whole_tensor,
-                residue *box, bool store) {
+void value_box (const mugraph_shape *tensor, const int32_t first[MUGRAPH_DIMS], const mugraph_shape *tile,
+                residue *whole_tensor, residue *box, bool store) {
   int n = tensor->n_dims;
   int32_t at[MUGRAPH_DIMS] = {0};
   int32_t run = tile->dim[n - 1];

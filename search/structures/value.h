@@ -1,7 +1,7 @@
 /* Values of tiles at the witness: what tells two tiles of a search apart, and finds those that are the same function.
 
-   An element is a residue mod p beside one mod q, as in verification (verify.h, "Fields"): exp maps the residue mod q to
-   one mod p and leaves none mod q. Functions outside the theory are random functions. A false match has probability
+   An element is a residue mod p beside one mod q, as in verification (verify.h, "Fields"): exp maps the residue mod q
+   to one mod p and leaves none mod q. Functions outside the theory are random functions. A false match has probability
    about volume / 2^30 and is caught by the equivalence check that every structure gets. */
 #ifndef SEARCH_VALUE_H
 #define SEARCH_VALUE_H
@@ -28,8 +28,8 @@ void value_accumulate (const mugraph_op *, uint64_t seed, int loop, const mugrap
                        const mugraph_shape *out_shape, residue *out);
 
 /* Copies the box of size tile that starts at first[] from a tensor, or (store) into it. */
-void value_box (const mugraph_shape *tensor, const int32_t first[MUGRAPH_DIMS], const mugraph_shape *tile, residue *whole,
-                residue *box, bool store);
+void value_box (const mugraph_shape *tensor, const int32_t first[MUGRAPH_DIMS], const mugraph_shape *tile,
+                residue *whole, residue *box, bool store);
 
 uint64_t value_hash (const residue *, int64_t n);
 

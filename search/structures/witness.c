@@ -96,8 +96,8 @@ static bool is_derived (const witness *w, int c) {
   return false;
 }
 
-/* Reducible classes, for they are multiplied together in matmuls, are 4, 12, 20, ...; parallel ones, which are split once only,
-   6, 10, 14, ...: no two sizes are the same, and no chunk of a parallel one is of size 1. */
+/* Reducible classes, for they are multiplied together in matmuls, are 4, 12, 20, ...; parallel ones, which are split
+   once only, 6, 10, 14, ...: no two sizes are the same, and no chunk of a parallel one is of size 1. */
 static void choose_sizes (witness *w) {
   int odd = 1;
   w->size[0] = 1;
@@ -119,7 +119,8 @@ bool witness_make (const mugraph *program, witness *w, mugraph_error *e) {
   memset (w, 0, sizeof *w);
   for (int i = 0; i < SLOTS; i++) u->parent[i] = (uint16_t) i;
   for (int i = 0; i < program->n_ops; i++) {
-    if (program->op[i].kind == MUGRAPH_OP_CUSTOM) return mugraph_fail (e, "search: the program holds a graph-defined kernel; give it as plain operators");
+    if (program->op[i].kind == MUGRAPH_OP_CUSTOM)
+      return mugraph_fail (e, "search: the program holds a graph-defined kernel; give it as plain operators");
     join_op (u, &program->op[i]);
   }
   uint8_t class_of[SLOTS] = {0};
@@ -128,7 +129,8 @@ bool witness_make (const mugraph *program, witness *w, mugraph_error *e) {
       int root = find (u, t * MUGRAPH_DIMS + d);
       if (program->tensor[t].shape.dim[d] == 1) continue;
       if (!class_of[root]) {
-        if (w->n_classes + 1 >= WITNESS_CLASSES) return mugraph_fail (e, "search: the program has more than %d independent dimensions", WITNESS_CLASSES - 1);
+        if (w->n_classes + 1 >= WITNESS_CLASSES)
+          return mugraph_fail (e, "search: the program has more than %d independent dimensions", WITNESS_CLASSES - 1);
         class_of[root] = (uint8_t) ++w->n_classes;
         w->real[w->n_classes] = program->tensor[t].shape.dim[d];
       }
@@ -143,12 +145,16 @@ bool witness_make (const mugraph *program, witness *w, mugraph_error *e) {
   choose_sizes (w);
   w->program = *program;
   for (int t = 0; t < program->n_inputs; t++)
-    for (int d = 0; d < program->tensor[t].shape.n_dims; d++) w->program.tensor[t].shape.dim[d] = w->size[w->label[t][d]];
+    for (int d = 0; d < program->tensor[t].shape.n_dims; d++)
+      w->program.tensor[t].shape.dim[d] = w->size[w->label[t][d]];
   for (int i = 0; i < program->n_ops; i++)
-    if (program->op[i].kind == MUGRAPH_OP_SUM_TO) w->program.op[i].width = w->size[w->label[program->op[i].out[0]][program->op[i].dim]];
+    if (program->op[i].kind == MUGRAPH_OP_SUM_TO)
+      w->program.op[i].width = w->size[w->label[program->op[i].out[0]][program->op[i].dim]];
   mugraph_error why;
-  if (!mugraph_infer (&w->program, &why)) return mugraph_fail (e, "search: no small shape keeps the program's relations: %s", why.text);
+  if (!mugraph_infer (&w->program, &why))
+    return mugraph_fail (e, "search: no small shape keeps the program's relations: %s", why.text);
   for (int t = 0; t < program->n_tensors; t++)
-    if (mugraph_volume (&w->program.tensor[t].shape) > WITNESS_VOLUME) return mugraph_fail (e, "search: the program has too many independent dimensions");
+    if (mugraph_volume (&w->program.tensor[t].shape) > WITNESS_VOLUME)
+      return mugraph_fail (e, "search: the program has too many independent dimensions");
   return true;
 }

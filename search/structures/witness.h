@@ -11,8 +11,8 @@
 
 enum {
   WITNESS_EXTENT = 2,
-  WITNESS_CLASSES = 48,      /* a program with more is searched without splitting the rest */
-  WITNESS_VOLUME = 1 << 20   /* elements of the largest tensor of a witness */
+  WITNESS_CLASSES = 48,    /* a program with more is searched without splitting the rest */
+  WITNESS_VOLUME = 1 << 20 /* elements of the largest tensor of a witness */
 };
 
 /* A class that is the concatenation of two others, or one summed down to another. */
@@ -21,15 +21,15 @@ typedef struct {
 } witness_relation;
 
 typedef struct {
-  int n_classes;                    /* classes are 1 .. n_classes; 0 stands for a dimension of size 1 */
-  int32_t size[WITNESS_CLASSES];    /* at the witness */
-  int32_t real[WITNESS_CLASSES];    /* in the program */
-  bool reduced[WITNESS_CLASSES];    /* contracted, reduced or concatenated somewhere: not parallel throughout */
-  bool fixed[WITNESS_CLASSES];      /* part of a relation: neither the grid nor the loop may split it */
-  bool paired[WITNESS_CLASSES];     /* some tensor has it in two dimensions */
+  int n_classes;                 /* classes are 1 .. n_classes; 0 stands for a dimension of size 1 */
+  int32_t size[WITNESS_CLASSES]; /* at the witness */
+  int32_t real[WITNESS_CLASSES]; /* in the program */
+  bool reduced[WITNESS_CLASSES]; /* contracted, reduced or concatenated somewhere: not parallel throughout */
+  bool fixed[WITNESS_CLASSES];   /* part of a relation: neither the grid nor the loop may split it */
+  bool paired[WITNESS_CLASSES];  /* some tensor has it in two dimensions */
   int n_concats, n_narrows;
-  witness_relation concat[16], narrow[16]; /* narrow: a summed down to out */
-  mugraph program;                  /* at the witness shape */
+  witness_relation concat[16], narrow[16];      /* narrow: a summed down to out */
+  mugraph program;                              /* at the witness shape */
   uint8_t label[MUGRAPH_TENSORS][MUGRAPH_DIMS]; /* class of each dimension of each tensor of the program */
 } witness;
 

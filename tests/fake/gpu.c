@@ -1,10 +1,11 @@
-/* A GPU that does nothing, as a libcuda.so.1 and a libnvrtc in one, for tests of what stands above the driver. Memory is
-   host memory, a "cubin" is the source itself, kernels leave everything as it was: outputs stay poisoned with NaN like the
-   reference's, so every kernel is right. A launch takes a time that depends on its source and on how it is launched.
+/* A GPU that does nothing, as a libcuda.so.1 and a libnvrtc in one, for tests of what stands above the driver. Memory
+   is host memory, a "cubin" is the source itself, kernels leave everything as it was: outputs stay poisoned with NaN
+   like the reference's, so every kernel is right. A launch takes a time that depends on its source and on how it is
+   launched.
 
    FAKE_GPU_CRASH=N: the N-th module that a process loads goes astray when it runs, and the process can do nothing more.
-   FAKE_GPU_KILL=N: that takes the process with it. FAKE_GPU_WRONG=N: it writes something else. Each happens once, as long as
-   the file ./happened is there. */
+   FAKE_GPU_KILL=N: that takes the process with it. FAKE_GPU_WRONG=N: it writes something else. Each happens once, as
+   long as the file ./happened is there. */
 #include "cuda_templates/runtime/cuda_api.h"
 
 #include <signal.h>
@@ -38,15 +39,25 @@ static bool happens (const char *name, int n) {
   return f && !fclose (f);
 }
 
-#define CALL(name, ...) int name (__VA_ARGS__); int name (__VA_ARGS__)
+#define CALL(name, ...)                                                                                                \
+  int name (__VA_ARGS__);                                                                                              \
+  int name (__VA_ARGS__)
 CALL (cuInit, unsigned flags) { return (int) flags; }
 CALL (cuDriverGetVersion, int *v) { return *v = 13000, 0; }
-CALL (cuGetErrorString, int r, const char **text) { return *text = r == ILLEGAL_INSTRUCTION ? "an illegal instruction was encountered" : "error", 0; }
+CALL (cuGetErrorString, int r, const char **text) {
+  return *text = r == ILLEGAL_INSTRUCTION ? "an illegal instruction was encountered" : "error", 0;
+}
 CALL (cuDeviceGetCount, int *n) { return *n = 1, 0; }
 CALL (cuDeviceGet, cu_device *d, int i) { return *d = i, 0; }
-CALL (cuDeviceGetName, char *name, int size, cu_device d) { return snprintf (name, (size_t) size, "Pretended H100 %d", d), 0; }
+CALL (cuDeviceGetName, char *name, int size, cu_device d) {
+  return snprintf (name, (size_t) size, "Pretended H100 %d", d), 0;
+}
 CALL (cuDeviceGetAttribute, int *value, int what, cu_device d) {
-  *value = what == CU_DEVICE_MAJOR ? 9 : what == CU_DEVICE_MINOR ? 0 : what == CU_DEVICE_SMS ? 132 : what == CU_DEVICE_L2 ? 1 << 16 : d;
+  *value = what == CU_DEVICE_MAJOR   ? 9
+           : what == CU_DEVICE_MINOR ? 0
+           : what == CU_DEVICE_SMS   ? 132
+           : what == CU_DEVICE_L2    ? 1 << 16
+                                     : d;
   return 0;
 }
 CALL (cuDevicePrimaryCtxRetain, cu_context *c, cu_device d) { return *c = (cu_context) (&lost + d), 0; }
@@ -57,13 +68,17 @@ CALL (cuMemAlloc_v2, cu_pointer *p, size_t n) {
   return *p = (cu_pointer) (uintptr_t) malloc (n), *p ? 0 : 2;
 }
 CALL (cuMemFree_v2, cu_pointer p) { return free ((void *) (uintptr_t) p), lost; }
-CALL (cuMemcpyHtoDAsync_v2, cu_pointer to, const void *from, size_t n, cu_stream s) { return memcpy ((void *) (uintptr_t) to, from, n), s ? lost : INVALID; }
+CALL (cuMemcpyHtoDAsync_v2, cu_pointer to, const void *from, size_t n, cu_stream s) {
+  return memcpy ((void *) (uintptr_t) to, from, n), s ? lost : INVALID;
+}
 CALL (cuMemcpyDtoHAsync_v2, void *to, cu_pointer from, size_t n, cu_stream s) {
   memcpy (to, (const void *) (uintptr_t) from, n);
   if (wrong && n != GUARD) memset (to, 0, 2), wrong = false;
   return s ? lost : INVALID;
 }
-CALL (cuMemsetD8Async, cu_pointer p, unsigned char value, size_t n, cu_stream s) { return memset ((void *) (uintptr_t) p, value, n), s ? lost : INVALID; }
+CALL (cuMemsetD8Async, cu_pointer p, unsigned char value, size_t n, cu_stream s) {
+  return memset ((void *) (uintptr_t) p, value, n), s ? lost : INVALID;
+}
 CALL (cuStreamCreate, cu_stream *s, unsigned flags) { return *s = (cu_stream) &modules, (void) flags, lost; }
 CALL (cuStreamSynchronize, cu_stream s) { return s ? lost : INVALID; }
 CALL (cuCtxSynchronize, void) { return lost; }
@@ -92,7 +107,9 @@ CALL (cuEventCreate, cu_event *e, unsigned flags) {
 CALL (cuEventDestroy_v2, cu_event e) { return free (e), 0; }
 CALL (cuEventRecord, cu_event e, cu_stream s) { return *(double *) e = now_us, s ? lost : INVALID; }
 CALL (cuEventSynchronize, cu_event e) { return e ? lost : INVALID; }
-CALL (cuEventElapsedTime, float *ms, cu_event a, cu_event b) { return *ms = (float) (1e-3 * (*(double *) b - *(double *) a)), lost; }
+CALL (cuEventElapsedTime, float *ms, cu_event a, cu_event b) {
+  return *ms = (float) (1e-3 * (*(double *) b - *(double *) a)), lost;
+}
 CALL (cuModuleLoadData, cu_module *m, const void *image) {
   if (lost) return lost;
   module *made = malloc (sizeof *made);
@@ -102,7 +119,9 @@ CALL (cuModuleLoadData, cu_module *m, const void *image) {
   return 0;
 }
 CALL (cuModuleUnload, cu_module m) { return free (m), lost; }
-CALL (cuModuleGetFunction, cu_function *f, cu_module m, const char *name) { return *f = (cu_function) m, *name ? lost : INVALID; }
+CALL (cuModuleGetFunction, cu_function *f, cu_module m, const char *name) {
+  return *f = (cu_function) m, *name ? lost : INVALID;
+}
 CALL (cuFuncSetAttribute, cu_function f, int what, int value) { return f && what && value ? lost : INVALID; }
 CALL (cuLaunchKernelEx, const cu_launch_config *c, cu_function f, void **parameter, void **extra) {
   const module *m = (const module *) f;

@@ -1,5 +1,5 @@
-/* libFuzzer on the program language and the shape parser: no input may crash, and what is accepted prints and reads back
-   to an equal graph. The first line, up to a newline, is tried as an override of the rest as well. */
+/* libFuzzer on the program language and the shape parser: no input may crash, and what is accepted prints and reads
+   back to an equal graph. The first line, up to a newline, is tried as an override of the rest as well. */
 #include "mugraph/program/program.h"
 
 #include <stdint.h>

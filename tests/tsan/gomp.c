@@ -262,7 +262,12 @@ bool GOMP_single_start (void) {
                                   long chunk, unsigned flags) {                                                        \
     (void) flags;                                                                                                      \
     run_team (fn, data, count,                                                                                         \
-              &(team){.construct = -1, .next = from, .end = to, .step = step, .chunk = chunk < 1 ? 1 : chunk, .left = wanted (count)}); \
+              &(team){.construct = -1,                                                                                 \
+                      .next = from,                                                                                    \
+                      .end = to,                                                                                       \
+                      .step = step,                                                                                    \
+                      .chunk = chunk < 1 ? 1 : chunk,                                                                  \
+                      .left = wanted (count)});                                                                        \
   }
 LOOP (dynamic)
 LOOP (nonmonotonic_dynamic)
