@@ -112,7 +112,15 @@ $(BUILD)/tests/fake/libcuda.so.1: tests/fake/gpu.c
 GOLDEN := $(addprefix $(BUILD)/tests/,cuda_golden cuda_generic cuda_stream cuda_chain cuda_rows cuda_tiled cuda_cost cli_golden)
 ## golden: rewrite the golden kernels and reports of tests/golden/ with what is printed now; git shows the difference
 golden: msearch $(GOLDEN)
-	for t in $(GOLDEN); do MSEARCH_GOLDEN_WRITE=1 $$t || exit 1; done
+	for t in $(GOLDEN); do MSEARCH_GOLDEN=write $$t || exit 1; done
+
+## check-golden: compare them, without the other tests of these programs
+check-golden: msearch $(GOLDEN)
+	MSEARCH_GOLDEN=only tools/run-tests.sh $(GOLDEN)
+
+## cubins: what nvcc makes of the golden kernels, a hash each: the same before and after a rewording
+cubins:
+	tools/cubins.sh
 
 ## tests: build every test program
 tests: $(TESTS)
@@ -174,10 +182,20 @@ cppcheck:
 	cppcheck --quiet -j $(JOBS) --std=c11 -D_GNU_SOURCE -I. --enable=warning,performance,portability --inline-suppr --suppressions-list=.cppcheck-suppressions \
 	  --cppcheck-build-dir=build-cppcheck --error-exitcode=1 $(SOURCES)
 
+## check-house: the rules of the house: arrows, circles, names, lengths of functions
+check-house: msearch
+	tools/check-house.sh $(BUILD)
+
+CLANG_FORMAT ?= clang-format
+FORMATTED := $(SOURCES) $(HEADERS) $(wildcard tests/*/*.h cuda_templates/*/*.cuh)
+## check-format: what clang-format would change is an error
+check-format:
+	$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
+
 ## format: clang-format on the files of FILES (default: those that git calls changed)
-FILES ?= $(shell git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h')
+FILES ?= $(shell git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h' '*.cuh')
 format:
-	$(if $(FILES),clang-format -i $(FILES))
+	$(if $(filter-out tests/golden/%,$(FILES)),$(CLANG_FORMAT) -i $(filter-out tests/golden/%,$(FILES)))
 
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 30
@@ -219,5 +237,5 @@ clean:
 list:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all demo check test tests bench-verify bench-search bench-model bench-kernels asan tsan clang tidy cppcheck format fuzz dist gpu-check golden clean list
+.PHONY: all demo check test tests bench-verify bench-search bench-model bench-kernels asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins check-house check-format clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

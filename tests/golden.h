@@ -7,15 +7,21 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
-/* Of a test program that is to rewrite its golden files, run those tests only; called by main. */
+/* $MSEARCH_GOLDEN: "write" rewrites golden files, "only" compares them and leaves out all other tests. */
+static inline bool golden_writes (void) {
+  const char *how = getenv ("MSEARCH_GOLDEN");
+  return how && !strcmp (how, "write");
+}
+/* Called by main. */
 static inline void golden_filter (void) {
-  if (getenv ("MSEARCH_GOLDEN_WRITE")) cmocka_set_test_filter ("golden*");
+  if (getenv ("MSEARCH_GOLDEN")) cmocka_set_test_filter ("golden*");
 }
 
 #define GOLDEN_FOLDER "tests/golden/"
@@ -38,7 +44,7 @@ static inline char *golden_read (const char *path) {
 static inline void golden_check (const char *name, const char *text) {
   char path[300];
   snprintf (path, sizeof path, GOLDEN_FOLDER "%s", name);
-  if (getenv ("MSEARCH_GOLDEN_WRITE")) {
+  if (golden_writes ()) {
     FILE *f = fopen (path, "wb");
     assert_non_null (f);
     fputs (text, f);
