@@ -1,10 +1,11 @@
-/* Golden files: what is printed is compared byte for byte with a file under tests/golden/. `make golden` rewrites them instead;
-   git then shows what changed. */
+/* Golden files: what is printed is compared byte for byte with a file under tests/golden/. `make golden` rewrites them
+   instead; git then shows what changed. */
 #ifndef TESTS_GOLDEN_H
 #define TESTS_GOLDEN_H
 
 #include "cuda_templates/emit/templates.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 /* $MSEARCH_GOLDEN: "write" rewrites golden files, "only" compares them and leaves out all other tests. */
 static inline bool golden_writes (void) {
@@ -59,7 +59,8 @@ static inline void golden_check (const char *name, const char *text) {
     for (;; line++) {
       size_t n = strcspn (a, "\n"), m = strcspn (b, "\n");
       if (n != m || memcmp (a, b, n) || !a[n] || !b[m]) {
-        print_message ("%s:%d: differs (`make golden` takes what is printed now)\n  golden   %.*s\n  printed  %.*s\n", path, line, (int) n, a, (int) m, b);
+        print_message ("%s:%d: differs (`make golden` takes what is printed now)\n  golden   %.*s\n  printed  %.*s\n",
+                       path, line, (int) n, a, (int) m, b);
         break;
       }
       a += n + 1, b += m + 1;
@@ -70,8 +71,8 @@ static inline void golden_check (const char *name, const char *text) {
   free (wanted);
 }
 
-/* Device templates in an emitted source as #include lines: they are files of the tree, and golden kernels that include them
-   compile with nvcc -I cuda_templates/device -I cuda_templates/chain (each folder). Owned by the caller. */
+/* Device templates in an emitted source as #include lines: they are files of the tree, and golden kernels that include
+   them compile with nvcc -I cuda_templates/device -I cuda_templates/chain (each folder). Owned by the caller. */
 static inline char *golden_includes (const char *source) {
   char *text = malloc (strlen (source) + 1), *to = text;
   assert_non_null (text);

@@ -394,9 +394,8 @@ static void unary (const context *c, const mugraph_op *op, int64_t n, eval_value
     run_elementwise (c, &(elementwise){.exponential = true, .x = x.plane[1], .out = {out.plane[0]}}, n);
   else if (!c->plan->real && rule[op->kind] == keyed)
     apply_keyed (c, key_of (c, op->kind, op->c), n, x.plane[0], out, need);
-  else
-    FOR_PLANES (c, p, need)
-    run_elementwise (c, &(elementwise){.op = op, .num = c->num[p], .x = x.plane[p], .out = {out.plane[p]}}, n);
+  else FOR_PLANES (c, p, need)
+  run_elementwise (c, &(elementwise){.op = op, .num = c->num[p], .x = x.plane[p], .out = {out.plane[p]}}, n);
 }
 
 /* A constant of the program: a random element that is not 0, keyed by its value. */
