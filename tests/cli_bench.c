@@ -2,13 +2,13 @@
    is tests/fake/gpu.c, beside this program. */
 #include "mugraph/file/json.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #define DEVICE "Pretended H100 0"
 #define DATE "2000-01-02"

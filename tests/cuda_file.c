@@ -2,11 +2,11 @@
 #include "cuda_graphs.h"
 #include "cuda_templates/cuda.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 static const char *find_nvcc (void) {
   static const char *const paths[] = {"/usr/local/cuda/bin/nvcc", "/usr/bin/nvcc"};

@@ -5,12 +5,12 @@
 #include "cuda_templates/cuda.h"
 #include "mugraph/file/json.h"
 
-#include <cmocka.h>
 #include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
 
 static bool compiles (const mugraph *g, const cuda_device *d, bool pdl, mugraph_error *e) {
   cuda_program *p = calloc (1, sizeof *p);

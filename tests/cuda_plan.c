@@ -3,10 +3,10 @@
 #include "cuda_templates/generic/plan_generic.h"
 #include "random_mugraph.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <cmocka.h>
 
 enum { GRAPHS = 3000 };
 

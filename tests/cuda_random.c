@@ -3,10 +3,10 @@
 #include "cuda_templates/cuda.h"
 #include "random_mugraph.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <cmocka.h>
 
 enum { GRAPHS = 24, EMITTED = 400 };
 

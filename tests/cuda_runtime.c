@@ -2,7 +2,6 @@
 #include "cuda_graphs.h"
 #include "cuda_templates/cuda.h"
 
-#include <cmocka.h>
 #include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -12,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <xxhash.h>
+#include <cmocka.h>
 
 static const char kernel[] = "extern \"C\" __global__ void k (float *x) { x[threadIdx.x] *= 2.0f; }\n";
 

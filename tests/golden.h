@@ -5,7 +5,6 @@
 
 #include "cuda_templates/emit/templates.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -13,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 /* $MSEARCH_GOLDEN: "write" rewrites golden files, "only" compares them and leaves out all other tests. */
 static inline bool golden_writes (void) {
