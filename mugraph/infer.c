@@ -488,22 +488,6 @@ static bool infer_kernel_op (mugraph *g, mugraph_op *op, bool defined[], mugraph
   return true;
 }
 
-bool mugraph_finish_custom (mugraph *g, int i, mugraph_error *e) {
-  mugraph_op *op = &g->op[i];
-  mugraph_shape in[MUGRAPH_FANIN], out[MUGRAPH_FANOUT];
-  int n_out;
-  for (int k = 0; k < op->n_in; k++) in[k] = g->tensor[op->in[k]].shape;
-  if (!mugraph_infer_block (&g->block[op->block], op->n_in, in, &n_out, out, e)) return false;
-  if (g->n_tensors + n_out > MUGRAPH_TENSORS) return mugraph_fail (e, "more than %d tensors", MUGRAPH_TENSORS);
-  for (int k = 0; k < n_out; k++) {
-    int t = g->n_tensors++;
-    op->out[op->n_out++] = (uint8_t) t;
-    g->tensor[t].shape = out[k];
-    g->tensor[t].name[0] = 0;
-  }
-  return true;
-}
-
 bool mugraph_infer (mugraph *g, mugraph_error *e) {
   bool defined[MUGRAPH_TENSORS] = {false}, owned[MUGRAPH_BLOCKS] = {false};
   mugraph_error why;

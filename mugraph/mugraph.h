@@ -154,13 +154,16 @@ typedef struct {
 /* Formats into e (which may be NULL) and returns false. */
 bool mugraph_fail (mugraph_error *e, const char *format, ...) __attribute__ ((format (printf, 2, 3)));
 
-/* ---- building (mugraph/graph.c). The functions that append return the new index, or -1 when the graph is full. ----
- */
+/* ---- shapes (shape.c) and schedules (sched.c) ---- */
 
-void mugraph_init (mugraph *);
 mugraph_shape mugraph_shape_of (mugraph_dtype, int n_dims, const int32_t dim[]);
 bool mugraph_same_shape (const mugraph_shape *, const mugraph_shape *); /* dims only */
 int64_t mugraph_volume (const mugraph_shape *);                         /* elements */
+void mugraph_sched_default (mugraph_sched *);
+
+/* ---- building (graph.c). The functions that append return the new index, or -1 when the graph is full. ---- */
+
+void mugraph_init (mugraph *);
 
 /* A program input: must precede every operator. Returns its tensor. */
 int mugraph_add_input (mugraph *, const char *name, mugraph_shape);
@@ -182,14 +185,13 @@ bool mugraph_next_order (int n, int order[]);
 int mugraph_add_custom (mugraph *, int n_in, const int in[], const int32_t grid[3], int32_t loop);
 bool mugraph_finish_custom (mugraph *, int op, mugraph_error *e);
 
-void mugraph_sched_default (mugraph_sched *);
 void mugraph_block_init (mugraph_block *, const int32_t grid[3], int32_t loop);
 int mugraph_block_input (mugraph_block *, int kernel_input, const int imap[3], int fmap);
 int mugraph_block_op (mugraph_block *, mugraph_op_kind, int a, int b, int dim); /* b, dim: -1 where absent */
 int mugraph_block_const (mugraph_block *, double value);
 int mugraph_block_output (mugraph_block *, int tile, const int omap[3]);
 
-/* ---- shapes and validity (mugraph/infer.c) ---- */
+/* ---- inference and validity (infer.c) ---- */
 
 /* The result shape of one operator at given input shapes: the shape rule of op.def. in has n_in shapes. For levels
    other than block, accumulators are errors. out may alias nothing. */
@@ -221,7 +223,7 @@ bool mugraph_block_ragged (const mugraph_block *);
 /* Whether operators use this tile in / after the loop; for planners. Number of readers of operator i. */
 int mugraph_block_uses (const mugraph_block *, int i);
 
-/* ---- identity ---- */
+/* ---- identity (identity.c) ---- */
 
 /* xxHash of the graph's canonical form: names, derived fields and schedules left out; equal for graphs that are the
    same up to the numbering of operators and the order of the inputs of commutative ones. extents: also grid and loop.
@@ -231,7 +233,7 @@ uint64_t mugraph_hash (const mugraph *, bool extents);
 /* Exact equality of everything but padding, names included: what is written reads back. */
 bool mugraph_equal (const mugraph *, const mugraph *);
 
-/* ---- stable exponentials (mugraph/stable.c), see design point 5 ---- */
+/* ---- stable exponentials (stable.c) ---- */
 
 /* Which exponentials may be computed as exp(x - m) with a shared maximum m. For a graph whose outputs are homogeneous
    of degree 0 in a scale that all elements of a row share, over every exponential of one class. */
