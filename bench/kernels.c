@@ -14,6 +14,10 @@
    tensor instructions, and an empty kernel. Writes DIR/<gpu>-<date>.json and .md (default bench/results; nothing with
    --no-time). Exit status: 0 all right, 1 some case wrong, 2 usage. */
 #include "cuda_templates/cuda.h"
+#include "cuda_templates/runtime/launch.h"
+#include "cuda_templates/runtime/meter.h"
+#include "cuda_templates/runtime/nvrtc.h"
+#include "cuda_templates/runtime/probe.h"
 #include "mugraph/file/json.h"
 #include "mugraph/program/program.h"
 #include "verify/verify.h"

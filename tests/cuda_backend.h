@@ -5,6 +5,9 @@
 
 #include "cuda_graphs.h"
 #include "cuda_templates/cuda.h"
+#include "cuda_templates/runtime/meter.h"
+#include "cuda_templates/runtime/nvrtc.h"
+#include "cuda_templates/runtime/probe.h"
 #include "golden.h"
 
 #include <xxhash.h>

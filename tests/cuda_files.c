@@ -3,6 +3,8 @@
    with. Of each file the first one, all of them with ALL=1; FILES="a.json ..." names other files. What they compute is
    compared on a GPU: build/bench/kernels --all --no-time FILE.json ... */
 #include "cuda_templates/cuda.h"
+#include "cuda_templates/runtime/nvrtc.h"
+#include "cuda_templates/runtime/probe.h"
 #include "mugraph/file/json.h"
 
 #include <glob.h>

@@ -1,6 +1,8 @@
 /* Random valid µGraphs, as odd as the checks let them be, become CUDA that NVRTC compiles; the generic code generator
    takes all of them. What they compute is compared on a GPU by tests/gpu_random.c. */
 #include "cuda_templates/cuda.h"
+#include "cuda_templates/runtime/nvrtc.h"
+#include "cuda_templates/runtime/probe.h"
 #include "random_mugraph.h"
 
 #include <setjmp.h>

@@ -1,6 +1,10 @@
 /* The runtime as far as it goes without a GPU: what the machine can do, compiling, the cache on disk, clear errors. */
 #include "cuda_graphs.h"
 #include "cuda_templates/cuda.h"
+#include "cuda_templates/runtime/launch.h"
+#include "cuda_templates/runtime/meter.h"
+#include "cuda_templates/runtime/nvrtc.h"
+#include "cuda_templates/runtime/probe.h"
 
 #include <dirent.h>
 #include <pthread.h>

@@ -7,6 +7,9 @@
    or too large for a half, are not compared; nor are graphs with values between that are too large for a float, where
    the result is off. */
 #include "cuda_templates/cuda.h"
+#include "cuda_templates/runtime/launch.h"
+#include "cuda_templates/runtime/nvrtc.h"
+#include "cuda_templates/runtime/probe.h"
 #include "random_mugraph.h"
 #include "verify/verify.h"
 

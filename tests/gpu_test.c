@@ -6,6 +6,9 @@
    --device a100: the code that is generated for sm_80, compiled for the GPU of this machine. */
 #include "cuda_graphs.h"
 #include "cuda_templates/cuda.h"
+#include "cuda_templates/runtime/meter.h"
+#include "cuda_templates/runtime/nvrtc.h"
+#include "cuda_templates/runtime/probe.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

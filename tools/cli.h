@@ -5,6 +5,8 @@
 
 #include "cuda_templates/cuda.h"
 #include "cuda_templates/plan.h"
+#include "cuda_templates/runtime/meter.h"
+#include "cuda_templates/runtime/probe.h"
 #include "mugraph/file/json.h"
 #include "mugraph/program/program.h"
 #include "search/search.h"

@@ -1,6 +1,7 @@
 /* list, show, verify, emit, import; and what all commands share. */
 #include "cli.h"
 
+#include "cuda_templates/runtime/nvrtc.h"
 #include "mugraph/print.h"
 #include <dirent.h>
 #include <errno.h>

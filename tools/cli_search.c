@@ -1,6 +1,7 @@
 /* msearch WORKLOAD, msearch --file: look up or search, verify, compile, measure, save, report. */
 #include "cli.h"
 
+#include "cuda_templates/runtime/nvrtc.h"
 #include "search/schedules/tune.h"
 #include <errno.h>
 #include <math.h>

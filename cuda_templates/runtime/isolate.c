@@ -36,20 +36,20 @@ static bool same_question (const isolate_request *a, const isolate_request *b) {
 /* Answers until the line closes or the context is lost; never returns. */
 static void work (int socket) {
   isolate_request *now = calloc (1, sizeof *now), *last = calloc (1, sizeof *last);
-  cuda_meter *meter = NULL;
+  measurer *meter = NULL;
   isolate_reply reply;
   while (now && last && move (socket, now, sizeof *now, false)) {
     memset (&reply, 0, sizeof reply);
     alarm (PATIENCE);
     now->device.name = now->device.match = "";
     if (!meter || !same_question (now, last)) {
-      cuda_meter_free (meter);
+      measurer_free (meter);
       *last = *now;
-      meter = cuda_meter_new (&last->program, &last->device, last->seed, last->scale, &reply.error);
+      meter = measurer_new (&last->program, &last->device, last->seed, last->scale, &reply.error);
     }
-    reply.good = meter && cuda_meter_run (meter, &now->candidate, now->pdl, now->tolerance, now->effort, &reply.result,
-                                          &reply.error);
-    bool lost = !reply.good && !cuda_usable ();
+    reply.good = meter && measurer_run (meter, &now->candidate, now->pdl, now->tolerance, now->effort, &reply.result,
+                                        &reply.error);
+    bool lost = !reply.good && !measurer_usable ();
     alarm (0);
     if (!move (socket, &reply, sizeof reply, true)) break;
     if (lost) _exit (REPLIED);
@@ -83,7 +83,7 @@ static void guard (int socket) {
   }
 }
 
-bool cuda_isolate (void) {
+bool isolate_start (void) {
   int pair[2];
   if (line >= 0) return true;
   if (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) return false;

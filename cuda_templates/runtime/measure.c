@@ -1,8 +1,9 @@
-/* Is a candidate right, and how fast? Inputs are drawn on the GPU in the program's own data types and widened for the
+/* Inputs are drawn on the GPU in the program's own data types and widened for the
    float64 reference, so that both see the same numbers. */
+#include "measure.h"
 #include "cuda_templates/emit/emit.h"
-#include "isolate.h"
 #include "launch.h"
+#include "nvrtc.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 enum { CALLS = 40, REPLAYS = 30, QUICK_REPLAYS = 8, MOST_SETS = CALLS * REPLAYS };
 static const double MOST_BYTES = 8e9; /* of the input sets of a cold run, where 4x L2 asks for less */
 
-struct cuda_meter {
+struct measurer {
   const cuda_driver *d;
   mugraph program;
   const cuda_device *device;
@@ -23,7 +24,6 @@ struct cuda_meter {
   cu_function draw, widen;
   double *expected[MUGRAPH_OUTPUTS]; /* by the reference, once it has run */
 };
-typedef cuda_meter measurer;
 
 static bool load_helpers (measurer *m, int arch, mugraph_error *e) {
   char *cubin;
@@ -189,51 +189,36 @@ static bool time_both (const measurer *m, cuda_program *p, cuda_module *module, 
   return good;
 }
 
-bool cuda_usable (void) {
-  if (isolate_running ()) return true;
+bool measurer_usable (void) {
   const cuda_driver *d = cuda_open_driver (NULL);
   return d && !d->context_wait ();
 }
 
-cuda_meter *cuda_meter_new (const mugraph *program, const cuda_device *device, uint64_t seed, const double *scale,
-                            mugraph_error *e) {
-  const cuda_driver *d = isolate_running () ? NULL : cuda_open_driver (e);
-  if (!d && !isolate_running ()) return NULL;
-  cuda_meter *m = calloc (1, sizeof *m);
+measurer *measurer_new (const mugraph *program, const cuda_device *device, uint64_t seed, const double *scale,
+                        mugraph_error *e) {
+  const cuda_driver *d = cuda_open_driver (e);
+  if (!d) return NULL;
+  measurer *m = calloc (1, sizeof *m);
   if (!m) return mugraph_fail (e, "out of memory"), NULL;
   m->d = d, m->program = *program, m->device = device, m->seed = seed;
   for (int i = 0; i < MUGRAPH_INPUTS; i++) m->scale[i] = scale ? scale[i] : 1;
-  if (!d || load_helpers (m, m->d->arch, e)) return m;
-  cuda_meter_free (m);
+  if (load_helpers (m, m->d->arch, e)) return m;
+  measurer_free (m);
   return NULL;
 }
 
-void cuda_meter_free (cuda_meter *m) {
+void measurer_free (measurer *m) {
   if (!m) return;
   if (m->helpers) m->d->module_unload (m->helpers);
   for (int i = 0; i < MUGRAPH_OUTPUTS; i++) free (m->expected[i]);
   free (m);
 }
 
-static bool run_elsewhere (const cuda_meter *m, const mugraph *candidate, bool pdl, double tolerance,
-                           cuda_effort effort, cuda_measurement *r, mugraph_error *e) {
-  isolate_request *q = calloc (1, sizeof *q);
-  isolate_reply reply;
-  if (!q) return mugraph_fail (e, "out of memory");
-  q->program = m->program, q->candidate = *candidate, q->device = *m->device, q->seed = m->seed;
-  memcpy (q->scale, m->scale, sizeof q->scale);
-  q->tolerance = tolerance, q->pdl = pdl, q->effort = effort;
-  if (isolate_ask (q, &reply) && reply.good) *r = reply.result;
-  free (q);
-  return reply.good || mugraph_fail (e, "%s", reply.error.text);
-}
-
-bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double tolerance, cuda_effort effort,
-                     cuda_measurement *r, mugraph_error *e) {
+bool measurer_run (measurer *m, const mugraph *candidate, bool pdl, double tolerance, cuda_effort effort,
+                   cuda_measurement *r, mugraph_error *e) {
   cuda_program p = {0};
   memset (r, 0, sizeof *r);
   r->rel_err = INFINITY;
-  if (isolate_running ()) return run_elsewhere (m, candidate, pdl, tolerance, effort, r, e);
   if (!same_interface (&m->program, candidate))
     return mugraph_fail (e, "the candidate's inputs or outputs are not those of the program");
   cuda_module *module = NULL;
@@ -246,15 +231,5 @@ bool cuda_meter_run (cuda_meter *m, const mugraph *candidate, bool pdl, double t
   if (r->correct && effort == CUDA_FULL) good = time_both (m, &p, module, r, e);
   cuda_unload (module);
   cuda_program_free (&p);
-  return good;
-}
-
-bool cuda_measure (const mugraph *program, const mugraph *candidate, const cuda_device *device, bool pdl, uint64_t seed,
-                   const double *scale, double tolerance, bool want_time, cuda_measurement *r, mugraph_error *e) {
-  memset (r, 0, sizeof *r);
-  r->rel_err = INFINITY;
-  cuda_meter *m = cuda_meter_new (program, device, seed, scale, e);
-  bool good = m && cuda_meter_run (m, candidate, pdl, tolerance, want_time ? CUDA_FULL : CUDA_CHECK, r, e);
-  cuda_meter_free (m);
   return good;
 }

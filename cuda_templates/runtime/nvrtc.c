@@ -1,7 +1,7 @@
 /* cuda_compile: NVRTC with a cache on disk. An entry is the checksum of the cubin, then the cubin; it is written to a
    temporary file and renamed, so that readers see all of it or nothing, and damaged entries are compiled again. */
+#include "nvrtc.h"
 #include "cuda_api.h"
-#include "cuda_templates/cuda.h"
 
 #include <errno.h>
 #include <stdio.h>
