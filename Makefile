@@ -148,17 +148,25 @@ bench-model: $(BUILD)/bench/model
 
 # Variants are builds of their own in build-<variant>/, of the same rules.
 variant = $(parallel) --no-print-directory BUILD=build-$(1)
+tests_of = $(patsubst $(BUILD)/%,build-$(1)/%,$(filter-out %/all_house,$(TESTS)))
 
-## asan: all tests under the address and undefined behaviour sanitizers
+# CHECKING: what passes hand on is looked at once more (mugraph/check.h).
+CHECKING := -DMSEARCH_CHECK
+## checked: all tests with the asserts at the borders of passes
+checked:
+	$(call variant,checked) OPT="-O2 -g $(CHECKING)" build-checked/msearch tests
+	TEST_SECONDS=1800 MSEARCH=build-checked/msearch tools/run-tests.sh $(call tests_of,checked)
+
+## asan: all tests under the address and undefined behaviour sanitizers, with these asserts
 asan:
-	$(call variant,asan) OPT="-O1 -g" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" build-asan/msearch tests
-	TEST_SECONDS=1800 MSEARCH=build-asan/msearch tools/run-tests.sh $(patsubst $(BUILD)/%,build-asan/%,$(filter-out %/all_house,$(TESTS)))
+	$(call variant,asan) OPT="-O1 -g $(CHECKING)" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" build-asan/msearch tests
+	TEST_SECONDS=1800 MSEARCH=build-asan/msearch tools/run-tests.sh $(call tests_of,asan)
 
 # tests/tsan/gomp.c stands in for libgomp, whose synchronisation the thread sanitizer does not see.
 TSAN := -fsanitize=thread
 ## tsan: parallel searches under the thread sanitizer
 tsan: build-tsan/gomp.o
-	$(call variant,tsan) OPT="-O1 -g" SANITIZE=$(TSAN) OPENMP=$< build-tsan/msearch
+	$(call variant,tsan) OPT="-O1 -g $(CHECKING)" SANITIZE=$(TSAN) OPENMP=$< build-tsan/msearch
 	tools/tsan.sh build-tsan/msearch
 build-tsan/gomp.o: tests/tsan/gomp.c
 	@mkdir -p $(@D)
@@ -231,11 +239,11 @@ gpu-check: msearch $(GPU_TESTS) $(BUILD)/bench/kernels
 
 ## clean: remove what was built
 clean:
-	rm -rf build build-asan build-tsan build-clang build-fuzz build-cppcheck build-dist dist msearch
+	rm -rf build build-checked build-asan build-tsan build-clang build-fuzz build-cppcheck build-dist dist msearch
 
 ## list: name the targets
 list:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all demo check test tests bench-verify bench-search bench-model bench-kernels asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins check-house check-format clean list
+.PHONY: all demo check test tests bench-verify bench-search bench-model bench-kernels checked asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins check-house check-format clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
