@@ -1,10 +1,12 @@
 #include "plan.h"
+#include "cost_constants.h"
 
 #include <string.h>
 
 const cuda_device cuda_devices[] = {
 #define DEVICE(name, match, arch, sms, smem, smem_sm, regs, dram, l2, l2_bytes, mma, fp32, sfu, launch, pdl)           \
-  {#name, match, arch, sms, smem, smem_sm, regs, dram, l2, l2_bytes, mma, fp32, sfu, launch, pdl},
+  {#name, match,    arch, sms,  smem, smem_sm, regs, dram,                                                             \
+   l2,    l2_bytes, mma,  fp32, sfu,  launch,  pdl,  &cost_constants_##name},
 #include "device.def"
 #undef DEVICE
 };
@@ -47,6 +49,7 @@ static bool plan_with (cuda_generator b, const mugraph *g, int k, const cuda_dev
   if (!backends[b].plan (g, k, d, p, e)) return false;
   p->backend = b;
   p->sched.backend = b;
+  if (!p->compiled_regs) p->compiled_regs = p->regs;
   if (b != CUDA_GENERATOR_STREAM) p->sched.copy = 0; /* not of their plans: who asks for it gets what others get */
   return true;
 }

@@ -16,8 +16,9 @@ typedef struct {
   int regs_sm;
   double dram_bw, l2_bw; /* measured streaming read, L2 read */
   double l2_bytes;
-  double mma_f16, fp32, sfu; /* dense f16 tensor rate, fp32 fma flop rate, exp/rsqrt per second */
-  double launch, launch_pdl; /* an empty kernel in a CUDA graph */
+  double mma_f16, fp32, sfu;         /* dense f16 tensor rate, fp32 fma flop rate, exp/rsqrt per second */
+  double launch, launch_pdl;         /* an empty kernel in a CUDA graph */
+  const struct cost_constants *cost; /* what the cost model knows of it: cost.def */
 } cuda_device;
 
 extern const cuda_device cuda_devices[];
@@ -67,6 +68,7 @@ typedef struct {
   int64_t smem;        /* dynamic shared memory of a block, bytes */
   int64_t workspace;   /* device memory of a block, bytes */
   int regs;            /* estimated registers a thread */
+  int compiled_regs;   /* what the compiler is expected to make of them, where that is known to be another number */
   double dram_read, dram_write, l2_read; /* bytes of the whole launch */
   double mma_flops, fp32_flops, sfu_ops; /* of the whole launch, padding included */
   double smem_bytes;                     /* through shared memory, where that may be the bottleneck; 0: not counted */

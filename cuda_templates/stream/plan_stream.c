@@ -339,6 +339,17 @@ static int registers (const cuda_stream *s) {
   return held + s->stages * stage + (chained > 32 ? 0 : chained) + s->n_rows * groups + 10 + 2 * s->n_weights;
 }
 
+/* The same as compiled: a loop has the operands of a step beside them, 14 for each weight of 64 columns, half as many
+   where the number of steps in flight is odd, and divides for its indices where the number of warps is no power of two;
+   where all steps are in flight there is no loop. */
+static int compiled_registers (const cuda_stream *s, const mugraph_block *b) {
+  int weights = 0;
+  if (s->steps <= s->stages) return registers (s);
+  for (int i = 0; i < b->n_ops; i++)
+    weights += b->op[i].kind == MUGRAPH_OP_MATMUL && cuda_stream_weight (b, b->op[i].in[1]) >= 0;
+  return registers (s) + weights * s->columns * 14 / 64 / (s->stages % 2 + 1) + (is_power_of_two (s->warps) ? 0 : 4);
+}
+
 /* Products with the same left operand side by side, in pairs, their weights in the same order and stored alike; nothing
    but accumulators between them and what follows. */
 static bool are_pairs (const matcher *c, int products) {
@@ -553,6 +564,7 @@ bool cuda_plan_stream (const mugraph *g, int k, const cuda_device *d, cuda_plan 
   p->blocks = grid * s.split;
   p->smem = shared_bytes (&s);
   p->regs = registers (&s);
+  p->compiled_regs = compiled_registers (&s, b);
   p->iterations = s.steps;
   double rows = 8.0 * ceil_div (s.m.chunk, 8), columns = (double) s.n_warps * s.pieces * 8 * s.piece;
   double depth = (s.ring ? 64.0 : 16.0) * s.steps * s.split * s.k_warps;
