@@ -28,14 +28,8 @@ static int append_kernel_op (mugraph *g, mugraph_op op, const mugraph_shape *out
   return t;
 }
 
-static mugraph_op plain_op (mugraph_op_kind kind, int dim) {
-  mugraph_op op = {.kind = (uint8_t) kind, .dim = (int8_t) dim, .block = -1, .map = {-1, -1, -1}, .fmap = -1};
-  if (kind == MUGRAPH_OP_CLAMP) op.c[1] = 1;
-  return op;
-}
-
 int mugraph_add_op (mugraph *g, mugraph_op_kind kind, int n_in, const int in[], int dim, mugraph_error *e) {
-  mugraph_op op = plain_op (kind, dim);
+  mugraph_op op = mugraph_op_of (kind, dim);
   const mugraph_shape *shapes[MUGRAPH_FANIN];
   mugraph_shape out;
   if (n_in < 0 || n_in > MUGRAPH_FANIN)
@@ -54,7 +48,7 @@ int mugraph_add_op (mugraph *g, mugraph_op_kind kind, int n_in, const int in[], 
 }
 
 int mugraph_add_const (mugraph *g, double value, mugraph_error *e) {
-  mugraph_op op = plain_op (MUGRAPH_OP_CONST, -1);
+  mugraph_op op = mugraph_op_of (MUGRAPH_OP_CONST, -1);
   op.c[0] = value;
   mugraph_shape s = mugraph_shape_of (MUGRAPH_F32, 1, (int32_t[]){1});
   int t = append_kernel_op (g, op, &s);
@@ -98,7 +92,7 @@ bool mugraph_next_order (int n, int order[]) {
 
 int mugraph_add_custom (mugraph *g, int n_in, const int in[], const int32_t grid[3], int32_t loop) {
   if (g->n_ops >= MUGRAPH_KERNEL_OPS || g->n_blocks >= MUGRAPH_BLOCKS || n_in > MUGRAPH_FANIN) return -1;
-  mugraph_op op = plain_op (MUGRAPH_OP_CUSTOM, -1);
+  mugraph_op op = mugraph_op_of (MUGRAPH_OP_CUSTOM, -1);
   op.n_in = (uint8_t) n_in;
   for (int i = 0; i < n_in; i++) op.in[i] = (uint8_t) in[i];
   op.block = (int8_t) g->n_blocks;
@@ -137,7 +131,7 @@ static int append_block_op (mugraph_block *b, mugraph_op op) {
 }
 
 int mugraph_block_input (mugraph_block *b, int kernel_input, const int imap[3], int fmap) {
-  mugraph_op op = plain_op (MUGRAPH_OP_INPUT, -1);
+  mugraph_op op = mugraph_op_of (MUGRAPH_OP_INPUT, -1);
   op.in[0] = (uint8_t) kernel_input;
   for (int g = 0; g < 3; g++) op.map[g] = (int8_t) imap[g];
   op.fmap = (int8_t) fmap;
@@ -145,7 +139,7 @@ int mugraph_block_input (mugraph_block *b, int kernel_input, const int imap[3], 
 }
 
 int mugraph_block_op (mugraph_block *b, mugraph_op_kind kind, int a, int second, int dim) {
-  mugraph_op op = plain_op (kind, dim);
+  mugraph_op op = mugraph_op_of (kind, dim);
   op.in[0] = (uint8_t) a;
   op.n_in = 1;
   if (second >= 0) {
@@ -156,13 +150,13 @@ int mugraph_block_op (mugraph_block *b, mugraph_op_kind kind, int a, int second,
 }
 
 int mugraph_block_const (mugraph_block *b, double value) {
-  mugraph_op op = plain_op (MUGRAPH_OP_CONST, -1);
+  mugraph_op op = mugraph_op_of (MUGRAPH_OP_CONST, -1);
   op.c[0] = value;
   return append_block_op (b, op);
 }
 
 int mugraph_block_output (mugraph_block *b, int tile, const int omap[3]) {
-  mugraph_op op = plain_op (MUGRAPH_OP_OUTPUT, -1);
+  mugraph_op op = mugraph_op_of (MUGRAPH_OP_OUTPUT, -1);
   op.in[0] = (uint8_t) tile;
   op.n_in = 1;
   for (int g = 0; g < 3; g++) op.map[g] = (int8_t) omap[g];

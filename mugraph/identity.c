@@ -12,31 +12,20 @@
 
 static uint64_t mix (uint64_t seed, uint64_t value) { return XXH3_64bits_withSeed (&value, sizeof value, seed); }
 
-static bool commutes (int kind) { return kind == MUGRAPH_OP_ADD || kind == MUGRAPH_OP_MUL; }
-
 static uint64_t hash_double (uint64_t h, double v) {
   uint64_t bits;
   memcpy (&bits, &v, sizeof bits);
   return mix (h, bits);
 }
 
-/* The attributes that mean something for this kind. Widths and map entries count as structure; extents do not. */
+/* Widths and map entries count as structure; extents do not. */
 static uint64_t hash_op (const mugraph_op *op, const uint64_t in[], bool extents) {
   uint64_t h = mix (0x6d7567726170ull, op->kind);
-  if (mugraph_op_table[op->kind].klass == MUGRAPH_REDUCE || op->kind == MUGRAPH_OP_CONCAT)
-    h = mix (h, (uint8_t) op->dim);
-  switch ((mugraph_op_kind) op->kind) {
-  case MUGRAPH_OP_SUM_TO:
-  case MUGRAPH_OP_ACCUM_SUM_TO:
-    if (extents) h = mix (h, (uint32_t) op->width);
-    break;
-  case MUGRAPH_OP_CONST:
-  case MUGRAPH_OP_RMS_NORM:
-  case MUGRAPH_OP_ACCUM_RMS: h = hash_double (h, op->c[0]); break;
-  case MUGRAPH_OP_CLAMP: h = hash_double (hash_double (h, op->c[0]), op->c[1]); break;
-  default: break;
-  }
-  if (op->n_in == 2 && commutes (op->kind)) {
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_DIM)) h = mix (h, (uint8_t) op->dim);
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH) && extents) h = mix (h, (uint32_t) op->width);
+  for (int r = 0; r < MUGRAPH_REALS; r++)
+    if (mugraph_op_has (op->kind, mugraph_reals[r].attribute)) h = hash_double (h, op->c[mugraph_reals[r].index]);
+  if (mugraph_op_is (op->kind, MUGRAPH_COMMUTES)) {
     h = mix (h, in[0] < in[1] ? in[0] : in[1]);
     return mix (h, in[0] < in[1] ? in[1] : in[0]);
   }
@@ -96,11 +85,14 @@ uint64_t mugraph_hash (const mugraph *g, bool extents) {
 
 /* ---- equality ---- */
 
+bool mugraph_same_attributes (const mugraph_op *a, const mugraph_op *b) {
+  return a->dim == b->dim && a->width == b->width && !memcmp (a->c, b->c, sizeof a->c);
+}
+
 static bool equal_op (const mugraph_op *a, const mugraph_op *b) {
-  if (a->kind != b->kind || a->n_in != b->n_in || a->n_out != b->n_out || a->dim != b->dim || a->block != b->block ||
-      a->fmap != b->fmap || a->width != b->width || memcmp (a->map, b->map, sizeof a->map))
+  if (a->kind != b->kind || a->n_in != b->n_in || a->n_out != b->n_out || a->block != b->block || a->fmap != b->fmap ||
+      !mugraph_same_attributes (a, b) || memcmp (a->map, b->map, sizeof a->map) || memcmp (a->out, b->out, a->n_out))
     return false;
-  if (memcmp (a->c, b->c, sizeof a->c) || memcmp (a->out, b->out, a->n_out)) return false;
   int n = a->kind == MUGRAPH_OP_INPUT ? 1 : a->n_in;
   return !memcmp (a->in, b->in, (size_t) n) && a->after_loop == b->after_loop &&
          mugraph_same_shape (&a->shape, &b->shape) && a->shape.dtype == b->shape.dtype;

@@ -40,29 +40,21 @@ static bool is_scalar (const mugraph_shape *s) { return mugraph_volume (s) == 1;
 
 typedef bool shape_rule (const mugraph_op *, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *);
 
-static bool shape_input (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
+static bool shape_none (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
   (void) in, (void) out;
   return mugraph_fail (e, "%s: has no shape of its own", TEXT (op));
 }
-static bool shape_saver (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
-  (void) op, (void) e;
-  *out = *in[0];
-  return true;
-}
-static bool shape_custom (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
-  return shape_input (op, in, out, e);
-}
+
 static bool shape_constant (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
                             mugraph_error *e) {
-  (void) in;
+  (void) op, (void) in, (void) e;
   *out = mugraph_shape_of (MUGRAPH_F32, 1, (int32_t[]){1});
-  if (!(op->c[0] - op->c[0] == 0)) return mugraph_fail (e, "const: the value is not finite");
   return true;
 }
+
 static bool shape_same (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
+  (void) op, (void) e;
   *out = *in[0];
-  if (op->kind == MUGRAPH_OP_CLAMP && !(op->c[0] <= op->c[1]))
-    return mugraph_fail (e, "clamp: the low bound is above the high one");
   return true;
 }
 
@@ -103,14 +95,8 @@ static bool shape_matmul (const mugraph_op *op, const mugraph_shape *const in[],
   return true;
 }
 
-static bool check_dim (const mugraph_op *op, const mugraph_shape *s, mugraph_error *e) {
-  if (op->dim < 0 || op->dim >= s->n_dims)
-    return mugraph_fail (e, "%s: no dimension %d in a tensor of %d dimensions", TEXT (op), op->dim, s->n_dims);
-  return true;
-}
-
 static bool shape_reduce (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
-  if (!check_dim (op, in[0], e)) return false;
+  (void) e;
   *out = *in[0];
   out->dim[op->dim] = 1;
   return true;
@@ -126,17 +112,7 @@ static bool narrow (const mugraph_op *op, int dim, const mugraph_shape *s, mugra
 
 static bool shape_reduce_to (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
                              mugraph_error *e) {
-  return check_dim (op, in[0], e) && narrow (op, op->dim, in[0], out, e);
-}
-
-static bool check_epsilon (const mugraph_op *op, mugraph_error *e) {
-  if (!(op->c[0] >= 0 && op->c[0] - op->c[0] == 0)) return mugraph_fail (e, "%s: epsilon must be 0 or more", TEXT (op));
-  return true;
-}
-
-static bool shape_norm (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
-  *out = *in[0];
-  return check_dim (op, in[0], e) && check_epsilon (op, e);
+  return narrow (op, op->dim, in[0], out, e);
 }
 
 static bool shape_transpose (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
@@ -151,7 +127,6 @@ static bool shape_transpose (const mugraph_op *op, const mugraph_shape *const in
 
 static bool shape_concat (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
   const mugraph_shape *a = in[0], *b = in[1];
-  if (!check_dim (op, a, e)) return false;
   if (a->n_dims != b->n_dims)
     return mugraph_fail (e, "%s: inputs have %d and %d dimensions", TEXT (op), a->n_dims, b->n_dims);
   *out = *a;
@@ -163,17 +138,14 @@ static bool shape_concat (const mugraph_op *op, const mugraph_shape *const in[],
   return true;
 }
 
-static bool shape_accum (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
-  (void) op, (void) e;
-  *out = *in[0];
-  return true;
-}
 static bool shape_accum_row (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
                              mugraph_error *e) {
+  (void) op, (void) e;
   *out = *in[0];
   out->dim[out->n_dims - 1] = 1;
-  return op->kind != MUGRAPH_OP_ACCUM_RMS || check_epsilon (op, e);
+  return true;
 }
+
 static bool shape_accum_to (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out,
                             mugraph_error *e) {
   return narrow (op, in[0]->n_dims - 1, in[0], out, e);
@@ -185,12 +157,31 @@ static shape_rule *const rules[MUGRAPH_N_OPS] = {
 #undef OP
 };
 
+static bool check_dim (const mugraph_op *op, const mugraph_shape *s, mugraph_error *e) {
+  if (op->dim < 0 || op->dim >= s->n_dims)
+    return mugraph_fail (e, "%s: no dimension %d in a tensor of %d dimensions", TEXT (op), op->dim, s->n_dims);
+  return true;
+}
+
+static bool is_finite (double x) { return x - x == 0; }
+
+static bool check_reals (const mugraph_op *op, mugraph_error *e) {
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_VALUE) && !is_finite (op->c[0]))
+    return mugraph_fail (e, "%s: the value is not finite", TEXT (op));
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_EPSILON) && !(op->c[0] >= 0 && is_finite (op->c[0])))
+    return mugraph_fail (e, "%s: epsilon must be 0 or more", TEXT (op));
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_LOW) && !(op->c[0] <= op->c[1]))
+    return mugraph_fail (e, "%s: the low bound is above the high one", TEXT (op));
+  return true;
+}
+
 bool mugraph_infer_op (const mugraph_op *op, const mugraph_shape *const in[], mugraph_shape *out, mugraph_error *e) {
   if (op->kind >= MUGRAPH_N_OPS) return mugraph_fail (e, "unknown operator %d", op->kind);
   int arity = mugraph_op_table[op->kind].arity;
   if (arity >= 0 && op->n_in != arity)
     return mugraph_fail (e, "%s: takes %d inputs, has %d", TEXT (op), arity, op->n_in);
-  return rules[op->kind](op, in, out, e) && check_shape (out, e, TEXT (op));
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_DIM) && !check_dim (op, in[0], e)) return false;
+  return rules[op->kind](op, in, out, e) && check_reals (op, e) && check_shape (out, e, TEXT (op));
 }
 
 /* ---- splits ---- */
@@ -309,9 +300,10 @@ static bool infer_splits (mugraph_block *b, mugraph_op *op, mugraph_error *e) {
   }
   case MUGRAPH_REDUCE:
     memcpy (op->split, x->split, sizeof op->split);
-    if (op->kind == MUGRAPH_OP_SUM_TO && ragged_split (&x->split[op->dim], x->shape.dim[op->dim], b->grid, b->loop))
+    if (mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH) &&
+        ragged_split (&x->split[op->dim], x->shape.dim[op->dim], b->grid, b->loop))
       return mugraph_fail (e, "%s: the dimension is split unevenly", TEXT (op));
-    if (op->kind != MUGRAPH_OP_RMS_NORM) op->split[op->dim] = unsplit;
+    if (!mugraph_op_is (op->kind, MUGRAPH_NORM)) op->split[op->dim] = unsplit;
     break;
   case MUGRAPH_LAYOUT:
     memcpy (op->split, x->split, sizeof op->split);
@@ -333,9 +325,10 @@ static bool infer_splits (mugraph_block *b, mugraph_op *op, mugraph_error *e) {
   case MUGRAPH_ACCUM:
     /* what the loop walked is summed over: positions no longer stand for single data elements */
     for (int d = 0; d < n; d++) op->split[d] = x->split[d].loop && b->loop > 1 ? unsplit : x->split[d];
-    if (op->kind == MUGRAPH_OP_ACCUM_SUM_TO && ragged_split (&x->split[n - 1], x->shape.dim[n - 1], b->grid, b->loop))
+    if (mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH) &&
+        ragged_split (&x->split[n - 1], x->shape.dim[n - 1], b->grid, b->loop))
       return mugraph_fail (e, "%s: the dimension is split unevenly", TEXT (op));
-    if (op->kind != MUGRAPH_OP_ACCUM) op->split[n - 1] = unsplit;
+    if (mugraph_op_table[op->kind].statistic) op->split[n - 1] = unsplit;
     break;
   }
   return true;

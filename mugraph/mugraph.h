@@ -69,11 +69,39 @@ typedef enum {
 
 typedef enum { MUGRAPH_KERNEL_LEVEL = 1, MUGRAPH_BLOCK_LEVEL = 2 } mugraph_level;
 
+/* What an operator is told beside its inputs. The last four are reals and stand in mugraph_op.c. */
+typedef enum {
+  MUGRAPH_HAS_DIM = 1,     /* dim: the dimension that it goes along */
+  MUGRAPH_HAS_WIDTH = 2,   /* width: the result's size in that dimension */
+  MUGRAPH_HAS_VALUE = 4,   /* value of a constant */
+  MUGRAPH_HAS_EPSILON = 8, /* epsilon under a root */
+  MUGRAPH_HAS_LOW = 16,    /* lower bound */
+  MUGRAPH_HAS_HIGH = 32    /* upper bound */
+} mugraph_attribute;
+
+/* What is computed of the elements that a reduction goes along; accumulators: of the last dimension, over the whole
+   loop. With a width, of each residue class of positions. */
+typedef enum { MUGRAPH_OF_NONE, MUGRAPH_OF_SUM, MUGRAPH_OF_MEAN, MUGRAPH_OF_RMS, MUGRAPH_OF_MAX } mugraph_statistic;
+
+/* The unit of an SM that an operator keeps busy: fp32 pipes, special function unit, matrix units. */
+typedef enum { MUGRAPH_ON_NONE, MUGRAPH_ON_FP32, MUGRAPH_ON_SFU, MUGRAPH_ON_MMA } mugraph_unit;
+
+typedef enum {
+  MUGRAPH_COMMUTES = 1, /* the order of its two inputs does not matter */
+  MUGRAPH_KEYED = 2, /* outside of the theory: the verifier puts a random function in its place, keyed by operator and
+                        attributes, and the search knows nothing about it */
+  MUGRAPH_NORM = 4   /* divides its input by the statistic: the shape stays */
+} mugraph_trait;
+
 typedef struct {
   const char *text;
   int arity; /* -1: any number */
   unsigned levels;
   mugraph_class klass;
+  unsigned attributes; /* of mugraph_attribute */
+  mugraph_statistic statistic;
+  mugraph_unit unit;
+  unsigned traits; /* of mugraph_trait */
   const char *cuda;
 } mugraph_op_info;
 
@@ -81,6 +109,25 @@ extern const mugraph_op_info mugraph_op_table[MUGRAPH_N_OPS];
 
 /* The kind spelt text, or -1. */
 int mugraph_op_find (const char *text);
+
+static inline bool mugraph_op_has (int kind, mugraph_attribute a) { return mugraph_op_table[kind].attributes & a; }
+static inline bool mugraph_op_is (int kind, mugraph_trait t) { return mugraph_op_table[kind].traits & t; }
+static inline bool mugraph_elementwise (int kind) {
+  return mugraph_op_table[kind].klass == MUGRAPH_UNARY || mugraph_op_table[kind].klass == MUGRAPH_BINARY;
+}
+
+/* The real attributes, in the order in which programs and files have them. */
+enum { MUGRAPH_REALS = 4 };
+typedef struct {
+  mugraph_attribute attribute;
+  const char *text; /* in JSON, and in what a function takes */
+  const char *what; /* in messages */
+  int index;        /* of mugraph_op.c */
+  double otherwise; /* its value when nobody says */
+  bool optional;    /* a program need not say it */
+} mugraph_real;
+
+extern const mugraph_real mugraph_reals[MUGRAPH_REALS];
 
 typedef enum { MUGRAPH_F16, MUGRAPH_BF16, MUGRAPH_F32, MUGRAPH_N_DTYPES } mugraph_dtype;
 const char *mugraph_dtype_text (mugraph_dtype);
@@ -104,7 +151,7 @@ typedef struct {
 typedef struct {
   uint8_t kind; /* mugraph_op_kind */
   uint8_t n_in, n_out;
-  int8_t dim;                  /* REDUCE (not norm over a non-last dim: any), CONCAT: the dimension, 0 outermost */
+  int8_t dim;                  /* the dimension, 0 outermost; -1 where op.def says no DIM */
   int8_t block;                /* CUSTOM: index into mugraph.block */
   int8_t map[3];               /* block INPUT: imap; block OUTPUT: omap */
   int8_t fmap;                 /* block INPUT */
@@ -112,8 +159,8 @@ typedef struct {
   uint8_t in[MUGRAPH_FANIN];   /* kernel: tensors; block: operators. Block INPUT: in[0] is the index of the kernel
                                   operator's input that it iterates over, n_in is 0 */
   uint8_t out[MUGRAPH_FANOUT]; /* kernel: tensors. CUSTOM: out[k] is written by the k-th saver of the block graph */
-  int32_t width;               /* SUM_TO, ACCUM_SUM_TO: the width of the result; column j sums j, j+width, ... */
-  double c[2];                 /* CONST: value; RMS_NORM, ACCUM_RMS: epsilon; CLAMP: low, high */
+  int32_t width;               /* of the result: column j sums j, j+width, ...; 0 where op.def says no WIDTH */
+  double c[2];                 /* real attributes, see mugraph_reals */
   mugraph_shape shape;         /* block: the tile (of a saver: the tile saved). Derived by mugraph_infer */
   mugraph_split split[MUGRAPH_DIMS]; /* block: derived by mugraph_infer */
 } mugraph_op;
@@ -164,6 +211,9 @@ void mugraph_sched_default (mugraph_sched *);
 /* ---- building (graph.c). The functions that append return the new index, or -1 when the graph is full. ---- */
 
 void mugraph_init (mugraph *);
+
+/* An operator of this kind without inputs, every attribute at its default. */
+mugraph_op mugraph_op_of (mugraph_op_kind, int dim);
 
 /* A program input: must precede every operator. Returns its tensor. */
 int mugraph_add_input (mugraph *, const char *name, mugraph_shape);
@@ -229,6 +279,9 @@ int mugraph_block_uses (const mugraph_block *, int i);
    same up to the numbering of operators and the order of the inputs of commutative ones. extents: also grid and loop.
  */
 uint64_t mugraph_hash (const mugraph *, bool extents);
+
+/* Whether two operators are told the same beside their inputs; bits count, so -0 differs from 0. */
+bool mugraph_same_attributes (const mugraph_op *, const mugraph_op *);
 
 /* Exact equality of everything but padding, names included: what is written reads back. */
 bool mugraph_equal (const mugraph *, const mugraph *);

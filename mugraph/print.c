@@ -20,11 +20,6 @@ char *mugraph_tensor_name (const mugraph *g, int t, char out[MUGRAPH_NAME]) {
   return out;
 }
 
-static bool elementwise (const mugraph_op *op) {
-  const mugraph_class c = mugraph_op_table[op->kind].klass;
-  return c == MUGRAPH_UNARY || c == MUGRAPH_BINARY;
-}
-
 /* The only reader of operator i, or -1. */
 static int only_reader (const mugraph_block *b, int i) {
   int reader = -1, n = 0;
@@ -35,8 +30,8 @@ static int only_reader (const mugraph_block *b, int i) {
 }
 
 bool mugraph_block_fuses (const mugraph_block *b, int i) {
-  const int j = elementwise (&b->op[i]) ? only_reader (b, i) : -1;
-  return j >= 0 && elementwise (&b->op[j]) && b->op[i].after_loop == b->op[j].after_loop &&
+  const int j = mugraph_elementwise (b->op[i].kind) ? only_reader (b, i) : -1;
+  return j >= 0 && mugraph_elementwise (b->op[j].kind) && b->op[i].after_loop == b->op[j].after_loop &&
          mugraph_same_shape (&b->op[i].shape, &b->op[j].shape);
 }
 
@@ -71,13 +66,11 @@ static void add_shape (line *l, const mugraph_shape *s, bool dtype) {
 
 /* The attributes of an operator that stand in its name's place: "sum dim 1", "sum_to dim 2 width 64". */
 static void add_kind (line *l, const mugraph_op *op) {
-  const mugraph_op_info *info = &mugraph_op_table[op->kind];
-  add (l, "%s", info->text);
-  if (info->klass == MUGRAPH_REDUCE || op->kind == MUGRAPH_OP_CONCAT) add (l, " dim %d", op->dim);
-  if (op->kind == MUGRAPH_OP_SUM_TO || op->kind == MUGRAPH_OP_ACCUM_SUM_TO) add (l, " width %d", op->width);
-  if (op->kind == MUGRAPH_OP_CLAMP) add (l, " %.9g .. %.9g", op->c[0], op->c[1]);
-  if ((op->kind == MUGRAPH_OP_RMS_NORM || op->kind == MUGRAPH_OP_ACCUM_RMS) && op->c[0] != 0)
-    add (l, " epsilon %.9g", op->c[0]);
+  add (l, "%s", mugraph_op_table[op->kind].text);
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_DIM)) add (l, " dim %d", op->dim);
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH)) add (l, " width %d", op->width);
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_LOW)) add (l, " %.9g .. %.9g", op->c[0], op->c[1]);
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_EPSILON) && op->c[0] != 0) add (l, " epsilon %.9g", op->c[0]);
 }
 
 static void add_map (line *l, const char *name, const int8_t map[3], const int32_t grid[3]) {

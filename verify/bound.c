@@ -34,6 +34,7 @@
 #include "bound.h"
 #include "field.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum {
@@ -163,14 +164,6 @@ static degree apply (totals *t, const mugraph_op *op, const degree in[], const m
     r.terms = 1;
     break;
   case MUGRAPH_OP_SQUARE: r = product (x, &x); break;
-  case MUGRAPH_OP_SQRT:
-  case MUGRAPH_OP_SILU:
-  case MUGRAPH_OP_GELU:
-  case MUGRAPH_OP_RELU:
-  case MUGRAPH_OP_TANH:
-  case MUGRAPH_OP_SIGMOID:
-  case MUGRAPH_OP_LOG:
-  case MUGRAPH_OP_CLAMP: r = keyed_of (t, x, out); break;
   case MUGRAPH_OP_POW: /* h2 (h1 (a) + b) */
     r = keyed_of (t, x, s[0]);
     r = product (r, &in[1]);
@@ -231,6 +224,10 @@ static degree apply (totals *t, const mugraph_op *op, const degree in[], const m
     r = quotient (t, x, &root, &small);
     break;
   }
+  default:
+    assert (mugraph_op_is (op->kind, MUGRAPH_KEYED) && op->n_in == 1);
+    r = keyed_of (t, x, out);
+    break;
   }
   r.vary = r.den > 0 ? r.vary & (wide (out) | ITERATION) : 0;
   for (int i = 0; i < SLOTS; i++) r.from[i].vary = r.from[i].count > 0 ? r.from[i].vary & (wide (out) | ITERATION) : 0;

@@ -59,25 +59,23 @@ static void *take_large (size_t bytes) {
 
 /* ---- which planes are needed ---- */
 
-enum { none, neg, square, keyed, add, sub, mul, divide, exponential };
+enum { none, neg, square, add, sub, mul, divide, exponential };
 #define RULE_none none
 #define RULE_neg neg
 #define RULE_square square
-#define RULE_keyed keyed
 #define RULE_add add
 #define RULE_sub sub
 #define RULE_mul mul
 #define RULE_div divide
 #define RULE_exp exponential
 static const uint8_t rule[MUGRAPH_N_OPS] = {
-#define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = RULE_##field,
+#define OP(id, text, arity, levels, klass, shape, attributes, statistic, unit, traits, field, real, cuda)              \
+  [MUGRAPH_OP_##id] = RULE_##field,
 #include "mugraph/op.def"
 #undef OP
 };
 
-static bool is_keyed (int kind) {
-  return rule[kind] == keyed || kind == MUGRAPH_OP_MAX || kind == MUGRAPH_OP_ACCUM_RMS;
-}
+static bool is_keyed (int kind) { return mugraph_op_is (kind, MUGRAPH_KEYED); }
 
 /* Planes that exist, from those of the operands. */
 static uint8_t planes_of (int kind, uint8_t operands) {
@@ -90,7 +88,7 @@ static uint8_t planes_for (int kind, uint8_t need) {
   if (!need) return 0;
   if (rule[kind] == exponential) return EVAL_Q;
   if (is_keyed (kind)) return EVAL_P;
-  return kind == MUGRAPH_OP_RMS_NORM ? need | EVAL_P : need;
+  return mugraph_op_is (kind, MUGRAPH_NORM) ? need | EVAL_P : need;
 }
 
 static bool missing (char reason[256], const char *where, int i, int kind) {
@@ -338,7 +336,8 @@ static uint64_t double_bits (double v) {
 
 static uint64_t key_of (const context *c, int kind, const double constant[2]) {
   uint64_t h = field_hash (c->options->key, (uint64_t) kind + 1);
-  if (kind == MUGRAPH_OP_CLAMP) h = field_hash (field_hash (h, double_bits (constant[0])), double_bits (constant[1]));
+  if (mugraph_op_has (kind, MUGRAPH_HAS_LOW))
+    h = field_hash (field_hash (h, double_bits (constant[0])), double_bits (constant[1]));
   return h;
 }
 
@@ -392,7 +391,7 @@ static void apply_keyed (const context *c, uint64_t key, int64_t n, const void *
 static void unary (const context *c, const mugraph_op *op, int64_t n, eval_value x, eval_value out, uint8_t need) {
   if (!c->plan->real && rule[op->kind] == exponential)
     run_elementwise (c, &(elementwise){.exponential = true, .x = x.plane[1], .out = {out.plane[0]}}, n);
-  else if (!c->plan->real && rule[op->kind] == keyed)
+  else if (!c->plan->real && is_keyed (op->kind))
     apply_keyed (c, key_of (c, op->kind, op->c), n, x.plane[0], out, need);
   else FOR_PLANES (c, p, need)
   run_elementwise (c, &(elementwise){.op = op, .num = c->num[p], .x = x.plane[p], .out = {out.plane[p]}}, n);
@@ -453,7 +452,7 @@ static bool binary (context *c, const mugraph_op *op, const operand in[2], opera
   const operand *a = &in[0], *b = &in[1];
   if (rule[op->kind] == divide) {
     if (!divide_by (c, a, b, out, need)) return false;
-  } else if (rule[op->kind] == keyed && !c->plan->real) {
+  } else if (is_keyed (op->kind) && !c->plan->real) {
     /* f (a, b) = h2 (h1 (a) + b) with two random functions */
     uint64_t key = key_of (c, op->kind, op->c);
     int64_t na = mugraph_volume (a->shape), no = mugraph_volume (out->shape);

@@ -69,38 +69,47 @@
 INVERSE (p, FIELD_P)
 INVERSE (q, FIELD_Q)
 
-/* op.def, column field. What is not a loop over one plane is NULL: exp leads from one field to the other, keyed
-   functions read the residue mod p and make both, a quotient is the product with an inverse. */
-#define UNARY_none(f) NULL
-#define UNARY_neg(f) neg_##f
-#define UNARY_square(f) square_##f
-#define UNARY_exp(f) NULL
-#define UNARY_keyed(f) NULL
-#define UNARY_add(f) NULL
-#define UNARY_sub(f) NULL
-#define UNARY_mul(f) NULL
-#define UNARY_div(f) NULL
-#define BINARY_none(f) NULL
-#define BINARY_neg(f) NULL
-#define BINARY_square(f) NULL
-#define BINARY_exp(f) NULL
-#define BINARY_keyed(f) NULL
-#define BINARY_add(f) add_##f
-#define BINARY_sub(f) sub_##f
-#define BINARY_mul(f) mul_##f
-#define BINARY_div(f) NULL
+/* op.def, column field: loops over one plane. NULL for what is none: exp leads from one field to the other, a quotient
+   is the product with an inverse, keyed functions read the residue mod p and make both. The class says how many
+   operands the loop has. */
+#define none_p NULL
+#define none_q NULL
+#define exp_p NULL
+#define exp_q NULL
+#define div_p NULL
+#define div_q NULL
+#define UNARY_LEAF(f) NULL
+#define UNARY_SAVER(f) NULL
+#define UNARY_CUSTOM(f) NULL
+#define UNARY_MATMUL(f) NULL
+#define UNARY_UNARY(f) f
+#define UNARY_BINARY(f) NULL
+#define UNARY_REDUCE(f) NULL
+#define UNARY_LAYOUT(f) NULL
+#define UNARY_ACCUM(f) NULL
+#define BINARY_LEAF(f) NULL
+#define BINARY_SAVER(f) NULL
+#define BINARY_CUSTOM(f) NULL
+#define BINARY_MATMUL(f) NULL
+#define BINARY_UNARY(f) NULL
+#define BINARY_BINARY(f) f
+#define BINARY_REDUCE(f) NULL
+#define BINARY_LAYOUT(f) NULL
+#define BINARY_ACCUM(f) NULL
 
 const number number_p = {
     .size = 4,
     .unary =
         {
-#define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = UNARY_##field (p),
+#define OP(id, text, arity, levels, klass, shape, attributes, statistic, unit, traits, field, real, cuda)              \
+  [MUGRAPH_OP_##id] = UNARY_##klass (field##_p),
 #include "mugraph/op.def"
 #undef OP
         },
     .binary =
         {
-#define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = BINARY_##field (p),
+#define OP(id, text, arity, levels, klass, shape, attributes, statistic, unit, traits, field, real, cuda)              \
+  [MUGRAPH_OP_##id] = BINARY_##klass (field##_p),
 #include "mugraph/op.def"
 #undef OP
         },
@@ -115,13 +124,15 @@ const number number_q = {
     .size = 4,
     .unary =
         {
-#define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = UNARY_##field (q),
+#define OP(id, text, arity, levels, klass, shape, attributes, statistic, unit, traits, field, real, cuda)              \
+  [MUGRAPH_OP_##id] = UNARY_##klass (field##_q),
 #include "mugraph/op.def"
 #undef OP
         },
     .binary =
         {
-#define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = BINARY_##field (q),
+#define OP(id, text, arity, levels, klass, shape, attributes, statistic, unit, traits, field, real, cuda)              \
+  [MUGRAPH_OP_##id] = BINARY_##klass (field##_q),
 #include "mugraph/op.def"
 #undef OP
         },
@@ -132,10 +143,12 @@ const number number_q = {
     .matmul = matmul_q,
 };
 
-/* ---- float64: op.def, column real. $a is x, $b is y, the constants are op->c ---- */
+/* ---- float64: op.def, column real. x and y are the operands, c the constants op->c ---- */
+
+#define none_real NULL
 
 #define REAL1(name, expression)                                                                                        \
-  static void real1_##name (const mugraph_op *op, int64_t n, const void *pa, void *po) {                               \
+  static void name##_real (const mugraph_op *op, int64_t n, const void *pa, void *po) {                                \
     const double *a = pa, *c = op->c;                                                                                  \
     double *o = po;                                                                                                    \
     (void) c;                                                                                                          \
@@ -153,17 +166,9 @@ REAL1 (tanh, tanh (x))
 REAL1 (sigmoid, 1 / (1 + exp (-x)))
 REAL1 (log, log (x))
 REAL1 (clamp, fmin (fmax (x, c[0]), c[1]))
-#define real1_neg neg_real
-#define real1_square square_real
-#define real1_none NULL
-#define real1_add NULL
-#define real1_sub NULL
-#define real1_mul NULL
-#define real1_div NULL
-#define real1_pow NULL
 
 #define REAL2(name, expression)                                                                                        \
-  static void real2_##name (int64_t n, const void *pa, int sa, const void *pb, int sb, void *po) {                     \
+  static void name##_real (int64_t n, const void *pa, int sa, const void *pb, int sb, void *po) {                      \
     const double *a = pa, *b = pb;                                                                                     \
     double *o = po;                                                                                                    \
     for (int64_t i = 0; i < n; i++) {                                                                                  \
@@ -173,21 +178,6 @@ REAL1 (clamp, fmin (fmax (x, c[0]), c[1]))
   }
 REAL2 (div, x / y)
 REAL2 (pow, pow (x, y))
-#define real2_add add_real
-#define real2_sub sub_real
-#define real2_mul mul_real
-#define real2_none NULL
-#define real2_neg NULL
-#define real2_exp NULL
-#define real2_square NULL
-#define real2_sqrt NULL
-#define real2_silu NULL
-#define real2_gelu NULL
-#define real2_relu NULL
-#define real2_tanh NULL
-#define real2_sigmoid NULL
-#define real2_log NULL
-#define real2_clamp NULL
 
 static void scale_real (int64_t n, int64_t num, int64_t den, void *po) {
   double *o = po, c = (double) num / (double) den;
@@ -202,13 +192,15 @@ const number number_real = {
     .size = 8,
     .unary =
         {
-#define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = real1_##real,
+#define OP(id, text, arity, levels, klass, shape, attributes, statistic, unit, traits, field, real, cuda)              \
+  [MUGRAPH_OP_##id] = UNARY_##klass (real##_real),
 #include "mugraph/op.def"
 #undef OP
         },
     .binary =
         {
-#define OP(id, text, arity, levels, klass, shape, expr, field, real, cuda) [MUGRAPH_OP_##id] = real2_##real,
+#define OP(id, text, arity, levels, klass, shape, attributes, statistic, unit, traits, field, real, cuda)              \
+  [MUGRAPH_OP_##id] = BINARY_##klass (real##_real),
 #include "mugraph/op.def"
 #undef OP
         },

@@ -7,25 +7,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* ---- attributes of operators ---- */
-
-/* Which reals of mugraph_op.c a kind has, and their names. */
-static const char *const *real_names (int kind) {
-  static const char *const none[2] = {NULL, NULL}, *const value[2] = {"value", NULL}, *const eps[2] = {"epsilon", NULL},
-                           *const bounds[2] = {"low", "high"};
-  switch (kind) {
-  case MUGRAPH_OP_CONST: return value;
-  case MUGRAPH_OP_RMS_NORM:
-  case MUGRAPH_OP_ACCUM_RMS: return eps;
-  case MUGRAPH_OP_CLAMP: return bounds;
-  default: return none;
-  }
-}
-
-static bool has_dim (int kind) { return mugraph_op_table[kind].klass == MUGRAPH_REDUCE || kind == MUGRAPH_OP_CONCAT; }
-
-static bool has_width (int kind) { return kind == MUGRAPH_OP_SUM_TO || kind == MUGRAPH_OP_ACCUM_SUM_TO; }
-
 /* ---- writing ---- */
 
 static cJSON *real_to_json (double x) {
@@ -87,9 +68,11 @@ static void put_map (writer *w, cJSON *to, const char *name, const int8_t map[3]
 }
 
 static void put_attributes (writer *w, cJSON *o, const mugraph_op *op) {
-  if (has_dim (op->kind) || op->dim != -1) put_int (w, o, "dim", op->dim);
-  if (has_width (op->kind) || op->width) put_int (w, o, "width", op->width);
-  for (int k = 0; k < 2 && real_names (op->kind)[k]; k++) put (w, o, real_names (op->kind)[k], real_to_json (op->c[k]));
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_DIM) || op->dim != -1) put_int (w, o, "dim", op->dim);
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH) || op->width) put_int (w, o, "width", op->width);
+  for (int r = 0; r < MUGRAPH_REALS; r++)
+    if (mugraph_op_has (op->kind, mugraph_reals[r].attribute))
+      put (w, o, mugraph_reals[r].text, real_to_json (op->c[mugraph_reals[r].index]));
 }
 
 static void put_block (writer *w, cJSON *o, const mugraph_block *b) {
@@ -171,28 +154,20 @@ cJSON *mugraph_to_json (const mugraph *g) {
 
 static bool read_attributes (const cJSON *o, const mugraph_place *at, mugraph_op *op, mugraph_error *e) {
   int64_t x;
-  if (has_dim (op->kind) || mugraph_member (o, "dim")) {
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_DIM) || mugraph_member (o, "dim")) {
     if (!mugraph_int_member (o, at, "dim", -1, MUGRAPH_DIMS - 1, &x, e)) return false;
     op->dim = (int8_t) x;
   }
-  if (has_width (op->kind) || mugraph_member (o, "width")) {
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH) || mugraph_member (o, "width")) {
     if (!mugraph_int_member (o, at, "width", 0, MUGRAPH_MAX_DIM, &x, e)) return false;
     op->width = (int32_t) x;
   }
-  for (int k = 0; k < 2 && real_names (op->kind)[k]; k++)
-    if (!mugraph_real_member (o, at, real_names (op->kind)[k], &op->c[k], e)) return false;
-  return true;
-}
-
-static const char *const attributes[] = {"value", "epsilon", "low", "high", NULL};
-
-/* A real of another kind of operator would have no effect: the writer meant something else. */
-static bool check_reals (const cJSON *o, const mugraph_place *at, int kind, mugraph_error *e) {
-  for (int i = 0; attributes[i]; i++) {
-    const char *const *own = real_names (kind);
-    if (!mugraph_member (o, attributes[i])) continue;
-    if ((own[0] && !strcmp (own[0], attributes[i])) || (own[1] && !strcmp (own[1], attributes[i]))) continue;
-    return mugraph_fail_at (at, e, "%s has no \"%s\"", mugraph_op_table[kind].text, attributes[i]);
+  for (int r = 0; r < MUGRAPH_REALS; r++) {
+    const mugraph_real *real = &mugraph_reals[r];
+    if (mugraph_op_has (op->kind, real->attribute)) {
+      if (!mugraph_real_member (o, at, real->text, &op->c[real->index], e)) return false;
+    } else if (mugraph_member (o, real->text)) /* it would have no effect: the writer meant something else */
+      return mugraph_fail_at (at, e, "%s has no \"%s\"", mugraph_op_table[op->kind].text, real->text);
   }
   return true;
 }
@@ -207,9 +182,8 @@ static bool read_kind (const cJSON *o, const mugraph_place *at, mugraph_level le
   if (!(mugraph_op_table[kind].levels & level) || (level == MUGRAPH_KERNEL_LEVEL && kind == MUGRAPH_OP_INPUT))
     return mugraph_fail_at (&name, e, "%s is no operator of a %s graph", text,
                             level == MUGRAPH_KERNEL_LEVEL ? "kernel" : "block");
-  *op = (mugraph_op){.kind = (uint8_t) kind, .dim = -1, .block = -1, .map = {-1, -1, -1}, .fmap = -1};
-  if (kind == MUGRAPH_OP_CLAMP) op->c[1] = 1;
-  return check_reals (o, at, kind, e) && read_attributes (o, at, op, e);
+  *op = mugraph_op_of ((mugraph_op_kind) kind, -1);
+  return read_attributes (o, at, op, e);
 }
 
 /* "in": indices below limit; as many as the operator takes. */

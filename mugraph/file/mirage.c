@@ -165,12 +165,6 @@ static bool check_strides (const cJSON *o, const mugraph_place *at, const char *
 
 /* ---- operators ---- */
 
-static mugraph_op plain_op (mugraph_op_kind kind) {
-  mugraph_op op = {.kind = (uint8_t) kind, .dim = -1, .block = -1, .map = {-1, -1, -1}, .fmap = -1};
-  if (kind == MUGRAPH_OP_CLAMP) op.c[1] = 1;
-  return op;
-}
-
 /* An operator with inputs and one output, of either level: everything but what its indices mean. dimx: the block
    graph's reduction_dimx, 0 for none. */
 static bool read_op (const cJSON *o, const mugraph_place *at, int row, int64_t dimx, const tensor known[], int n_known,
@@ -190,10 +184,9 @@ static bool read_op (const cJSON *o, const mugraph_place *at, int row, int64_t d
   if (kind == MUGRAPH_OP_SUM && result->shape.dim[dim] > 1) {
     kind = MUGRAPH_OP_SUM_TO;
     width = result->shape.dim[dim];
-  } else if (kind == MUGRAPH_OP_SUM_TO || kind == MUGRAPH_OP_ACCUM_SUM_TO)
+  } else if (mugraph_op_has (kind, MUGRAPH_HAS_WIDTH))
     width = dimx ? (int32_t) dimx : result->shape.dim[dim >= 0 ? dim : result->shape.n_dims - 1];
-  *op = plain_op (kind);
-  op->dim = (int8_t) dim;
+  *op = mugraph_op_of (kind, dim);
   op->width = width;
   op->n_in = (uint8_t) n;
   for (int k = 0; k < n; k++) {

@@ -355,21 +355,19 @@ static bool check_size (parser *p, size_t at, int64_t n) {
 static int find_op (const mugraph *g, const mugraph_op *op) {
   for (int i = 0; i < g->n_ops; i++) {
     const mugraph_op *o = &g->op[i];
-    if (o->kind == op->kind && o->n_in == op->n_in && !memcmp (o->in, op->in, sizeof o->in) && o->dim == op->dim &&
-        o->width == op->width && !memcmp (o->c, op->c, sizeof o->c))
+    if (o->kind == op->kind && o->n_in == op->n_in && !memcmp (o->in, op->in, sizeof o->in) &&
+        mugraph_same_attributes (o, op))
       return o->out[0];
   }
   return -1;
 }
 
-/* Appends op, whose kind, dim, width and c are set, on these tensors; false with a message at `at`. */
+/* Appends op, whose attributes are set, on these tensors; false with a message at `at`. */
 static bool append (parser *p, size_t at, mugraph_op op, int n_in, const int in[], value *out) {
   mugraph *g = &p->g;
   const mugraph_shape *shapes[MUGRAPH_FANIN];
   mugraph_shape shape;
   mugraph_error e;
-  op.block = op.fmap = -1;
-  memset (op.map, -1, sizeof op.map);
   op.n_in = (uint8_t) n_in;
   for (int i = 0; i < n_in; i++) {
     op.in[i] = (uint8_t) in[i];
@@ -392,7 +390,8 @@ static bool append (parser *p, size_t at, mugraph_op op, int n_in, const int in[
 /* A number as an operand. */
 static bool make_tensor (parser *p, value *v) {
   if (!v->is_number) return true;
-  mugraph_op op = {.kind = MUGRAPH_OP_CONST, .dim = -1, .c = {v->number}};
+  mugraph_op op = mugraph_op_of (MUGRAPH_OP_CONST, -1);
+  op.c[0] = v->number;
   return append (p, v->at, op, 0, NULL, v);
 }
 
@@ -429,32 +428,44 @@ static bool apply (parser *p, size_t at, mugraph_op op, int n, value in[], value
 }
 
 static bool apply_kind (parser *p, size_t at, mugraph_op_kind kind, int n, value in[], value *out) {
-  return apply (p, at, (mugraph_op){.kind = (uint8_t) kind, .dim = -1}, n, in, out);
+  return apply (p, at, mugraph_op_of (kind, -1), n, in, out);
 }
 
 /* ---- functions ---- */
 
-/* What a function takes, as messages show it; [ ] encloses what may be left out. NULL: not a function. */
-static const char *signature (int kind) {
-  if (kind < 0 || !(mugraph_op_table[kind].levels & MUGRAPH_KERNEL_LEVEL)) return NULL;
-  switch (mugraph_op_table[kind].klass) {
-  case MUGRAPH_MATMUL:
-  case MUGRAPH_BINARY: return "a, b";
-  case MUGRAPH_UNARY: return kind == MUGRAPH_OP_CLAMP ? "x, low, high" : "x";
-  case MUGRAPH_REDUCE:
-    return kind == MUGRAPH_OP_SUM_TO ? "x, d, width" : kind == MUGRAPH_OP_RMS_NORM ? "x, d[, epsilon]" : "x, d";
-  case MUGRAPH_LAYOUT: return kind == MUGRAPH_OP_CONCAT ? "a, b, d" : "x";
-  case MUGRAPH_LEAF:
-  case MUGRAPH_SAVER:
-  case MUGRAPH_CUSTOM:
-  case MUGRAPH_ACCUM: break;
+/* Whether programs can call an operator. */
+static bool is_function (int kind) {
+  if (kind < 0 || !(mugraph_op_table[kind].levels & MUGRAPH_KERNEL_LEVEL)) return false;
+  const mugraph_class c = mugraph_op_table[kind].klass;
+  return c == MUGRAPH_MATMUL || c == MUGRAPH_UNARY || c == MUGRAPH_BINARY || c == MUGRAPH_REDUCE || c == MUGRAPH_LAYOUT;
+}
+
+/* What a function takes: its operands, then its attributes. */
+typedef struct {
+  int least, most; /* arguments */
+  char text[64];   /* as messages show it; [ ] encloses what may be left out */
+} signature;
+
+static signature signature_of (mugraph_op_kind kind) {
+  signature s = {.least = mugraph_op_table[kind].arity};
+  size_t n = (size_t) snprintf (s.text, sizeof s.text, s.least == 1 ? "x" : "a, b");
+  static const char *const sizes[] = {"d", "width"};
+  for (int i = 0; i < 2; i++)
+    if (mugraph_op_has (kind, i ? MUGRAPH_HAS_WIDTH : MUGRAPH_HAS_DIM))
+      n += (size_t) snprintf (s.text + n, sizeof s.text - n, ", %s", sizes[i]), s.least++;
+  s.most = s.least;
+  for (int r = 0; r < MUGRAPH_REALS; r++) {
+    const mugraph_real *real = &mugraph_reals[r];
+    if (!mugraph_op_has (kind, real->attribute)) continue;
+    n += (size_t) snprintf (s.text + n, sizeof s.text - n, real->optional ? "[, %s]" : ", %s", real->text);
+    s.most++, s.least += !real->optional;
   }
-  return NULL;
+  return s;
 }
 
 static const char *next_function (const void *user, int i) {
   (void) user;
-  return i < MUGRAPH_N_OPS ? signature (i) ? mugraph_op_table[i].text : "" : i == MUGRAPH_N_OPS ? "softmax" : NULL;
+  return i < MUGRAPH_N_OPS ? is_function (i) ? mugraph_op_table[i].text : "" : i == MUGRAPH_N_OPS ? "softmax" : NULL;
 }
 
 static bool want_number (parser *p, const value *v, const char *what) {
@@ -473,47 +484,48 @@ static bool want_dim (parser *p, const value *v, int x, int8_t *dim) {
   return true;
 }
 
+static bool want_width (parser *p, const value *v, int32_t *width) {
+  if (!want_number (p, v, "the width")) return false;
+  if (!(v->number >= 1 && v->number <= (double) MUGRAPH_MAX_DIM) || v->number != floor (v->number))
+    return fail_at (p, v->at, "a width of %g is no size", v->number);
+  *width = (int32_t) v->number;
+  return true;
+}
+
 static bool call_softmax (parser *p, size_t at, value arg[], value *out) {
   value e, s;
-  mugraph_op sum = {.kind = MUGRAPH_OP_SUM};
+  mugraph_op sum = mugraph_op_of (MUGRAPH_OP_SUM, -1);
   if (arg[0].is_number) return fail_at (p, arg[0].at, "softmax takes a tensor, not a number");
   if (!want_dim (p, &arg[1], arg[0].tensor, &sum.dim)) return false;
   if (!apply_kind (p, at, MUGRAPH_OP_EXP, 1, arg, &e) || !append (p, at, sum, 1, &e.tensor, &s)) return false;
   return apply_kind (p, at, MUGRAPH_OP_DIV, 2, (value[]){e, s}, out);
 }
 
-static bool call_function (parser *p, size_t at, mugraph_op_kind kind, int n, value arg[], value *out) {
-  mugraph_op op = {.kind = (uint8_t) kind, .dim = -1};
-  mugraph_class klass = mugraph_op_table[kind].klass;
-  int arity = mugraph_op_table[kind].arity;
-  if (klass == MUGRAPH_UNARY || klass == MUGRAPH_BINARY) {
-    if (kind == MUGRAPH_OP_CLAMP)
-      for (int i = 0; i < 2; i++) {
-        if (!want_number (p, &arg[1 + i], i ? "the high bound" : "the low bound")) return false;
-        op.c[i] = arg[1 + i].number;
-      }
-    return apply (p, at, op, arity, arg, out);
+/* The arguments behind the operands, in the order of signature_of. tensor: the first operand. */
+static bool want_attributes (parser *p, int n, const value arg[], int tensor, mugraph_op *op) {
+  int k = 0;
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_DIM) && !want_dim (p, &arg[k++], tensor, &op->dim)) return false;
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH) && !want_width (p, &arg[k++], &op->width)) return false;
+  for (int r = 0; r < MUGRAPH_REALS && k < n; r++) {
+    if (!mugraph_op_has (op->kind, mugraph_reals[r].attribute)) continue;
+    if (!want_number (p, &arg[k], mugraph_reals[r].what)) return false;
+    op->c[mugraph_reals[r].index] = arg[k++].number;
   }
+  return true;
+}
+
+static bool call_operator (parser *p, size_t at, mugraph_op_kind kind, int n, value arg[], value *out) {
+  mugraph_op op = mugraph_op_of (kind, -1);
+  const int arity = mugraph_op_table[kind].arity;
+  if (mugraph_elementwise (kind))
+    return want_attributes (p, n - arity, arg + arity, -1, &op) && apply (p, at, op, arity, arg, out);
   int tensor[2];
   for (int i = 0; i < arity; i++) {
     if (arg[i].is_number)
       return fail_at (p, arg[i].at, "%s takes a tensor here, not a number", mugraph_op_table[kind].text);
     tensor[i] = arg[i].tensor;
   }
-  if (n > arity && !want_dim (p, &arg[arity], tensor[0], &op.dim)) return false;
-  if (n > arity + 1) {
-    const value *extra = &arg[arity + 1];
-    if (kind == MUGRAPH_OP_SUM_TO) {
-      if (!want_number (p, extra, "the width")) return false;
-      if (!(extra->number >= 1 && extra->number <= (double) MUGRAPH_MAX_DIM) || extra->number != floor (extra->number))
-        return fail_at (p, extra->at, "a width of %g is no size", extra->number);
-      op.width = (int32_t) extra->number;
-    } else {
-      if (!want_number (p, extra, "epsilon")) return false;
-      op.c[0] = extra->number;
-    }
-  }
-  return append (p, at, op, arity, tensor, out);
+  return want_attributes (p, n - arity, arg + arity, tensor[0], &op) && append (p, at, op, arity, tensor, out);
 }
 
 static bool parse_expr (parser *p, value *v);
@@ -522,8 +534,7 @@ static bool parse_expr (parser *p, value *v);
 static bool parse_call (parser *p, size_t at, const char *name, value *v) {
   int kind = mugraph_op_find (name), n = 0;
   bool softmax = !strcmp (name, "softmax");
-  const char *takes = softmax ? "x, d" : signature (kind);
-  if (!takes) {
+  if (!softmax && !is_function (kind)) {
     const char *like = mugraph_most_like (name, next_function, NULL);
     return fail_at (p, at, "unknown function '%s'%s%s%s", name, like ? "; did you mean '" : "", like ? like : "",
                     like ? "'?" : "");
@@ -538,12 +549,10 @@ static bool parse_call (parser *p, size_t at, const char *name, value *v) {
       if (p->tok.kind == ')') return unexpected (p, "another argument");
     } else if (p->tok.kind != ')') return unexpected (p, "',' or ')'");
   }
-  int most = 1, least = 1;
-  for (const char *c = takes; *c; c++) most += *c == ',';
-  for (const char *c = takes; *c && *c != '['; c++) least += *c == ',';
-  if (n < least || n > most) return fail_at (p, at, "%s takes (%s)", name, takes);
+  const signature takes = softmax ? (signature){2, 2, "x, d"} : signature_of ((mugraph_op_kind) kind);
+  if (n < takes.least || n > takes.most) return fail_at (p, at, "%s takes (%s)", name, takes.text);
   if (!expect (p, ')', "')'")) return false;
-  return softmax ? call_softmax (p, at, arg, v) : call_function (p, at, kind, n, arg, v);
+  return softmax ? call_softmax (p, at, arg, v) : call_operator (p, at, (mugraph_op_kind) kind, n, arg, v);
 }
 
 /* ---- expressions ---- */
@@ -569,7 +578,7 @@ static bool parse_atom (parser *p, value *v) {
     if (p->tok.kind == '(') return parse_call (p, at, name, v);
     const symbol *s = find_symbol (p, name);
     if (!s) {
-      if (signature (mugraph_op_find (name)) || !strcmp (name, "softmax"))
+      if (is_function (mugraph_op_find (name)) || !strcmp (name, "softmax"))
         return fail_at (p, at, "'%s' is a function: write %s(...)", name, name);
       return unknown_name (p, at, name);
     }

@@ -153,17 +153,19 @@ static void print_tensor (const printer *p, int t, int level) {
 }
 
 static void print_call (const printer *p, const mugraph_op *op) {
-  const mugraph_op_info *info = &mugraph_op_table[op->kind];
-  fprintf (p->out, "%s(", info->text);
+  fprintf (p->out, "%s(", mugraph_op_table[op->kind].text);
   for (int k = 0; k < op->n_in; k++) {
     if (k) fputs (", ", p->out);
     print_tensor (p, op->in[k], SUM);
   }
-  if (info->klass == MUGRAPH_REDUCE || op->kind == MUGRAPH_OP_CONCAT) fprintf (p->out, ", %d", op->dim);
-  if (op->kind == MUGRAPH_OP_SUM_TO) fprintf (p->out, ", %d", op->width);
-  for (int k = 0; k < (op->kind == MUGRAPH_OP_CLAMP ? 2 : op->kind == MUGRAPH_OP_RMS_NORM && op->c[0] > 0); k++) {
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_DIM)) fprintf (p->out, ", %d", op->dim);
+  if (mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH)) fprintf (p->out, ", %d", op->width);
+  for (int r = 0; r < MUGRAPH_REALS; r++) {
+    const mugraph_real *real = &mugraph_reals[r];
+    const double x = op->c[real->index];
+    if (!mugraph_op_has (op->kind, real->attribute) || (real->optional && x == real->otherwise)) continue;
     fputs (", ", p->out);
-    print_number (p->out, op->c[k]);
+    print_number (p->out, x);
   }
   fputc (')', p->out);
 }
