@@ -15,18 +15,21 @@ endif
 LDLIBS  := -lz3 -lcjson -lxxhash -ldl -lm -lpthread
 
 # A room is a folder with its chapters (sub-folders) and a static library; it may use the rooms below it only. cuda_templates makes
-# two: its chapter runtime, which needs a driver, is a library of its own, so that search cannot use it.
-ROOMS := search runtime cuda_templates verify mugraph
+# two: its chapter runtime, which needs a driver, is a library of its own, so that search cannot use it. tools makes two: its chapter
+# session, what a library and its bindings call, is one of its own, so that it cannot use the command line.
+ROOMS := session search runtime cuda_templates verify mugraph
 folders_mugraph        := mugraph mugraph/program mugraph/file
 folders_verify         := verify
 folders_cuda_templates := cuda_templates $(addprefix cuda_templates/,generic stream chain rows tiled emit)
 folders_runtime        := cuda_templates/runtime
 folders_search         := search search/prune search/structures search/schedules
+folders_session        := tools/session
 folders_tools          := tools
 below_mugraph        :=
 below_verify         := mugraph
 below_cuda_templates := mugraph
 below_runtime        := cuda_templates mugraph
+below_session        := search runtime cuda_templates verify mugraph
 below_search         := cuda_templates verify mugraph
 
 archive = $(BUILD)/lib$(1).a

@@ -16,14 +16,15 @@ sources=$(grep -E '^(mugraph|verify|cuda_templates|search|tools|bench)/.*\.(c|h)
 
 # shellcheck disable=SC2086 # a list of files
 awk '
-  function room(path) { return path ~ /^cuda_templates\/runtime\// ? "runtime" : substr(path, 1, index(path, "/") - 1) }
+  function room(path) { return path ~ /^cuda_templates\/runtime\// ? "runtime" : path ~ /^tools\/session\// ? "session" : substr(path, 1, index(path, "/") - 1) }
   BEGIN {
     below["mugraph"] = " mugraph "
     below["verify"] = " verify mugraph "
     below["cuda_templates"] = " cuda_templates mugraph "
     below["runtime"] = " runtime cuda_templates mugraph "
     below["search"] = " search cuda_templates verify mugraph "
-    below["tools"] = below["bench"] = " tools bench search runtime cuda_templates verify mugraph "
+    below["session"] = " session search runtime cuda_templates verify mugraph "
+    below["tools"] = below["bench"] = " tools bench session search runtime cuda_templates verify mugraph "
   }
   /^#include "/ {
     split($0, part, "\"")

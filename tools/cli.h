@@ -4,18 +4,9 @@
 #define TOOLS_CLI_H
 
 #include "cuda_templates/cuda.h"
-#include "cuda_templates/plan.h"
-#include "cuda_templates/runtime/meter.h"
-#include "cuda_templates/runtime/probe.h"
-#include "mugraph/file/json.h"
 #include "mugraph/program/program.h"
-#include "search/search.h"
+#include "session/session.h"
 #include <stdio.h>
-
-#ifndef MSEARCH_VERSION
-#define MSEARCH_VERSION "unknown" /* the Makefile says */
-#endif
-#define CLI_FOLDER "saved_mugraphs"
 
 enum { CLI_DONE = 0, CLI_WRONG = 1, CLI_BAD = 2, CLI_NOTHING = 3, CLI_INTERRUPTED = 130 };
 
@@ -71,62 +62,54 @@ bool cli_device (const cli *, const cuda_facts *, cuda_device *, mugraph_error *
 /* What this machine can do, with --no-gpu taken into account. */
 void cli_probe (const cli *, cuda_facts *);
 
+/* The file that a command is about: a workload stands for the file that its search saved. */
+bool cli_find_file (const cli *, char path[STORE_PATH], mugraph_error *e);
+/* Loads it, of either format, and checks --index. On failure the file is empty. */
+bool cli_load_indexed (const cli *, mugraph_file *, mugraph_error *e);
+
+/* The workload that a file's name stands for: "dir/gated_mlp_bs8.json" is gatedmlp; NULL: none. */
+const mugraph_workload *cli_named_after (const char *path);
+
 /* The program that a file's µGraphs should compute: --program's at the batch size that fits, else the file's own, else
    the workload that the file is named after. Puts the µGraphs' inputs in the program's order where --inputs or their
-   shapes say that they are in another. */
-bool cli_file_program (const cli *, const char *path, mugraph_file *, mugraph_program *, mugraph_error *);
-
-/* Whether this machine can evaluate the program: without that nothing about it can be verified. */
-bool cli_check_size (const mugraph_program *, mugraph_error *);
+   shapes say that they are in another: order[k] is the input of the program that the file's k-th became. */
+bool cli_file_program (const cli *, const char *path, mugraph_file *, mugraph_program *, int order[], mugraph_error *);
+/* "H, X, alpha": the names that the program gives to a file's inputs. Returns text. */
+const char *cli_order_text (const mugraph *program, const int order[], const char *separator, char *text, size_t size);
 
 /* The commands; each returns the exit status, with e set when it is CLI_BAD. */
 int cli_search (const cli *, mugraph_error *);
+int cli_file (const cli *, mugraph_error *);
 int cli_list (const cli *, mugraph_error *);
 int cli_show (const cli *, mugraph_error *);
 int cli_verify (const cli *, mugraph_error *);
 int cli_emit (const cli *, mugraph_error *);
 int cli_import (const cli *, mugraph_error *);
 
-/* ---- one search or reuse, and its reports (cli_search.c fills it, cli_report.c shows it) ---- */
+/* ---- a session of the command line: cli_search and cli_file run it between these two ---- */
 
-typedef struct {
-  const cli *c;
-  FILE *text; /* may be NULL */
-  cuda_facts facts;
-  cuda_device device;
-  mugraph_program program; /* --file: the program in it, or --program's */
-  char path[4096];         /* of the µGraphs */
-  mugraph_file file;
-  int best; /* index in file.saved; -1: none */
-  bool cached, saved, kept, interrupted, rescheduled;
-  verify_report verify; /* of the best */
-  bool verified;
-  int compiled; /* of the best: 1 it compiles, 0 not tried, -1 failed */
-  double compile_seconds, tune_seconds;
-  char compile_note[600];
-  bool measured;     /* the best ran on this machine's GPU in this run */
-  bool correct, pdl; /* its outputs are right; its better time is with programmatic dependent launch */
-  double rel_err, warm_us, cold_us, plain_us; /* plain_us: cold, launched plainly */
-  int model_rank;                             /* the model's rank of the best, from 0; -1: unknown */
-  int near_rank;                              /* the first rank of any that is as good (COST_NEAR) */
-  int n_measured, n_wrong;
-  double start;      /* of the run, by tune_now */
-  cuda_meter *meter; /* while something is measured */
-  uint64_t distinct; /* structures among the saved */
-} cli_session;
+/* With the options and the device of the command line; program and file are left to the caller, who frees it. */
+session *cli_session_new (const cli *, mugraph_error *);
+/* --scale, whose names are the program's. */
+bool cli_session_scales (const cli *, session *, mugraph_error *);
+/* Reports; good: the run ended well, else e says why not. Returns the exit status. */
+int cli_session_finish (const cli *, session *, bool good, mugraph_error *e);
+
+void cli_report_text (const cli *, const session *);
+cJSON *cli_report_json (const session *); /* owned by the caller */
+
+/* ---- texts of several reports; those with a buffer return it ---- */
 
 /* A name in the report, padded; to be followed by the rest of the line. */
 void cli_label (FILE *, const char *label);
-void cli_report_text (const cli_session *);
-cJSON *cli_report_json (const cli_session *);
 /* "12,345,678" */
 char *cli_count (double, char buffer[40]);
 /* "Q 16x256x64, K 16x64x4096 -> O 16x256x64" */
 char *cli_signature (const mugraph *, char *buffer, size_t size);
 /* ", backend 2 warps 16": what of the schedules is not the default */
 char *cli_schedule (const mugraph *, char *buffer, size_t size);
+/* "6.90 us (3.58 with calls overlapping) on DEVICE"; an empty text when nothing was measured. */
+char *cli_measured (const cJSON *record, char *buffer, size_t size);
 int cli_kernels (const mugraph *);
-/* cost_score of the cold times in a record of measurements, best_us in those of older versions; infinity: not timed. */
-double cli_measured_score (const cJSON *record);
 
 #endif

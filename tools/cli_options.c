@@ -67,7 +67,7 @@ static void print_option (FILE *out, const option *o) {
 static const char usage[] =
     "msearch finds fast GPU kernels for tensor programs and proves that they compute the same.\n"
     "\n"
-    "  msearch WORKLOAD [-b N]               search, verify, generate, (time,) save in " CLI_FOLDER "/\n"
+    "  msearch WORKLOAD [-b N]               search, verify, generate, (time,) save in " STORE_FOLDER "/\n"
     "  msearch --program FILE.mg [-b N]      the same for a program of your own\n"
     "  msearch --file FILE                   reuse saved µGraphs: verify, generate, (time)\n"
     "  msearch list                          the workloads, and what is saved\n"

@@ -6,66 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-void cli_label (FILE *out, const char *label) { fprintf (out, "%-10s ", label); }
-
-char *cli_count (double n, char buffer[40]) {
-  char digits[40];
-  int len = snprintf (digits, sizeof digits, "%.0f", n), k = 0;
-  if (len > 26) len = 26;
-  for (int i = 0; i < len; i++) {
-    if (i && digits[i - 1] != '-' && (len - i) % 3 == 0) buffer[k++] = ',';
-    buffer[k++] = digits[i];
-  }
-  buffer[k] = 0;
-  return buffer;
-}
-
-static size_t add_tensor (char *buffer, size_t n, size_t size, const char *separator, const char *name,
-                          const mugraph_shape *s) {
-  char dims[64];
-  if (n >= size) return n;
-  return n + (size_t) snprintf (buffer + n, size - n, "%s%s%s%s", separator, name, *name ? " " : "",
-                                mugraph_dims_text (s, dims, sizeof dims));
-}
-
-char *cli_signature (const mugraph *g, char *buffer, size_t size) {
-  size_t n = 0;
-  buffer[0] = 0;
-  for (int t = 0; t < g->n_inputs; t++)
-    n = add_tensor (buffer, n, size, t ? ", " : "", g->tensor[t].name, &g->tensor[t].shape);
-  for (int k = 0; k < g->n_outputs; k++)
-    n = add_tensor (buffer, n, size, k ? ", " : " -> ", g->output_name[k], &g->tensor[g->output[k]].shape);
-  return buffer;
-}
-
-char *cli_schedule (const mugraph *g, char *buffer, size_t size) {
-  mugraph_sched d;
-  size_t n = 0;
-  buffer[0] = 0;
-  mugraph_sched_default (&d);
-  for (int b = 0; b < g->n_blocks; b++) {
-    const mugraph_sched *s = &g->block[b].sched;
-    if (b && n < size) n += (size_t) snprintf (buffer + n, size - n, ";");
-#define SCHED(name, def, low, high, help)                                                                              \
-  if (s->name != d.name && n < size)                                                                                   \
-    n += (size_t) snprintf (buffer + n, size - n, "%s %s %d", n ? "" : ",", #name, s->name);
-#include "mugraph/sched.def"
-#undef SCHED
-  }
-  return buffer;
-}
-
-int cli_kernels (const mugraph *g) {
-  int n = 0;
-  for (int i = 0; i < g->n_ops; i++) n += g->op[i].kind != MUGRAPH_OP_CONST;
-  return n;
-}
-
 /* ---- text ---- */
 
 static double number (const cJSON *record, const char *member) { return mugraph_record_number (record, member, 0); }
 
-static void report_search (FILE *out, const cli_session *s) {
+static void report_search (FILE *out, const cli *c, const session *s) {
   const cJSON *r = s->file.search;
   char a[40], b[40];
   if (!r) return;
@@ -90,7 +35,7 @@ static void report_search (FILE *out, const cli_session *s) {
   fprintf (out, "%s structure%s, %s valid µGraph%s\n", cli_count (number (r, "structures"), a),
            number (r, "structures") == 1 ? "" : "s", cli_count (number (r, "valid"), b),
            number (r, "valid") == 1 ? "" : "s");
-  if (s->c->verbose) {
+  if (c->verbose) {
 #define STAT(name, unit, help)                                                                                         \
   cli_label (out, "");                                                                                                 \
   fprintf (out, "%-12s %14s  %s\n", #name, cli_count (number (r, #name), a), help);
@@ -99,7 +44,7 @@ static void report_search (FILE *out, const cli_session *s) {
   }
 }
 
-static void report_verify (FILE *out, const cli_session *s) {
+static void report_verify (FILE *out, const session *s) {
   const verify_report *v = &s->verify;
   if (!s->verified) return;
   cli_label (out, "verified");
@@ -112,46 +57,46 @@ static void report_verify (FILE *out, const cli_session *s) {
              v->reason);
 }
 
-static void report_cuda (FILE *out, const cli_session *s) {
+static void report_cuda (FILE *out, const session *s) {
   cli_label (out, "cuda");
   if (s->compiled > 0)
     fprintf (out, "compiled for sm_%d%s in %.2f s; ", s->device.arch, s->device.arch == 90 ? "a" : "",
              s->compile_seconds);
   else if (s->compiled < 0) fprintf (out, "NOT COMPILED: %s; ", s->compile_note);
-  if (s->measured && s->correct && s->c->no_time)
-    fprintf (out, "right on %s (relative error %.1e), not timed", s->facts.device, s->rel_err);
-  else if (s->measured && s->correct) {
-    fprintf (out, "right on %s (relative error %.1e): ", s->facts.device, s->rel_err);
-    if (isfinite (s->warm_us))
-      fprintf (out, "%.2f us warm, ", s->warm_us); /* an interrupted run may have had a first look only */
-    fprintf (out, "%.2f us cold", s->cold_us);
-    if (s->pdl)
-      fprintf (out, ", calls overlapping (programmatic dependent launch); %.2f us cold by itself", s->plain_us);
-  } else if (s->measured) fprintf (out, "WRONG on %s: relative error %.1e, not timed", s->facts.device, s->rel_err);
+  if (s->gpu.ran && s->gpu.correct && s->options.no_time)
+    fprintf (out, "right on %s (relative error %.1e), not timed", s->facts.device, s->gpu.rel_err);
+  else if (s->gpu.ran && s->gpu.correct) {
+    fprintf (out, "right on %s (relative error %.1e): ", s->facts.device, s->gpu.rel_err);
+    if (isfinite (s->gpu.warm_us))
+      fprintf (out, "%.2f us warm, ", s->gpu.warm_us); /* an interrupted run may have had a first look only */
+    fprintf (out, "%.2f us cold", s->gpu.cold_us);
+    if (s->gpu.pdl)
+      fprintf (out, ", calls overlapping (programmatic dependent launch); %.2f us cold by itself", s->gpu.plain_us);
+  } else if (s->gpu.ran) fprintf (out, "WRONG on %s: relative error %.1e, not timed", s->facts.device, s->gpu.rel_err);
   else fprintf (out, "not run");
   fputc ('\n', out);
-  if (s->n_measured > 1) {
+  if (s->gpu.n > 1) {
     cli_label (out, "");
-    fprintf (out, "%d µGraphs compiled and run in %.1f s, %d wrong", s->n_measured, s->tune_seconds, s->n_wrong);
-    if (s->model_rank >= 0) fprintf (out, "; the best is number %d of the cost model", s->model_rank + 1);
-    if (s->model_rank >= 0 && s->near_rank < s->model_rank)
-      fprintf (out, ", one within %.0f %% of it number %d", 100 * (COST_NEAR - 1), s->near_rank + 1);
+    fprintf (out, "%d µGraphs compiled and run in %.1f s, %d wrong", s->gpu.n, s->gpu.seconds, s->gpu.n_wrong);
+    if (s->gpu.model_rank >= 0) fprintf (out, "; the best is number %d of the cost model", s->gpu.model_rank + 1);
+    if (s->gpu.model_rank >= 0 && s->gpu.near_rank < s->gpu.model_rank)
+      fprintf (out, ", one within %.0f %% of it number %d", 100 * (COST_NEAR - 1), s->gpu.near_rank + 1);
     fputc ('\n', out);
   }
 }
 
-static void report_best (FILE *out, const cli_session *s) {
+static void report_best (FILE *out, const cli *c, const session *s) {
   const mugraph_saved *m = &s->file.saved[s->best];
   cli_label (out, "best");
   fprintf (out, "%d kernel%s", cli_kernels (&m->graph), cli_kernels (&m->graph) == 1 ? "" : "s");
   if (m->cost_us >= 0) fprintf (out, ", %.2f us by the cost model of %s", m->cost_us, s->device.name);
   fputs ("\n", out);
-  if (!m->graph.n_blocks && s->file.search && !s->c->file) {
+  if (!m->graph.n_blocks && s->file.search && !s->reuse) {
     cli_label (out, "");
     fputs ("no graph-defined kernel was found: these are the program's own operators, one kernel each\n", out);
   }
   mugraph_print (out, &m->graph, 2);
-  for (int i = 0; s->c->verbose && i < s->file.n; i++) {
+  for (int i = 0; c->verbose && i < s->file.n; i++) {
     char line[200];
     if (i == s->best) continue;
     cli_label (out, "");
@@ -161,15 +106,15 @@ static void report_best (FILE *out, const cli_session *s) {
   }
 }
 
-static void report_commands (FILE *out, const cli_session *s) {
-  bool reuse = s->c->file != NULL;
-  char *search = reuse ? NULL : cli_command (s->c, true);
+static void report_commands (FILE *out, const cli *c, const session *s) {
+  bool reuse = s->reuse;
+  char *search = reuse ? NULL : cli_command (c, true);
   if (s->saved || s->kept || s->cached) {
     cli_label (out, s->saved ? "saved" : "file");
     fprintf (out, "%s (%d µGraph%s)%s\n", s->path, s->file.n, s->file.n == 1 ? "" : "s",
              s->kept ? ": kept, its best is no worse" : "");
     cli_label (out, "reuse");
-    fprintf (out, "%s --file %s\n", s->c->argv[0], s->path);
+    fprintf (out, "%s --file %s\n", c->argv[0], s->path);
   }
   if (search) {
     cli_label (out, "run again");
@@ -178,8 +123,8 @@ static void report_commands (FILE *out, const cli_session *s) {
   free (search);
 }
 
-void cli_report_text (const cli_session *s) {
-  FILE *out = s->text;
+void cli_report_text (const cli *c, const session *s) {
+  FILE *out = cli_text (c);
   char line[512];
   if (!out) return;
   cli_label (out, "program");
@@ -189,10 +134,10 @@ void cli_report_text (const cli_session *s) {
   fprintf (out, "%s\n", s->facts.line);
   if (s->cached) {
     cli_label (out, "cached");
-    fprintf (out, "%s%s%s\n", s->path, s->c->file ? "" : ", found by an earlier search; --fresh searches anew",
+    fprintf (out, "%s%s%s\n", s->path, s->reuse ? "" : ", found by an earlier search; --fresh searches anew",
              s->rescheduled ? "; scheduled again for this device" : "");
   }
-  report_search (out, s);
+  report_search (out, c, s);
   if (s->best < 0) {
     cli_label (out, "best");
     fprintf (out, "nothing found%s\n",
@@ -200,9 +145,9 @@ void cli_report_text (const cli_session *s) {
                             : " within these bounds (see --budget, --memory, --block-ops)");
   } else {
     report_verify (out, s);
-    report_best (out, s);
+    report_best (out, c, s);
     report_cuda (out, s);
-    report_commands (out, s);
+    report_commands (out, c, s);
   }
   if (s->interrupted) {
     cli_label (out, "interrupted");
@@ -232,7 +177,7 @@ static void add_text (cJSON *o, const char *name, bool known, const char *text) 
   else cJSON_AddNullToObject (o, name);
 }
 
-static cJSON *verify_json (const cli_session *s) {
+static cJSON *verify_json (const session *s) {
   const verify_report *v = &s->verify;
   if (!s->verified) return cJSON_CreateNull ();
   cJSON *o = cJSON_CreateObject ();
@@ -247,7 +192,7 @@ static cJSON *verify_json (const cli_session *s) {
   return o;
 }
 
-static cJSON *best_json (const cli_session *s) {
+static cJSON *best_json (const session *s) {
   if (s->best < 0) return cJSON_CreateNull ();
   const mugraph_saved *m = &s->file.saved[s->best];
   char hash[20], line[400];
@@ -262,34 +207,34 @@ static cJSON *best_json (const cli_session *s) {
   return o;
 }
 
-static cJSON *gpu_json (const cli_session *s) {
+static cJSON *gpu_json (const session *s) {
   cJSON *o = cJSON_CreateObject ();
-  bool right = s->measured && s->correct && !s->c->no_time;
+  bool right = s->gpu.ran && s->gpu.correct && !s->options.no_time;
   cJSON_AddBoolToObject (o, "available", s->facts.gpu);
   add_text (o, "device", s->facts.gpu, s->facts.device);
-  add_bool (o, "correct", s->measured, s->correct);
-  add_number (o, "rel_err", s->measured, s->rel_err);
-  add_number (o, "warm_us", right, s->warm_us);
-  add_number (o, "cold_us", right, s->cold_us);
-  add_number (o, "plain_cold_us", right, s->plain_us);
-  add_bool (o, "pdl", right, s->pdl);
-  add_number (o, "timed", s->n_measured > 0, s->n_measured);
-  add_number (o, "wrong", s->n_measured > 0, s->n_wrong);
-  add_number (o, "model_rank", right && s->model_rank >= 0, s->model_rank);
-  add_number (o, "near_rank", right && s->model_rank >= 0, s->near_rank);
-  add_number (o, "tune_seconds", s->n_measured > 0, s->tune_seconds);
+  add_bool (o, "correct", s->gpu.ran, s->gpu.correct);
+  add_number (o, "rel_err", s->gpu.ran, s->gpu.rel_err);
+  add_number (o, "warm_us", right, s->gpu.warm_us);
+  add_number (o, "cold_us", right, s->gpu.cold_us);
+  add_number (o, "plain_cold_us", right, s->gpu.plain_us);
+  add_bool (o, "pdl", right, s->gpu.pdl);
+  add_number (o, "timed", s->gpu.n > 0, s->gpu.n);
+  add_number (o, "wrong", s->gpu.n > 0, s->gpu.n_wrong);
+  add_number (o, "model_rank", right && s->gpu.model_rank >= 0, s->gpu.model_rank);
+  add_number (o, "near_rank", right && s->gpu.model_rank >= 0, s->gpu.near_rank);
+  add_number (o, "tune_seconds", s->gpu.n > 0, s->gpu.seconds);
   add_bool (o, "nvrtc", true, s->facts.nvrtc);
   add_bool (o, "compiled", s->compiled != 0, s->compiled > 0);
   return o;
 }
 
 /* The record with its truth values as such. */
-static cJSON *search_json (const cli_session *s) {
+static cJSON *search_json (const session *s) {
   cJSON *o = s->file.search ? cJSON_Duplicate (s->file.search, true) : NULL;
   return o ? o : cJSON_CreateNull ();
 }
 
-cJSON *cli_report_json (const cli_session *s) {
+cJSON *cli_report_json (const session *s) {
   cJSON *root = cJSON_CreateObject ();
   cJSON_AddStringToObject (root, "schema", "msearch.result/1");
   cJSON_AddStringToObject (root, "workload", s->program.name);

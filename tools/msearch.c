@@ -7,8 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-volatile int cli_stop;
-
 static void stop (int number) { cli_stop = number; }
 
 /* A file must not take the number of a standard stream that was closed: what is printed would go into it. Read-only, so
@@ -35,6 +33,7 @@ static int run (const cli *c, mugraph_error *e) {
   case 'v': catch_signals (); return cli_verify (c, e);
   case 'e': return cli_emit (c, e);
   case 'i': return cli_import (c, e);
+  case 'f': catch_signals (); return cli_file (c, e);
   default: catch_signals (); return cli_search (c, e);
   }
 }

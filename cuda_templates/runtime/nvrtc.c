@@ -2,6 +2,7 @@
    temporary file and renamed, so that readers see all of it or nothing, and damaged entries are compiled again. */
 #include "nvrtc.h"
 #include "cuda_api.h"
+#include "cuda_templates/cuda.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -128,4 +129,21 @@ bool cuda_compile (const char *source, int arch, char **cubin, size_t *size, cha
   if (!compile (n, source, arch, cubin, size, log, e)) return false;
   if (cached) cache_write (path, *cubin, *size);
   return true;
+}
+
+bool cuda_compile_graph (const mugraph *g, const cuda_device *d, bool pdl, char **cubin, size_t *size, char **log,
+                         mugraph_error *e) {
+  cuda_program *p = calloc (1, sizeof *p);
+  char *own = NULL;
+  size_t own_size;
+  bool good = p ? cuda_emit (g, d, pdl, p, e) : mugraph_fail (e, "out of memory");
+  if (log) *log = NULL;
+  if (cubin) *cubin = NULL;
+  if (good) {
+    good = cuda_compile (p->source, d->arch, cubin ? cubin : &own, size ? size : &own_size, log, e);
+    cuda_program_free (p);
+  }
+  free (own);
+  free (p);
+  return good;
 }
