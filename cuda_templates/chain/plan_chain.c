@@ -572,11 +572,8 @@ bool cuda_plan_chain (const mugraph *g, int k, const cuda_device *d, cuda_plan *
   int special = 0, other = 4; /* conversion, row sum, maximum, scale */
   for (int i = c.first; i < b->n_ops; i++)
     if (is_elementwise (b, i) && cols_of (&b->op[i].shape) == cols_of (&b->op[c.first].shape) && !b->op[i].after_loop) {
-      mugraph_op_kind kind = (mugraph_op_kind) b->op[i].kind;
-      bool cheap = kind == MUGRAPH_OP_NEG || kind == MUGRAPH_OP_SQUARE || kind == MUGRAPH_OP_RELU ||
-                   kind == MUGRAPH_OP_CLAMP || kind == MUGRAPH_OP_ADD || kind == MUGRAPH_OP_SUB ||
-                   kind == MUGRAPH_OP_MUL;
-      special += !cheap, other += cheap;
+      bool sfu = mugraph_op_table[b->op[i].kind].unit == MUGRAPH_ON_SFU;
+      special += sfu, other += !sfu;
     }
   p->sfu_ops = padded * special;
   p->fp32_flops = padded * other;

@@ -354,9 +354,8 @@ static void count_work (const mugraph *g, int k, const cuda_generic *d, cuda_pla
     } else if (o->kind == MUGRAPH_OP_INPUT)
       p->l2_read += (d->stored[i] ? blocks : runs) * elements *
                     mugraph_dtype_bytes (cuda_plan_storage (g, g->op[k].in[o->in[0]]));
-    else if (class_of (o) == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG && o->kind != MUGRAPH_OP_SQUARE &&
-             o->kind != MUGRAPH_OP_RELU)
-      p->sfu_ops += runs * elements;
+    else if (class_of (o) == MUGRAPH_UNARY && mugraph_op_table[o->kind].unit == MUGRAPH_ON_SFU)
+      p->sfu_ops += runs * elements; /* quotients count below: the cost model was fitted so */
     else p->fp32_flops += runs * elements;
   }
   for (int i = 0; i < g->op[k].n_in; i++) {

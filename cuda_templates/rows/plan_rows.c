@@ -224,10 +224,7 @@ bool cuda_plan_rows (const mugraph *g, int k, const cuda_device *d, cuda_plan *p
     } else if (c != MUGRAPH_LEAF && c != MUGRAPH_SAVER) {
       p->fp32_flops += (c == MUGRAPH_BINARY ? grid * (double) mugraph_volume (&o->shape) : times) *
                        (o->kind == MUGRAPH_OP_RMS_NORM ? 3 : 1);
-      if ((c == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG && o->kind != MUGRAPH_OP_SQUARE &&
-           o->kind != MUGRAPH_OP_RELU && o->kind != MUGRAPH_OP_CLAMP) ||
-          o->kind == MUGRAPH_OP_DIV || o->kind == MUGRAPH_OP_POW)
-        p->sfu_ops += grid * (double) mugraph_volume (&o->shape);
+      if (mugraph_op_table[o->kind].unit == MUGRAPH_ON_SFU) p->sfu_ops += grid * (double) mugraph_volume (&o->shape);
     }
   }
   for (int i = 0; i < kernel->n_out; i++)

@@ -611,9 +611,7 @@ bool cuda_plan_stream (const mugraph *g, int k, const cuda_device *d, cuda_plan 
     } else if (s.role[i] & (CUDA_STREAM_LEFT | CUDA_STREAM_RIGHT | CUDA_STREAM_POST) && is_elementwise (o)) {
       double times = (double) mugraph_volume (&o->shape) * (double) grid * (o->after_loop ? 1 : b->loop);
       p->fp32_flops += times;
-      bool special = mugraph_op_table[o->kind].klass == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG &&
-                     o->kind != MUGRAPH_OP_SQUARE && o->kind != MUGRAPH_OP_RELU;
-      if (special || o->kind == MUGRAPH_OP_DIV) p->sfu_ops += times;
+      if (mugraph_op_table[o->kind].unit == MUGRAPH_ON_SFU) p->sfu_ops += times;
     }
   }
   for (int i = 0; i < kernel->n_out; i++)

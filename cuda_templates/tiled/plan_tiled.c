@@ -347,10 +347,8 @@ bool cuda_plan_tiled (const mugraph *g, int k, const cuda_device *d, cuda_plan *
     tile->fused = o->kind != MUGRAPH_OP_OUTPUT && !(t.c.role[i] & (CUDA_STREAM_PRODUCT | CUDA_STREAM_ROW));
     if (!is_elementwise (o)) continue;
     double times = elements * (o->after_loop ? 1 : b->loop);
-    bool special = mugraph_op_table[o->kind].klass == MUGRAPH_UNARY && o->kind != MUGRAPH_OP_NEG &&
-                   o->kind != MUGRAPH_OP_SQUARE && o->kind != MUGRAPH_OP_RELU;
     p->fp32_flops += times;
-    if (special || o->kind == MUGRAPH_OP_DIV) p->sfu_ops += times;
+    if (mugraph_op_table[o->kind].unit == MUGRAPH_ON_SFU) p->sfu_ops += times;
   }
   for (int i = 0; i < kernel->n_out; i++)
     p->dram_write += (double) mugraph_volume (&g->tensor[kernel->out[i]].shape) *
