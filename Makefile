@@ -106,7 +106,7 @@ $(BUILD)/tests/all_%: $(BUILD)/tests/all_%.o $(foreach r,$(ROOMS),$(call archive
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 # A GPU that does nothing, see there.
 $(BUILD)/tests/cli_tune $(BUILD)/tests/cli_bench: | $(BUILD)/tests/fake/libcuda.so.1
-$(BUILD)/tests/cli_bench: | $(BUILD)/bench/kernels
+$(BUILD)/tests/cli_bench: | $(BUILD)/bench/kernels $(BUILD)/bench/times
 $(BUILD)/tests/fake/libcuda.so.1: tests/fake/gpu.c
 	@mkdir -p $(@D)
 	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -shared -I. $< -lxxhash -o $@
@@ -144,6 +144,10 @@ bench-search: $(BUILD)/bench/search_speed
 ## bench-kernels: on a machine with a GPU, time every saved µGraph (ARGS: options)
 bench-kernels: $(BUILD)/bench/kernels
 	$< $(ARGS) $(wildcard saved_mugraphs/*.json)
+
+## bench-times: on a machine with a GPU, time many schedules of many programs, what the cost model is fitted to (ARGS: options)
+bench-times: $(BUILD)/bench/times
+	$< $(ARGS)
 
 ## bench-model: how the cost model ranks what was timed (FILES="a.json ..."; default: the saved µGraphs; ARGS=-v lists all)
 bench-model: $(BUILD)/bench/model
@@ -223,7 +227,7 @@ $(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/fuzz/%.o $(foreach r,$(ROOMS
 
 ## dist: dist/msearch-VERSION-x86_64-linux.tar.gz, which runs from any folder with the libraries it needs inside
 dist:
-	$(call variant,dist) RELOCATABLE=1 build-dist/msearch build-dist/bench/kernels
+	$(call variant,dist) RELOCATABLE=1 build-dist/msearch build-dist/bench/kernels build-dist/bench/times
 	tools/dist.sh build-dist/msearch $(VERSION)
 
 # Hand-built and random µGraphs on a GPU. They link neither libz3 nor libcjson, so they run where those are missing.
@@ -248,5 +252,5 @@ clean:
 list:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all demo check test tests bench-verify bench-search bench-model bench-kernels checked asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins check-house check-format clean list
+.PHONY: all demo check test tests bench-verify bench-search bench-model bench-times bench-kernels checked asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins check-house check-format clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

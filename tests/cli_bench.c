@@ -1,5 +1,5 @@
-/* bench/kernels where there is a GPU: which µGraphs of a file it takes, what its table says, what is a failure. The GPU
-   is tests/fake/gpu.c, beside this program. */
+/* bench/kernels where there is a GPU: which µGraphs of a file it takes, what its table says, what is a failure.
+   bench/times: what it measures and keeps. The GPU is tests/fake/gpu.c, beside this program. */
 #include "mugraph/file/json.h"
 
 #include <setjmp.h>
@@ -24,18 +24,23 @@ static void read_text (const char *name) {
   fclose (f);
 }
 
-/* Runs bench/kernels in the folder with these variables set, "saved/" and "data/" being links; leaves what it printed
-   in text. Returns the exit status. */
-static int run (const char *variables, const char *arguments) {
+/* Runs a program of bench/ in the folder with these variables set, "saved/" and "data/" being links; leaves what it
+   printed in text. Returns the exit status. */
+static int run_bench (const char *variables, const char *program, const char *arguments) {
   char command[24000];
   snprintf (command, sizeof command,
             "cd '%s' && rm -f happened && LD_LIBRARY_PATH='%s/fake' MSEARCH_NVRTC='%s/fake/libcuda.so.1' "
-            "MSEARCH_CACHE=cache %s '%s/../bench/kernels' "
-            "-o . --date " DATE " --peers '%s/bench/peers.csv' %s >out.txt 2>&1",
-            folder, here, here, variables, here, root, arguments);
+            "MSEARCH_CACHE=cache %s '%s/../bench/%s' %s >out.txt 2>&1",
+            folder, here, here, variables, here, program, arguments);
   int status = system (command);
   read_text ("out.txt");
   return WEXITSTATUS (status);
+}
+
+static int run (const char *variables, const char *arguments) {
+  char all[9000];
+  snprintf (all, sizeof all, "-o . --date " DATE " --peers '%s/bench/peers.csv' %s", root, arguments);
+  return run_bench (variables, "kernels", all);
 }
 
 static void must_contain (const char *part) {
@@ -112,6 +117,43 @@ static void bad_files (void **state) {
   assert_int_equal (run ("", "--all"), 2);
 }
 
+static int lines_of (const char *name) {
+  int n = 0;
+  read_text (name);
+  for (const char *c = text; *c; c++) n += *c == '\n';
+  return n;
+}
+
+static void times_are_kept (void **state) {
+  char path[100];
+  mugraph_file f;
+  mugraph_error e;
+  (void) state;
+  assert_int_equal (run_bench ("", "times", "-o . --seconds 0.001"), 0); /* ends cleanly with nothing */
+  must_contain ("ended early");
+  assert_int_equal (lines_of ("times-h100.csv"), 1);
+  assert_int_equal (run_bench ("FAKE_GPU_WRONG=5", "times", "-o . --sample 3 --quick lora:1"), 0);
+  must_contain ("wrong, relative error");
+  must_contain ("2 measured, 1 failed");
+  snprintf (path, sizeof path, "%s/times-h100/lora_b1.json", folder);
+  if (!mugraph_file_load (path, &f, &e)) fail_msg ("%s", e.text);
+  assert_true (f.n == 2 && f.batch == 1 && f.has_program);
+  assert_string_equal (cJSON_GetObjectItemCaseSensitive (f.search, "part")->valuestring, "fit");
+  for (int i = 0; i < f.n; i++) {
+    const cJSON *m = cJSON_GetObjectItemCaseSensitive (f.saved[i].measured, DEVICE);
+    double plain = mugraph_record_number (m, "cold_us", -1), pdl = mugraph_record_number (m, "cold_pdl_us", -1);
+    assert_true (pdl > 0 && pdl < plain);
+  }
+  mugraph_file_free (&f);
+  assert_int_equal (lines_of ("times-h100.csv"), 3);
+  must_contain ("lora,1,fit,lora_b1.json,1,");
+  assert_int_equal (run_bench ("", "times", "-o . --quick lora:1"), 0); /* is there already */
+  assert_string_equal (text, "");
+  assert_int_equal (lines_of ("times-h100.csv"), 3);
+  assert_int_equal (run_bench ("", "times", "-o . nothing"), 2);
+  must_contain ("nothing is no option or program");
+}
+
 static int set_up (void **state) {
   (void) state;
   ssize_t n = readlink ("/proc/self/exe", here, sizeof here - 1);
@@ -133,6 +175,6 @@ static int tear_down (void **state) {
 
 int main (void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test (takes_the_fastest), cmocka_unit_test (all_of_a_file),
-                                     cmocka_unit_test (bad_files)};
+                                     cmocka_unit_test (bad_files), cmocka_unit_test (times_are_kept)};
   return cmocka_run_group_tests (tests, set_up, tear_down);
 }

@@ -14,8 +14,10 @@ cp -r saved_mugraphs LICENSE README.md "$root/"
 cp tools/gpu-check.sh "$root/tools/"
 cp -r bench/* "$root/bench/"
 rm -f "$root"/bench/*.c
-cp "${msearch%/*}/bench/kernels" "$root/bench/"
-strip "$root/bench/kernels"
+for program in kernels times; do
+  cp "${msearch%/*}/bench/$program" "$root/bench/"
+  strip "$root/bench/$program"
+done
 
 ldd "$msearch" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | while read -r lib; do
   case ${lib##*/} in
