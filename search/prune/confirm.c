@@ -223,5 +223,5 @@ static bool look_up (expr_memo *m, uint64_t hash, bool add) {
   }
 }
 
-bool confirm_known (const expr_pool *pool, expr_id e) { return look_up (pool->memo, expr_hash (pool, e), false); }
-void confirm_remember (expr_pool *pool, expr_id e) { look_up (pool->memo, expr_hash (pool, e), true); }
+bool confirm_known (const expr_pool *pool, expr_id e) { return look_up (pool->memo, pool->normal_hash[e], false); }
+void confirm_remember (expr_pool *pool, expr_id e) { look_up (pool->memo, pool->normal_hash[e], true); }

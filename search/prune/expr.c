@@ -1,6 +1,5 @@
 /* The pool, and the rules that give an operator's result its expression. */
 #include "expr.h"
-#include "goals.h"
 #include "normal.h"
 
 #include <stdlib.h>
@@ -26,6 +25,26 @@ void expr_pool_free (expr_pool *pool) {
   free (pool);
 }
 
+uint64_t expr_hash (const expr_pool *pool, expr_id e) { return pool->normal_hash[e]; }
+
+void expr_configure (expr_pool *pool, bool self_check, search_stats *stats) {
+  pool->self_check = self_check;
+  pool->stats = stats ? stats : &pool->nowhere;
+}
+
+uint64_t expr_disagreements (const expr_pool *pool) { return pool->disagreements; }
+
+/* ---- functions ---- */
+
+/* e is an argument of a function whose atom does not hold it as it is: it will be a goal. False without memory. */
+static bool note_lost (expr_pool *pool, expr_id e) {
+  if (pool->n_lost && pool->lost[pool->n_lost - 1] == e) return true;
+  if (!intern_reserve ((void **) &pool->lost, &pool->lost_room, (uint64_t) pool->n_lost + 1, sizeof *pool->lost))
+    return false;
+  pool->lost[pool->n_lost++] = e;
+  return true;
+}
+
 /* exp (a + b) = exp (a) exp (b), exp (-a) = 1 / exp (a). Each exponent is in lowest terms, so that exp (a/c + b/d) is
    exp (a/c) exp (b/d). */
 static expr_id exponential (expr_pool *pool, expr_id e) {
@@ -41,7 +60,7 @@ static expr_id exponential (expr_pool *pool, expr_id e) {
     expr_id whole = normal_intern (pool, n.den, &t, 1);
     atom a = {.type = ATOM_EXP, .n_arg = 1, .arg = {normal_lowest_terms (pool, whole)}};
     if (!a.arg[0]) return EXPR_UNKNOWN;
-    if (a.arg[0] != whole && !goals_note_lost (pool, e)) return EXPR_UNKNOWN;
+    if (a.arg[0] != whole && !note_lost (pool, e)) return EXPR_UNKNOWN;
     expr_id *side = minus ? &below : &above;
     *side = normal_multiply (pool, *side, normal_of_atom (pool, &a, n.t[i].count));
   }
@@ -69,7 +88,7 @@ static expr_id function (expr_pool *pool, mugraph_op_kind kind, uint32_t n, cons
     if (!arg[i]) return EXPR_UNKNOWN;
     a.arg[i] = pool->loose ? without_pairs (pool, arg[i]) : arg[i];
     if (!a.arg[i]) return EXPR_UNKNOWN;
-    if (a.arg[i] != arg[i] && !goals_note_lost (pool, arg[i])) return EXPR_UNKNOWN;
+    if (a.arg[i] != arg[i] && !note_lost (pool, arg[i])) return EXPR_UNKNOWN;
   }
   return normal_of_atom (pool, &a, 1);
 }

@@ -1,18 +1,10 @@
-/* Targets, goals and the decision: see expr.h and goals.h. */
-#include "goals.h"
+/* Goals: the targets and all that they are computed from inside of functions. And the decision: see expr.h. */
 #include "confirm.h"
+#include "normal.h"
 
 #include <limits.h>
 
 /* ---- goals ---- */
-
-bool goals_note_lost (expr_pool *pool, expr_id e) {
-  if (pool->n_lost && pool->lost[pool->n_lost - 1] == e) return true;
-  if (!intern_reserve ((void **) &pool->lost, &pool->lost_room, (uint64_t) pool->n_lost + 1, sizeof *pool->lost))
-    return false;
-  pool->lost[pool->n_lost++] = e;
-  return true;
-}
 
 static void add_goals (expr_pool *pool, expr_id e);
 
@@ -195,12 +187,3 @@ int64_t expr_missing_sum (expr_pool *pool, expr_id e, int t) {
   if (!ratio || ratio > INT64_MAX) return 0;
   return normal_scale (pool, e, (int64_t) ratio, 1) == target ? (int64_t) ratio : 0;
 }
-
-uint64_t expr_hash (const expr_pool *pool, expr_id e) { return pool->normal_hash[e]; }
-
-void expr_configure (expr_pool *pool, bool self_check, search_stats *stats) {
-  pool->self_check = self_check;
-  pool->stats = stats ? stats : &pool->nowhere;
-}
-
-uint64_t expr_disagreements (const expr_pool *pool) { return pool->disagreements; }

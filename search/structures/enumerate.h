@@ -14,7 +14,7 @@
    - a loop's partial sums end in an accumulator, a grid axis's are saved side by side along a free dimension and summed
      by a later kernel; an accumulator never adds up different positions of a tile;
    - reductions along a dimension that the loop walks are done by the accumulator, where there is one for them;
-   - of graphs that differ by where transposes stand one is made (space_turn in space.h; option all_transposes: all). */
+   - of graphs that differ by where transposes stand one is made (turn.h; option all_transposes: all). */
 #ifndef SEARCH_ENUMERATE_H
 #define SEARCH_ENUMERATE_H
 

@@ -1,5 +1,7 @@
-/* The space of one graph-defined kernel. */
+/* The space of one graph-defined kernel: see space.h. */
 #include "space.h"
+#include "tensors.h"
+#include "turn.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,10 +10,12 @@
 
 enum { CHUNK = 1 << 14, TABLE = 2 * SPACE_NODES, POLL = 512 };
 
+/* ---- memory ---- */
+
 static residue *allocate (enumeration *e, space *s, size_t n) {
   if (!s->chunks || s->chunks->used + n > s->chunks->size) {
     size_t size = n > CHUNK ? n : CHUNK;
-    if (!space_account (e, (double) (size * sizeof (residue)))) return NULL;
+    if (!budget_account (&e->budget, (double) (size * sizeof (residue)))) return NULL;
     chunk *c = malloc (sizeof *c + size * sizeof (residue));
     if (!c) return NULL;
     *c = (chunk){.next = s->chunks, .size = size};
@@ -30,7 +34,7 @@ static void release (space *s, residue *v, size_t n) {
 void space_drop_values (enumeration *e, space *s) {
   for (chunk *c = s->chunks, *next; c; c = next) {
     next = c->next;
-    space_account (e, -(double) (c->size * sizeof (residue)));
+    budget_account (&e->budget, -(double) (c->size * sizeof (residue)));
     free (c);
   }
   s->chunks = NULL;
@@ -40,24 +44,13 @@ void space_drop_values (enumeration *e, space *s) {
 void space_free (enumeration *e, space *s) {
   if (!s) return;
   space_drop_values (e, s);
-  space_account (e, -(double) (s->node_capacity * sizeof (node) + s->derivation_capacity * sizeof (derivation)));
+  budget_account (&e->budget,
+                  -(double) (s->node_capacity * sizeof (node) + s->derivation_capacity * sizeof (derivation)));
   free (s->node), free (s->derivation);
   free (s);
 }
 
-static bool grow (enumeration *e, void *array, int *capacity, int n, size_t size) {
-  if (n < *capacity) return true;
-  int more = *capacity ? 2 * *capacity : 64;
-  void *moved = space_account (e, (double) ((size_t) (more - *capacity) * size))
-                    ? realloc (*(void **) array, (size_t) more * size)
-                    : NULL;
-  if (!moved) return false;
-  *(void **) array = moved;
-  *capacity = more;
-  return true;
-}
-
-static bool is_leaf (const node *n) { return n->tensor >= 0 || n->constant >= 0; }
+/* ---- nodes ---- */
 
 static uint64_t hash_type (const tile_type *t) {
   struct {
@@ -93,15 +86,15 @@ static int find (const worker *w, const space *s, uint64_t hash, uint32_t *slot)
 }
 
 static int add_node (enumeration *e, worker *w, space *s, const node *n, uint32_t slot) {
-  if (s->n_nodes >= SPACE_NODES) return space_cut (e), -1;
-  if (!grow (e, &s->node, &s->node_capacity, s->n_nodes, sizeof (node))) return -1;
+  if (s->n_nodes >= SPACE_NODES) return budget_cut (&e->budget), -1;
+  if (!budget_grow (&e->budget, &s->node, &s->node_capacity, s->n_nodes, sizeof (node))) return -1;
   s->node[s->n_nodes] = *n;
   w->table[slot] = (uint32_t) s->n_nodes + 1;
   return s->n_nodes++;
 }
 
 static void add_derivation (enumeration *e, space *s, int i, derivation d) {
-  if (!grow (e, &s->derivation, &s->derivation_capacity, s->n_derivations, sizeof d)) return;
+  if (!budget_grow (&e->budget, &s->derivation, &s->derivation_capacity, s->n_derivations, sizeof d)) return;
   node *n = &s->node[i];
   d.next = -1;
   s->derivation[s->n_derivations] = d;
@@ -109,6 +102,8 @@ static void add_derivation (enumeration *e, space *s, int i, derivation d) {
   else s->derivation[n->last].next = s->n_derivations;
   n->last = s->n_derivations++;
 }
+
+/* ---- values ---- */
 
 /* Values of one operator at all iterations of its result. */
 static void evaluate (enumeration *e, const mugraph_op *op, const tile_type *const type[], const residue *const in[],
@@ -124,153 +119,6 @@ static void evaluate (enumeration *e, const mugraph_op *op, const tile_type *con
     for (int k = 0; k < op->n_in; k++) at[k] = in[k] + (type[k]->loops ? l * mugraph_volume (shape[k]) : 0);
     value_of_op (op, e->seed, shape, at, &out_type->shape, out + l * step);
   }
-}
-
-/* Any function of one argument and two constants outside of the theory will do. */
-static expr_id root_mean_square (expr_pool *pool, expr_id x, int64_t size, double epsilon) {
-  return expr_of_op (pool, MUGRAPH_OP_CLAMP, 1, &x, &(expr_attr){.size = 1, .loop = 1, .c = {(double) size, epsilon}});
-}
-
-expr_id space_root_expr (worker *w, const mugraph_op *op, const mugraph_shape *s, expr_id x) {
-  return root_mean_square (w->pool[1], x, s->dim[op->dim], op->c[0]);
-}
-
-/* Whether the program has a root mean square of this. */
-static bool root_is_wanted (worker *w, expr_id x) {
-  for (int i = 0; i < w->n_roots; i++)
-    if (expr_may_contribute (w->pool[0], root_mean_square (w->pool[0], x, w->root[i], 0))) return true;
-  return false;
-}
-
-space_value space_expr (worker *w, const letter *x, const mugraph_op *op, const mugraph_shape *const shape[],
-                        const space_value in[], int32_t loop, bool varies) {
-  expr_attr attr = expr_attr_of (op, shape, loop, varies);
-  int64_t size = attr.size * attr.loop;
-  bool rms = op->kind == MUGRAPH_OP_RMS_NORM || op->kind == MUGRAPH_OP_ACCUM_RMS;
-  if (op->kind == MUGRAPH_OP_SQUARE && x->moment && !root_is_wanted (w, in[0].expr[0]))
-    return (space_value){.count = 0};
-  space_value out = {.count = 1};
-  if (x->moment && op->kind != MUGRAPH_OP_SQRT) {
-    out = in[0];
-    out.count = op->kind == MUGRAPH_OP_SQUARE ? 1 : (int32_t) (in[0].count * size);
-    return out;
-  }
-  if (x->moment) size = in[0].count;
-  for (int p = 0; p < w->n_pools; p++) {
-    expr_id exprs[MUGRAPH_FANIN];
-    for (int k = 0; k < op->n_in; k++) exprs[k] = in[k].expr[p];
-    if (x->moment || rms) {
-      expr_id root = root_mean_square (w->pool[p], exprs[0], size, rms ? op->c[0] : 0), pair[2] = {exprs[0], root};
-      out.expr[p] = op->kind != MUGRAPH_OP_RMS_NORM
-                        ? root
-                        : expr_of_op (w->pool[p], MUGRAPH_OP_DIV, 2, pair, &(expr_attr){.size = 1, .loop = 1});
-    } else out.expr[p] = expr_of_op (w->pool[p], op->kind, op->n_in, exprs, &attr);
-  }
-  return out;
-}
-
-space_value space_constant_expr (worker *w, double c) {
-  space_value out = {.count = 1};
-  for (int p = 0; p < w->n_pools; p++) out.expr[p] = expr_constant (w->pool[p], c);
-  return out;
-}
-
-bool space_divides (const worker *w, const space_value *v) {
-  return w->n_pools > 1 && expr_target (w->pool[1], v->expr[1]) >= 0;
-}
-
-bool space_may_stay (const enumeration *e, worker *w, const letter *x, const space_value *v, const expr_id divisor[2]) {
-  if (!e->opt.prune) return true;
-  if (v->count == 0 || !expr_may_contribute (w->pool[0], v->expr[0])) return false;
-  return !(divisor && x->flat && w->n_pools > 1) || expr_may_contribute (w->pool[1], divisor[1]);
-}
-
-static bool is_scalar (const tile_type *t) {
-  for (int d = 0; d < t->shape.n_dims; d++)
-    if (t->label[d]) return false;
-  return true;
-}
-
-bool space_turn (const enumeration *e, mugraph_op_kind kind, int n_in, const tile_type *const type[],
-                 const uint8_t in[], bool part_loop, uint8_t *out) {
-  bool used = false, top = true, one_place = !e->opt.all_transposes;
-  for (int k = 0; k < n_in; k++) {
-    used |= in[k] & SPACE_TURN_USED;
-    top &= is_scalar (type[k]) || in[k] & SPACE_TURN_TOP;
-  }
-  *out = used ? SPACE_TURN_USED : 0;
-  switch (mugraph_op_table[kind].klass) {
-  case MUGRAPH_UNARY:
-  case MUGRAPH_BINARY:
-    if (used && top) *out |= SPACE_TURN_TOP;
-    return true;
-  case MUGRAPH_MATMUL:
-    if (!used && !part_loop) *out |= SPACE_TURN_MAY;
-    return !(one_place && used && top);
-  case MUGRAPH_ACCUM:
-    if (!used || kind != MUGRAPH_OP_ACCUM) *out |= SPACE_TURN_MAY;
-    return true;
-  case MUGRAPH_LAYOUT:
-    if (kind != MUGRAPH_OP_TRANSPOSE) return true;
-    *out = (uint8_t) (SPACE_TURN_USED | (used ? 0 : SPACE_TURN_TOP));
-    return !one_place || in[0] & SPACE_TURN_MAY;
-  default: return true;
-  }
-}
-
-/* Whether a node's first derivation is a division. */
-static bool quotient (const enumeration *e, const space *s, int i) {
-  if (s->node[i].tensor >= 0) return e->tensor[s->node[i].tensor].quotient;
-  return s->node[i].first >= 0 && e->alphabet[s->derivation[s->node[i].first].letter].op.kind == MUGRAPH_OP_DIV;
-}
-
-static space_value value_of (const node *n) { return (space_value){{n->expr[0], n->expr[1]}, n->count}; }
-
-/* Tries one operator on nodes a and b (-1: unary). */
-static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, int b) {
-  const letter *x = &e->alphabet[l];
-  mugraph_op op = x->op;
-  op.dim = (int8_t) dim;
-  const tile_type *type[2] = {&s->node[a].type, b >= 0 ? &s->node[b].type : NULL};
-  node n = {.tensor = -1, .constant = -1, .saved = -1, .first = -1, .last = -1};
-  uint8_t width_class;
-  if (x->parts_only && dim >= 0 && !(type[0]->label[dim] & TILE_PARTS)) return;
-  if (x->flat && op.kind == MUGRAPH_OP_DIV && (a == b || quotient (e, s, b))) return;
-  if (!tile_of_op (&e->w, &op, x->moment, type, &n.type, &width_class)) return;
-  const uint8_t turn[2] = {s->node[a].turn, b >= 0 ? s->node[b].turn : 0};
-  if (!space_turn (e, op.kind, op.n_in, type, turn, n.type.part_loop, &n.turn)) return;
-  w->stats.states++;
-  n.least_ops = s->node[a].least_ops;
-  if (b >= 0 && s->node[b].least_ops > n.least_ops) n.least_ops = s->node[b].least_ops;
-  n.least_ops++;
-  space_value values[2] = {value_of (&s->node[a])};
-  if (b >= 0) values[1] = value_of (&s->node[b]);
-  if (x->flat && (space_divides (w, &values[0]) || (op.kind == MUGRAPH_OP_MUL && space_divides (w, &values[1]))))
-    return;
-  const mugraph_shape *shapes[2] = {&type[0]->shape, b >= 0 ? &type[1]->shape : NULL};
-  space_value value = space_expr (w, x, &op, shapes, values, s->config.loop ? WITNESS_EXTENT : 1, type[0]->loops);
-  memcpy (n.expr, value.expr, sizeof n.expr);
-  n.count = value.count;
-  if (!space_may_stay (e, w, x, &value, op.kind == MUGRAPH_OP_DIV ? values[1].expr : NULL)) {
-    w->stats.pruned++;
-    return;
-  }
-  int64_t volume = tile_volume (&n.type);
-  n.value = allocate (e, s, (size_t) volume);
-  if (!n.value) return;
-  const residue *in[2] = {s->node[a].value, b >= 0 ? s->node[b].value : NULL};
-  evaluate (e, &op, type, in, &n.type, n.value);
-  hash_node (&n);
-  n.expr_hash = expr_hash (w->pool[0], n.expr[0]);
-  uint32_t slot = 0;
-  int i = find (w, s, n.hash, &slot);
-  if (i >= 0) {
-    w->stats.duplicates++;
-    release (s, n.value, (size_t) volume);
-  } else if ((i = add_node (e, w, s, &n, slot)) < 0) return;
-  if (i != a && i != b && !is_leaf (&s->node[i]))
-    add_derivation (
-        e, s, i, (derivation){(uint8_t) l, (int8_t) dim, width_class, {(uint16_t) a, (uint16_t) (b >= 0 ? b : 0)}, -1});
 }
 
 /* Where the box of a tile starts in its tensor: block at[], iteration l. */
@@ -293,49 +141,156 @@ static void load_tile (enumeration *e, const node *n, const int at[TILE_AXES], r
   }
 }
 
+static void evaluate_constant (const enumeration *e, const node *n, residue *out) {
+  mugraph_op op = {.kind = MUGRAPH_OP_CONST, .c = {e->alphabet.constant[n->constant]}};
+  value_of_op (&op, e->seed, NULL, NULL, &n->type.shape, out);
+}
+
+/* ---- leaves ---- */
+
 static void add_leaf (enumeration *e, worker *w, space *s, node *n) {
   static const int origin[TILE_AXES] = {0};
-  space_value v;
   n->saved = -1, n->first = n->last = -1;
   n->value = allocate (e, s, (size_t) tile_volume (&n->type));
   if (!n->value) return;
   if (n->tensor >= 0) {
     load_tile (e, n, origin, n->value);
-    v = space_tensor_expr (e, w, n->tensor);
+    n->expr = tensors_expr (e, w, n->tensor);
     n->type.moment = e->tensor[n->tensor].moment;
     n->turn = e->tensor[n->tensor].turn;
   } else {
-    mugraph_op op = {.kind = MUGRAPH_OP_CONST, .c = {e->constant[n->constant]}};
-    value_of_op (&op, e->seed, NULL, NULL, &n->type.shape, n->value);
-    v = space_constant_expr (w, e->constant[n->constant]);
+    evaluate_constant (e, n, n->value);
+    n->expr = exprs_of_constant (&w->exprs, e->alphabet.constant[n->constant]);
   }
-  memcpy (n->expr, v.expr, sizeof n->expr);
-  n->count = v.count;
-  n->expr_hash = expr_hash (w->pool[0], n->expr[0]);
   hash_node (n);
   uint32_t slot = 0;
   if (find (w, s, n->hash, &slot) < 0) add_node (e, w, s, n, slot);
 }
 
+/* The tiles of one tensor: dimensions of a class that stands twice in it may also be left whole. */
+static void add_tiles (enumeration *e, worker *w, space *s, int t) {
+  const tensor *x = &e->tensor[t];
+  unsigned paired = 0;
+  for (int d = 0; d < x->shape.n_dims; d++)
+    if (e->w.paired[x->label[d] & TILE_CLASS]) paired |= 1u << d;
+  for (unsigned whole = 0; whole < 1u << MUGRAPH_DIMS; whole++) {
+    if (whole & ~paired) continue;
+    node n = {.tensor = (int16_t) t, .constant = -1};
+    if (tile_of_tensor (&s->config, &x->shape, x->label, whole, &n.type)) add_leaf (e, w, s, &n);
+  }
+}
+
 static void add_leaves (enumeration *e, worker *w, space *s) {
   for (int t = 0; t < e->n_tensors; t++) {
     const tensor *x = &e->tensor[t];
-    if (x->stage >= s->stage || x->constant >= 0 || x->graphs >= e->opt.graphs) continue;
-    unsigned paired = 0;
-    for (int d = 0; d < x->shape.n_dims; d++)
-      if (e->w.paired[x->label[d] & TILE_CLASS]) paired |= 1u << d;
-    for (unsigned whole = 0; whole < 1u << MUGRAPH_DIMS; whole++) {
-      if (whole & ~paired) continue;
-      node n = {.tensor = (int16_t) t, .constant = -1};
-      if (tile_of_tensor (&s->config, &x->shape, x->label, whole, &n.type)) add_leaf (e, w, s, &n);
-    }
+    if (x->stage < s->stage && x->constant < 0 && x->graphs < e->opt.graphs) add_tiles (e, w, s, t);
   }
-  for (int i = 0; i < e->n_constants; i++) {
+  for (int i = 0; i < e->alphabet.n_constants; i++) {
     node n = {.tensor = -1, .constant = (int16_t) i};
     n.type.shape = mugraph_shape_of (MUGRAPH_F32, 1, (int32_t[]){1});
     add_leaf (e, w, s, &n);
   }
 }
+
+/* ---- operators ---- */
+
+/* Whether a node's first derivation is a division. */
+static bool is_quotient (const enumeration *e, const space *s, int i) {
+  if (s->node[i].tensor >= 0) return e->tensor[s->node[i].tensor].quotient;
+  if (s->node[i].first < 0) return false;
+  return e->alphabet.letter[s->derivation[s->node[i].first].letter].op.kind == MUGRAPH_OP_DIV;
+}
+
+/* One operator on nodes a and b (-1: unary), and the node that it makes. */
+typedef struct {
+  const letter *letter;
+  mugraph_op op;
+  int a, b;
+  const tile_type *type[2]; /* of the operands */
+  derivation derivation;
+  node result;
+} attempt;
+
+/* Whether the rules of meaning allow it: fills the result's type and flags. */
+static bool has_meaning (const enumeration *e, const space *s, attempt *x) {
+  const node *a = &s->node[x->a], *b = x->b >= 0 ? &s->node[x->b] : NULL;
+  if (x->letter->parts_only && x->op.dim >= 0 && !(a->type.label[x->op.dim] & TILE_PARTS)) return false;
+  if (x->letter->flat && x->op.kind == MUGRAPH_OP_DIV && (x->a == x->b || is_quotient (e, s, x->b))) return false;
+  if (!tile_of_op (&e->w, &x->op, x->letter->moment, x->type, &x->result.type, &x->derivation.width_class))
+    return false;
+  const uint8_t turn[2] = {a->turn, b ? b->turn : 0};
+  return turn_of_op (x->op.kind, x->op.n_in, x->type, turn, x->result.type.part_loop, e->opt.all_transposes,
+                     &x->result.turn);
+}
+
+/* Whether its expression, which is filled, lets it stay. */
+static bool is_wanted (const enumeration *e, worker *w, const space *s, attempt *x) {
+  exprs_value in[2] = {s->node[x->a].expr};
+  if (x->b >= 0) in[1] = s->node[x->b].expr;
+  if (x->letter->flat &&
+      (exprs_divides (&w->exprs, &in[0]) || (x->op.kind == MUGRAPH_OP_MUL && exprs_divides (&w->exprs, &in[1]))))
+    return false;
+  const mugraph_shape *shape[2] = {&x->type[0]->shape, x->b >= 0 ? &x->type[1]->shape : NULL};
+  x->result.expr =
+      exprs_of_op (&w->exprs, x->letter, &x->op, shape, in, s->config.loop ? WITNESS_EXTENT : 1, x->type[0]->loops);
+  const exprs_value *divisor = x->op.kind == MUGRAPH_OP_DIV ? &in[1] : NULL;
+  if (!e->opt.prune || exprs_may_stay (&w->exprs, x->letter, &x->result.expr, divisor)) return true;
+  w->stats.pruned++;
+  return false;
+}
+
+/* Evaluates the result and files it as a node, or as one more derivation of the node that it equals. */
+static void file (enumeration *e, worker *w, space *s, attempt *x) {
+  node *n = &x->result;
+  size_t volume = (size_t) tile_volume (&n->type);
+  if (!(n->value = allocate (e, s, volume))) return;
+  const residue *in[2] = {s->node[x->a].value, x->b >= 0 ? s->node[x->b].value : NULL};
+  evaluate (e, &x->op, x->type, in, &n->type, n->value);
+  hash_node (n);
+  uint32_t slot = 0;
+  int i = find (w, s, n->hash, &slot);
+  if (i >= 0) {
+    w->stats.duplicates++;
+    release (s, n->value, volume);
+  } else if ((i = add_node (e, w, s, n, slot)) < 0) return;
+  if (i != x->a && i != x->b && !node_is_leaf (&s->node[i])) add_derivation (e, s, i, x->derivation);
+}
+
+static void try_op (enumeration *e, worker *w, space *s, int l, int dim, int a, int b) {
+  const letter *to = &e->alphabet.letter[l];
+  attempt x = {.letter = to,
+               .op = to->op,
+               .a = a,
+               .b = b,
+               .type = {&s->node[a].type, b >= 0 ? &s->node[b].type : NULL},
+               .derivation = {(uint8_t) l, (int8_t) dim, 0, {(uint16_t) a, (uint16_t) (b >= 0 ? b : 0)}, -1},
+               .result = {.tensor = -1, .constant = -1, .saved = -1, .first = -1, .last = -1}};
+  x.op.dim = (int8_t) dim;
+  if (!has_meaning (e, s, &x)) return;
+  w->stats.states++;
+  uint8_t below = s->node[a].least_ops;
+  if (b >= 0 && s->node[b].least_ops > below) below = s->node[b].least_ops;
+  x.result.least_ops = (uint8_t) (below + 1);
+  if (is_wanted (e, w, s, &x)) file (e, w, s, &x);
+}
+
+/* A letter on node i, and on all pairs of it with itself and earlier ones. */
+static void try_letter (enumeration *e, worker *w, space *s, int l, int i) {
+  const letter *x = &e->alphabet.letter[l];
+  bool has_dim = alphabet_has_dim (x), commutes = alphabet_commutes (x);
+  int dims = has_dim ? s->node[i].type.shape.n_dims : 1;
+  if (x->op.n_in == 1) {
+    for (int d = 0; d < dims; d++) try_op (e, w, s, l, has_dim ? d : -1, i, -1);
+    return;
+  }
+  for (int j = 0; j <= i; j++)
+    for (int d = 0; d < dims; d++) {
+      try_op (e, w, s, l, has_dim ? d : -1, j, i);
+      if (!commutes && i != j) try_op (e, w, s, l, has_dim ? d : -1, i, j);
+    }
+}
+
+/* ---- the closure ---- */
 
 /* Which known tensor saving this node makes, judged by its block at the origin; -1: none. */
 static int saved_tensor (enumeration *e, const space *s, const node *n, bool last) {
@@ -362,6 +317,18 @@ static int saved_tensor (enumeration *e, const space *s, const node *n, bool las
   return -1;
 }
 
+static void close (enumeration *e, int me, space *s) {
+  worker *w = &e->worker[me];
+  uint64_t polled = w->stats.states;
+  for (int i = 0; i < s->n_nodes; i++) {
+    if (s->node[i].least_ops >= e->opt.block_ops) break; /* least_ops never falls along the array */
+    for (int l = 0; l < e->alphabet.n_letters; l++) try_letter (e, w, s, l, i);
+    if (w->stats.states - polled < POLL) continue;
+    polled = w->stats.states;
+    if (enumeration_poll (e, me)) break;
+  }
+}
+
 space *space_close (enumeration *e, int me, const tile_config *config, int stage, bool last) {
   worker *w = &e->worker[me];
   space *s = calloc (1, sizeof *s);
@@ -370,90 +337,80 @@ space *space_close (enumeration *e, int me, const tile_config *config, int stage
   s->stage = (uint8_t) stage;
   memset (w->table, 0, TABLE * sizeof *w->table);
   add_leaves (e, w, s);
-  uint64_t polled = w->stats.states;
-  for (int i = 0; i < s->n_nodes; i++) {
-    if (s->node[i].least_ops >= e->opt.block_ops) break; /* least_ops never falls along the array */
-    for (int l = 0; l < e->n_letters; l++) {
-      int kind = e->alphabet[l].op.kind;
-      mugraph_class klass = mugraph_op_table[kind].klass;
-      if (e->alphabet[l].op.n_in == 1) {
-        int dims = klass == MUGRAPH_REDUCE ? s->node[i].type.shape.n_dims : 1;
-        for (int d = 0; d < dims; d++) try_op (e, w, s, l, klass == MUGRAPH_REDUCE ? d : -1, i, -1);
-        continue;
-      }
-      bool symmetric = kind == MUGRAPH_OP_ADD || kind == MUGRAPH_OP_MUL;
-      int dims = kind == MUGRAPH_OP_CONCAT ? s->node[i].type.shape.n_dims : 1;
-      for (int j = 0; j <= i; j++)
-        for (int d = 0; d < dims; d++) {
-          int dim = kind == MUGRAPH_OP_CONCAT ? d : -1;
-          try_op (e, w, s, l, dim, j, i);
-          if (!symmetric && i != j) try_op (e, w, s, l, dim, i, j);
-        }
-    }
-    if (w->stats.states - polled >= POLL) {
-      polled = w->stats.states;
-      if (space_poll (e, me)) break;
-    }
-  }
+  close (e, me, s);
   for (int i = 0; i < s->n_nodes; i++)
     if (s->node[i].first >= 0) s->node[i].saved = (int16_t) saved_tensor (e, s, &s->node[i], last);
   if (last) space_drop_values (e, s); /* nothing new is to be told apart */
   return s;
 }
 
+/* ---- whole tensors ---- */
+
+/* Marks the nodes that node i is computed from by first derivations. Returns the residues that their tiles hold. */
+static size_t mark_needed (const enumeration *e, const space *s, int i, bool needed[]) {
+  size_t total = 0;
+  needed[i] = true;
+  for (int k = i; k >= 0; k--) {
+    if (!needed[k]) continue;
+    total += (size_t) tile_volume (&s->node[k].type);
+    if (s->node[k].first < 0) continue;
+    const derivation *d = &s->derivation[s->node[k].first];
+    for (int j = 0; j < e->alphabet.letter[d->letter].op.n_in; j++) needed[d->in[j]] = true;
+  }
+  return total;
+}
+
+static bool reserve_scratch (worker *w, size_t total) {
+  if (total > w->scratch_size) {
+    free (w->scratch);
+    w->scratch = malloc (total * sizeof *w->scratch);
+    w->scratch_size = w->scratch ? total : 0;
+  }
+  return w->scratch != NULL;
+}
+
+/* The tile of node k in the block at[]. */
+static void evaluate_node (enumeration *e, const space *s, int k, const int at[TILE_AXES], residue *const value[]) {
+  const node *n = &s->node[k];
+  if (n->tensor >= 0) load_tile (e, n, at, value[k]);
+  else if (n->constant >= 0) evaluate_constant (e, n, value[k]);
+  else {
+    const derivation *d = &s->derivation[n->first];
+    mugraph_op op = enumeration_op (e, d);
+    const tile_type *type[2] = {&s->node[d->in[0]].type, &s->node[d->in[1]].type};
+    const residue *in[2] = {value[d->in[0]], value[d->in[1]]};
+    evaluate (e, &op, type, in, &n->type, value[k]);
+  }
+}
+
+/* Writes the tile of node i in the block at[] to where it is saved. */
+static bool store (const enumeration *e, const space *s, int i, const int at[TILE_AXES], const mugraph_shape *shape,
+                   residue *out, residue *tile) {
+  const tile_type *t = &s->node[i].type;
+  mugraph_shape saved;
+  uint16_t label[MUGRAPH_DIMS];
+  int8_t omap[TILE_AXES];
+  int32_t first[MUGRAPH_DIMS] = {0};
+  if (!tile_saved (&e->w, &s->config, t, &saved, label, omap)) return false;
+  for (int a = 0; a < s->config.n_axes; a++) first[omap[a]] = at[a] * t->shape.dim[omap[a]];
+  value_box (shape, first, &t->shape, out, tile, true);
+  return true;
+}
+
 bool space_evaluate (enumeration *e, worker *w, const space *s, int i, const mugraph_shape *shape, residue *out) {
   bool *needed = calloc ((size_t) i + 1, sizeof *needed);
   residue **value = calloc ((size_t) i + 1, sizeof *value);
-  size_t total = 0;
-  bool ok = needed && value;
-  if (ok) {
-    needed[i] = true;
-    for (int k = i; k >= 0; k--) {
-      if (!needed[k]) continue;
-      total += (size_t) tile_volume (&s->node[k].type);
-      if (s->node[k].first < 0) continue;
-      const derivation *d = &s->derivation[s->node[k].first];
-      for (int j = 0; j < e->alphabet[d->letter].op.n_in; j++) needed[d->in[j]] = true;
-    }
-    if (total > w->scratch_size) {
-      free (w->scratch);
-      w->scratch = malloc (total * sizeof *w->scratch);
-      w->scratch_size = w->scratch ? total : 0;
-    }
-    ok = w->scratch != NULL;
-  }
-  int blocks = 1 << s->config.n_axes;
-  for (int b = 0; ok && b < blocks; b++) {
+  bool ok = needed && value && reserve_scratch (w, mark_needed (e, s, i, needed));
+  for (int b = 0; ok && b < 1 << s->config.n_axes; b++) {
     int at[TILE_AXES] = {b & 1, b >> 1 & 1, b >> 2 & 1};
     residue *free_at = w->scratch;
     for (int k = 0; k <= i; k++) {
-      const node *n = &s->node[k];
       if (!needed[k]) continue;
       value[k] = free_at;
-      free_at += tile_volume (&n->type);
-      if (n->tensor >= 0) {
-        load_tile (e, n, at, value[k]);
-      } else if (n->constant >= 0) {
-        mugraph_op op = {.kind = MUGRAPH_OP_CONST, .c = {e->constant[n->constant]}};
-        value_of_op (&op, e->seed, NULL, NULL, &n->type.shape, value[k]);
-      } else {
-        const derivation *d = &s->derivation[n->first];
-        mugraph_op op = e->alphabet[d->letter].op;
-        op.dim = d->dim;
-        op.width = d->width_class ? e->w.size[d->width_class] : 0;
-        const tile_type *type[2] = {&s->node[d->in[0]].type, &s->node[d->in[1]].type};
-        const residue *in[2] = {value[d->in[0]], value[d->in[1]]};
-        evaluate (e, &op, type, in, &n->type, value[k]);
-      }
+      free_at += tile_volume (&s->node[k].type);
+      evaluate_node (e, s, k, at, value);
     }
-    const tile_type *t = &s->node[i].type;
-    mugraph_shape saved;
-    uint16_t label[MUGRAPH_DIMS];
-    int8_t omap[TILE_AXES];
-    int32_t first[MUGRAPH_DIMS] = {0};
-    ok = tile_saved (&e->w, &s->config, t, &saved, label, omap);
-    for (int a = 0; ok && a < s->config.n_axes; a++) first[omap[a]] = at[a] * t->shape.dim[omap[a]];
-    if (ok) value_box (shape, first, &t->shape, out, value[i], true);
+    ok = store (e, s, i, at, shape, out, value[i]);
   }
   free (needed), free (value);
   return ok;

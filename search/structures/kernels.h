@@ -1,0 +1,11 @@
+/* Pre-defined kernels: operators of the kernel graph. */
+#ifndef SEARCH_KERNELS_H
+#define SEARCH_KERNELS_H
+
+#include "enumeration.h"
+
+/* Applies every letter that may be a kernel to all tensors of lower stages, in worker 0. last: only the program's
+   outputs are kept. */
+void kernels_try (enumeration *, int stage, bool last);
+
+#endif
