@@ -391,7 +391,7 @@ bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], 
     return mugraph_fail (e, "the forloop range is %d, 1 to 2^24 are supported", b->loop);
   if (b->n_ops > MUGRAPH_BLOCK_OPS)
     return mugraph_fail (e, "more than %d operators in a block graph", MUGRAPH_BLOCK_OPS);
-#define SCHED(name, def, low, high, help)                                                                              \
+#define SCHED(name, def, low, high, ...)                                                                               \
   if (b->sched.name < low || b->sched.name > high)                                                                     \
     return mugraph_fail (e, "schedule: " #name " is %d, %d to %d are supported", b->sched.name, low, high);
 #include "sched.def"

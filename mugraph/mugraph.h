@@ -166,7 +166,7 @@ typedef struct {
 } mugraph_op;
 
 typedef struct {
-#define SCHED(name, def, low, high, help) int16_t name;
+#define SCHED(name, def, low, high, ...) int16_t name;
 #include "sched.def"
 #undef SCHED
 } mugraph_sched;
@@ -207,6 +207,9 @@ mugraph_shape mugraph_shape_of (mugraph_dtype, int n_dims, const int32_t dim[]);
 bool mugraph_same_shape (const mugraph_shape *, const mugraph_shape *); /* dims only */
 int64_t mugraph_volume (const mugraph_shape *);                         /* elements */
 void mugraph_sched_default (mugraph_sched *);
+/* "chain, 16 warps, rows along m": what differs from the default, in words; empty when nothing does. Cut off when it
+   does not fit. Returns out. */
+char *mugraph_sched_text (const mugraph_sched *, char *out, size_t size);
 
 /* ---- building (graph.c). The functions that append return the new index, or -1 when the graph is full. ---- */
 

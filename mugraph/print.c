@@ -135,14 +135,10 @@ static bool in_loop (const mugraph_op *op) {
 
 static void print_block (FILE *out, const mugraph *g, const mugraph_op *kernel, int indent) {
   const mugraph_block *b = &g->block[kernel->block];
-  mugraph_sched plain;
-  mugraph_sched_default (&plain);
-  fprintf (out, "%*sgrid %d x %d x %d, loop %d", indent, "", b->grid[0], b->grid[1], b->grid[2], b->loop);
-#define SCHED(name, def, low, high, help)                                                                              \
-  if (b->sched.name != plain.name) fprintf (out, ", %s %d", #name, b->sched.name);
-#include "sched.def"
-#undef SCHED
-  fprintf (out, "\n");
+  char sched[256];
+  mugraph_sched_text (&b->sched, sched, sizeof sched);
+  fprintf (out, "%*sgrid %d x %d x %d, loop %d%s%s\n", indent, "", b->grid[0], b->grid[1], b->grid[2], b->loop,
+           *sched ? ", " : "", sched);
   for (int after = 0; after < 2; after++) {
     bool any = false;
     for (int i = 0; i < b->n_ops; i++) {

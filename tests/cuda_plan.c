@@ -114,8 +114,20 @@ static void dispatch (void **state) {
   assert_false (cuda_plan_kernel (&g, 1, cuda_device_find ("h100"), &p, &e));
 }
 
+/* The words of sched.def for backend are the generators' names. */
+static void generators_in_schedules (void **state) {
+  (void) state;
+  for (int b = CUDA_GENERATOR_AUTO + 1; b < CUDA_N_GENERATORS; b++) {
+    mugraph_sched s;
+    char text[64];
+    mugraph_sched_default (&s);
+    s.backend = (int16_t) b;
+    assert_string_equal (mugraph_sched_text (&s, text, sizeof text), cuda_generator_text ((cuda_generator) b));
+  }
+}
+
 int main (void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test (memory), cmocka_unit_test (readers), cmocka_unit_test (devices),
-                                     cmocka_unit_test (dispatch)};
+                                     cmocka_unit_test (dispatch), cmocka_unit_test (generators_in_schedules)};
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -30,7 +30,7 @@ static void rmsnorm_as_text (void **state) {
   assert_string_equal (text, "  input I0                                      f16[2, 64]\n"
                              "  input I1                                      f16[64, 32]\n"
                              "  t2 = graph (I0, I1)                           f16[2, 32]\n"
-                             "    grid 4 x 1 x 1, loop 8, warps 4\n"
+                             "    grid 4 x 1 x 1, loop 8, 4 warps\n"
                              "    loop:\n"
                              "      %0 = I0                                   [2, 8]          imap -, fmap 1\n"
                              "      %1 = I1                                   [8, 8]          imap x:1, fmap 0\n"
@@ -127,11 +127,32 @@ static void random_graphs_print (void **state) {
   free (scratch);
 }
 
+/* Every value in its field's words, and what is cut off. */
+static void schedules_in_words (void **state) {
+  (void) state;
+  static const struct {
+    mugraph_sched sched;
+    const char *text;
+  } cases[] = {
+      {{.split = 1}, ""},
+      {{.backend = 3, .warps = 16, .split = 1, .swap = 1}, "chain, 16 warps, rows along m"},
+      {{.backend = 2, .warps = 1, .stages = 1, .split = 2, .swap = 2, .copy = 2, .pdl = 1},
+       "stream, 1 warp, 1 stage, split 2, columns along m, tensor copies, pdl"},
+      {{.backend = 15, .split = 1, .copy = 1, .tile_n = 64, .multicast = 4},
+       "backend 15, tile_n 64, multicast 4, register copies"},
+  };
+  char text[256], little[8];
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    assert_string_equal (mugraph_sched_text (&cases[i].sched, text, sizeof text), cases[i].text);
+  assert_string_equal (mugraph_sched_text (&cases[1].sched, little, sizeof little), "chain, ");
+}
+
 int main (void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test (rmsnorm_as_text),
       cmocka_unit_test (thread_graphs_are_chains),
       cmocka_unit_test (random_graphs_print),
+      cmocka_unit_test (schedules_in_words),
   };
   return cmocka_run_group_tests_name ("mugraph_print", tests, NULL, NULL);
 }

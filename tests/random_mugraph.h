@@ -109,7 +109,7 @@ static void random_custom (mugraph *g, mugraph *scratch) {
   const int k = mugraph_add_custom (g, n, in, grid, random_chance (50) ? 1 : extents[random_below (7)]);
   mugraph_block *b = &g->block[g->op[k].block];
   mugraph_split split[MUGRAPH_DIMS];
-#define SCHED(name, def, low, high, help)                                                                              \
+#define SCHED(name, def, low, high, ...)                                                                               \
   if (random_chance (30)) b->sched.name = (int16_t) ((low) + random_below ((high) - (low) + 1));
 #include "mugraph/sched.def"
 #undef SCHED

@@ -45,7 +45,7 @@ char *cli_schedule (const mugraph *g, char *buffer, size_t size) {
   for (int b = 0; b < g->n_blocks; b++) {
     const mugraph_sched *s = &g->block[b].sched;
     if (b && n < size) n += (size_t) snprintf (buffer + n, size - n, ";");
-#define SCHED(name, def, low, high, help)                                                                              \
+#define SCHED(name, def, low, high, ...)                                                                               \
   if (s->name != d.name && n < size)                                                                                   \
     n += (size_t) snprintf (buffer + n, size - n, "%s %s %d", n ? "" : ",", #name, s->name);
 #include "mugraph/sched.def"

@@ -68,7 +68,7 @@ static void print_tiles (FILE *out, const mugraph *g, const cuda_device *d) {
              b->grid[0], b->grid[1], b->grid[2], (long long) p->blocks, p->threads, p->cluster, p->iterations,
              (long long) p->smem, (long long) p->workspace, p->regs);
     fputs ("  schedule", out);
-#define SCHED(name, def, low, high, help) fprintf (out, " %s=%d", #name, p->sched.name);
+#define SCHED(name, def, low, high, ...) fprintf (out, " %s=%d", #name, p->sched.name);
 #include "mugraph/sched.def"
 #undef SCHED
     fprintf (out,

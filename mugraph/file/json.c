@@ -81,7 +81,7 @@ static void put_block (writer *w, cJSON *o, const mugraph_block *b) {
   put (w, o, "grid", cJSON_CreateIntArray (b->grid, 3));
   put_int (w, o, "loop", b->loop);
   cJSON *sched = put (w, o, "sched", cJSON_CreateObject ());
-#define SCHED(name, def, low, high, help)                                                                              \
+#define SCHED(name, def, low, high, ...)                                                                               \
   if (b->sched.name != plain.name) put_int (w, sched, #name, b->sched.name);
 #include "mugraph/sched.def"
 #undef SCHED
@@ -227,14 +227,14 @@ static bool read_map (const cJSON *o, const mugraph_place *at, const char *name,
 
 static bool read_sched (const cJSON *v, const mugraph_place *at, mugraph_sched *s, mugraph_error *e) {
   static const char *const names[] = {
-#define SCHED(name, def, low, high, help) #name,
+#define SCHED(name, def, low, high, ...) #name,
 #include "mugraph/sched.def"
 #undef SCHED
       NULL};
   mugraph_sched_default (s);
   if (!v) return true;
   if (!mugraph_read_object (v, at, names, e)) return false;
-#define SCHED(name, def, low, high, help)                                                                              \
+#define SCHED(name, def, low, high, ...)                                                                               \
   if (mugraph_member (v, #name)) {                                                                                     \
     int64_t x;                                                                                                         \
     if (!mugraph_int_member (v, at, #name, low, high, &x, e)) return false;                                            \
