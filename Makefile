@@ -106,7 +106,7 @@ $(BUILD)/tests/all_%: $(BUILD)/tests/all_%.o $(foreach r,$(ROOMS),$(call archive
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 # A GPU that does nothing, see there.
 $(BUILD)/tests/cli_tune $(BUILD)/tests/cli_bench: | $(BUILD)/tests/fake/libcuda.so.1
-$(BUILD)/tests/cli_bench: | $(BUILD)/bench/kernels $(BUILD)/bench/times
+$(BUILD)/tests/cli_bench: | $(addprefix $(BUILD)/bench/,kernels times fit_cost)
 $(BUILD)/tests/fake/libcuda.so.1: tests/fake/gpu.c
 	@mkdir -p $(@D)
 	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -shared -I. $< -lxxhash -o $@
@@ -149,9 +149,14 @@ bench-kernels: $(BUILD)/bench/kernels
 bench-times: $(BUILD)/bench/times
 	$< $(ARGS)
 
-## bench-model: how the cost model ranks what was timed (FILES="a.json ..."; default: the saved µGraphs; ARGS=-v lists all)
+## bench-model: how the cost model ranks what was timed (FILES="a.json ..."; default: saved µGraphs and what bench-times kept; ARGS=-v lists all)
 bench-model: $(BUILD)/bench/model
-	$< $(ARGS) $(if $(filter file,$(origin FILES)),$(wildcard saved_mugraphs/*.json),$(FILES))
+	$< $(ARGS) $(if $(filter file,$(origin FILES)),$(wildcard saved_mugraphs/*.json bench/results/times-*/*.json),$(FILES))
+
+DEVICE ?= h100
+## fit-cost: fit a device's column of cost.def to what bench-times kept (DEVICE=h200; WRITE=yes writes it; ARGS: options)
+fit-cost: $(BUILD)/bench/fit_cost
+	$< $(if $(filter yes,$(WRITE)),--write) $(ARGS) $(DEVICE) $(sort $(wildcard bench/results/times-$(DEVICE)/*.json))
 
 # Variants are builds of their own in build-<variant>/, of the same rules.
 variant = $(parallel) --no-print-directory BUILD=build-$(1)
@@ -252,5 +257,5 @@ clean:
 list:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all demo check test tests bench-verify bench-search bench-model bench-times bench-kernels checked asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins check-house check-format clean list
+.PHONY: all demo check test tests bench-verify bench-search bench-model bench-times fit-cost bench-kernels checked asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins check-house check-format clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

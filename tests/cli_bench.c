@@ -1,5 +1,6 @@
 /* bench/kernels where there is a GPU: which µGraphs of a file it takes, what its table says, what is a failure.
-   bench/times: what it measures and keeps. The GPU is tests/fake/gpu.c, beside this program. */
+   bench/times: what it measures and keeps; bench/fit_cost: what it makes of that. The GPU is tests/fake/gpu.c, beside
+   this program. */
 #include "mugraph/file/json.h"
 
 #include <setjmp.h>
@@ -154,6 +155,45 @@ static void times_are_kept (void **state) {
   must_contain ("nothing is no option or program");
 }
 
+/* The columns of a row of cost.def. */
+static int columns_of (const char *line, char name[64], double column[3]) {
+  return sscanf (line, "COST (%63[^,], %lf, %lf, %lf,", name, &column[0], &column[1], &column[2]);
+}
+
+/* After times_are_kept. Only the device's column changes, and every other line stays. */
+static void fit_writes_a_column (void **state) {
+  char path[5000], line[2][1000], copy[9000], name[2][64];
+  double column[2][3];
+  int moved = 0, rows = 0;
+  (void) state;
+  snprintf (path, sizeof path, "--constants new.def --write h100 times-h100/lora_b1.json");
+  assert_int_equal (run_bench ("", "fit_cost", path), 2); /* no such file */
+  snprintf (copy, sizeof copy, "cp '%s/cuda_templates/cost.def' %s/new.def", root, folder);
+  assert_int_equal (system (copy), 0);
+  assert_int_equal (run_bench ("", "fit_cost", "h200 times-h100/lora_b1.json"), 1);
+  must_contain ("no µGraph of a program marked fit was timed on h200");
+  assert_int_equal (run_bench ("", "fit_cost", path), 0);
+  must_contain ("fit      1 programs,    2 schedules: error ");
+  snprintf (path, sizeof path, "%s/cuda_templates/cost.def", root);
+  FILE *was = fopen (path, "r");
+  snprintf (path, sizeof path, "%s/new.def", folder);
+  FILE *is = fopen (path, "r");
+  assert_true (was && is);
+  while (fgets (line[0], sizeof line[0], was)) {
+    assert_non_null (fgets (line[1], sizeof line[1], is));
+    if (!strcmp (line[0], line[1])) continue;
+    for (int i = 0; i < 2; i++) assert_int_equal (columns_of (line[i], name[i], column[i]), 4);
+    assert_string_equal (name[0], name[1]);
+    assert_true (column[0][1] == column[1][1] && column[0][2] == column[1][2] && column[0][0] != column[1][0]);
+    assert_true (strstr (line[0], ", fitted, "));
+    assert_string_equal (strstr (line[0], ", fitted, "), strstr (line[1], ", fitted, "));
+    moved++;
+  }
+  while (fgets (line[1], sizeof line[1], is)) rows++;
+  fclose (was), fclose (is);
+  assert_true (moved > 0 && rows == 0);
+}
+
 static int set_up (void **state) {
   (void) state;
   ssize_t n = readlink ("/proc/self/exe", here, sizeof here - 1);
@@ -175,6 +215,7 @@ static int tear_down (void **state) {
 
 int main (void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test (takes_the_fastest), cmocka_unit_test (all_of_a_file),
-                                     cmocka_unit_test (bad_files), cmocka_unit_test (times_are_kept)};
+                                     cmocka_unit_test (bad_files), cmocka_unit_test (times_are_kept),
+                                     cmocka_unit_test (fit_writes_a_column)};
   return cmocka_run_group_tests (tests, set_up, tear_down);
 }

@@ -77,7 +77,7 @@ static void cost_ring (cost_launch *l) {
   l->moved.latency = c->ring_latency;
   l->l2_speed = c->tensor_copy_l2;
   l->hidden = l->blocks > c->ring_crowd * l->device->sms ? 0 : c->ring_hidden;
-  double torn = (l->moved.flight * l->blocks - c->ring_apart) / (c->ring_torn - c->ring_apart);
+  double torn = (l->moved.flight * l->blocks - c->ring_apart) / c->ring_torn;
   if (weight_columns (l->block) < LINE_COLUMNS) l->torn = c->ring_rows * fmin (fmax (torn, 0), 1);
 }
 

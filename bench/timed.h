@@ -1,0 +1,54 @@
+/* Files of µGraphs with measured times as samples of the cost model, for the programs that judge and fit it. */
+#ifndef BENCH_TIMED_H
+#define BENCH_TIMED_H
+
+#include "cuda_templates/cost_fit.h"
+#include "mugraph/file/json.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The µGraphs of a file that were timed on a device, and right. */
+typedef struct {
+  mugraph_file file;
+  const char *part; /* "fit" or "judge"; NULL: it does not say */
+  int n;
+  cost_sample *sample; /* owned */
+  int *index;          /* owned: of each sample in the file */
+} timed;
+
+/* The record of a µGraph on a device, which is named as its driver names it; NULL: none. */
+static inline const cJSON *timed_record (const mugraph_saved *s, const cuda_device *d) {
+  for (const cJSON *m = s->measured ? s->measured->child : NULL; m; m = m->next)
+    if (cuda_device_find (m->string) == d) return m;
+  return NULL;
+}
+
+/* Takes the samples of a device from t->file, which is loaded already. False when memory runs out. */
+static inline bool timed_take (timed *t, const cuda_device *d) {
+  const cJSON *part = cJSON_GetObjectItemCaseSensitive (t->file.search, "part");
+  t->part = cJSON_IsString (part) ? part->valuestring : NULL;
+  t->n = 0;
+  t->sample = calloc ((size_t) t->file.n + 1, sizeof *t->sample);
+  t->index = calloc ((size_t) t->file.n + 1, sizeof *t->index);
+  for (int i = 0; t->sample && t->index && i < t->file.n; i++) {
+    const cJSON *m = timed_record (&t->file.saved[i], d);
+    cost_sample s = {.graph = &t->file.saved[i].graph,
+                     .plain = mugraph_record_number (m, "cold_us", INFINITY),
+                     .pdl = mugraph_record_number (m, "cold_pdl_us", INFINITY)};
+    if (!isfinite (cost_score (s.plain, s.pdl)) || mugraph_record_number (m, "correct", 1) == 0) continue;
+    if (!cost_sample_plan (&s, d)) continue;
+    t->sample[t->n] = s, t->index[t->n++] = i;
+  }
+  return t->sample && t->index;
+}
+
+/* Gives the samples back, not the file. */
+static inline void timed_drop (timed *t) {
+  for (int i = 0; i < t->n; i++) cost_sample_free (&t->sample[i]);
+  free (t->sample), free (t->index);
+  t->sample = NULL, t->index = NULL, t->n = 0;
+}
+
+#endif
