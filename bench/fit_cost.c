@@ -7,6 +7,7 @@
    and on those marked `judge`, which it has not seen. --write: writes the new column into FILE (default
    cuda_templates/cost.def), under another name first. --seconds: fits for so long at most (default: as long as it gets
    better). Exit status: 0 all right, 1 nothing to fit to, or worse on the judging programs, 2 usage or a bad file. */
+#include "mugraph/file/text.h"
 #include "timed.h"
 
 #include <stdio.h>

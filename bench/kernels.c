@@ -18,7 +18,9 @@
 #include "cuda_templates/runtime/meter.h"
 #include "cuda_templates/runtime/nvrtc.h"
 #include "cuda_templates/runtime/probe.h"
-#include "mugraph/file/json.h"
+#include "mugraph/file/load.h"
+#include "mugraph/file/saved.h"
+#include "mugraph/file/text.h"
 #include "mugraph/program/program.h"
 #include "verify/verify.h"
 

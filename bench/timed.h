@@ -3,7 +3,7 @@
 #define BENCH_TIMED_H
 
 #include "cuda_templates/cost_fit.h"
-#include "mugraph/file/json.h"
+#include "mugraph/file/saved.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* bench/kernels where there is a GPU: which µGraphs of a file it takes, what its table says, what is a failure.
    bench/times: what it measures and keeps; bench/fit_cost: what it makes of that. The GPU is tests/fake/gpu.c, beside
    this program. */
-#include "mugraph/file/json.h"
+#include "mugraph/file/saved.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

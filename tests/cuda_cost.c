@@ -2,7 +2,7 @@
 #include "cuda_templates/cost.h"
 
 #include "golden.h"
-#include "mugraph/file/json.h"
+#include "mugraph/file/saved.h"
 #include "search_structures.h"
 
 #include <math.h>

@@ -5,7 +5,8 @@
 #include "cuda_templates/cuda.h"
 #include "cuda_templates/runtime/nvrtc.h"
 #include "cuda_templates/runtime/probe.h"
-#include "mugraph/file/json.h"
+#include "mugraph/file/load.h"
+#include "mugraph/file/saved.h"
 
 #include <glob.h>
 #include <setjmp.h>

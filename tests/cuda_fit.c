@@ -2,7 +2,7 @@
    fit has not seen. */
 #include "cuda_templates/cost_fit.h"
 #include "golden.h"
-#include "mugraph/file/json.h"
+#include "mugraph/file/saved.h"
 
 #include <math.h>
 

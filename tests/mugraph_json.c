@@ -17,7 +17,9 @@
 #include <utime.h>
 #include <cmocka.h>
 
-#include "mugraph/file/json.h"
+#include "mugraph/file/graph_json.h"
+#include "mugraph/file/load.h"
+#include "mugraph/file/saved.h"
 #include "random_mugraph.h"
 
 /* ---- a small file of every construct ---- */

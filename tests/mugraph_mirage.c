@@ -10,8 +10,10 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "mugraph/file/load.h"
 #include "mugraph/file/mirage.h"
 #include "mugraph/file/reader.h"
+#include "mugraph/file/text.h"
 
 #define DATA "tests/data/mirage/"
 

@@ -13,7 +13,8 @@
    - ntrans 2, 5, 8 write a row and its root mean square for a division by a kernel of its own. Root mean squares do not
    leave the kernel here: they divide where they are computed (ntrans 0, 1, ...), or the whole norm is the second
    kernel. */
-#include "mugraph/file/json.h"
+#include "mugraph/file/load.h"
+#include "mugraph/file/saved.h"
 #include "mugraph/print.h"
 #include "mugraph/program/program.h"
 #include "search/schedules/schedule.h"

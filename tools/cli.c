@@ -1,5 +1,6 @@
 /* What all commands share: where output goes, the device, the signal to stop. */
 #include "cli.h"
+#include "mugraph/file/text.h"
 
 #include <errno.h>
 #include <stdlib.h>

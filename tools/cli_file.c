@@ -1,5 +1,6 @@
 /* msearch --file: reuse saved µGraphs: verify, compile, measure, report. */
 #include "cli.h"
+#include "mugraph/file/load.h"
 
 static bool open_file (const cli *c, session *s, mugraph_error *e) {
   int order[MUGRAPH_INPUTS];

@@ -1,5 +1,6 @@
 /* msearch import: Mirage's format to ours. */
 #include "cli.h"
+#include "mugraph/file/load.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* msearch list: the workloads, and what is saved. */
 #include "cli.h"
+#include "mugraph/file/load.h"
 
 #include <dirent.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* The file that a command is about, the program that its µGraphs should compute, and the order of its inputs. */
 #include "cli.h"
+#include "mugraph/file/load.h"
 
 #include <stdlib.h>
 #include <string.h>

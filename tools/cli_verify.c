@@ -1,6 +1,7 @@
 /* msearch verify: which µGraphs of a file compute their program. */
 #include "cli.h"
 
+#include "mugraph/file/load.h"
 #include "mugraph/print.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* msearch: the command line. Parses, dispatches, and is the only place that ends the process. */
 #include "cli.h"
+#include "mugraph/file/text.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -1,5 +1,7 @@
 #include "mirage.h"
 #include "reader.h"
+#include "text.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

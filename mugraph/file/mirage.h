@@ -14,7 +14,7 @@
 #ifndef MUGRAPH_MIRAGE_H
 #define MUGRAPH_MIRAGE_H
 
-#include "json.h"
+#include "saved.h"
 
 /* All µGraphs of the list, or none: on failure out is empty and e names file, µGraph and operator. The program that
    they stand for is not in the file: has_program stays false. */

@@ -1,5 +1,6 @@
 #include "reader.h"
-#include "json.h"
+#include "text.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,10 +1,15 @@
 /* Checked reading of a cJSON tree that somebody else wrote: every step tests type and range, and failures name the
-   place as a JSON path. Shared by the readers of our schema (json.c) and of Mirage's (mirage.c). */
+   place as a JSON path. Shared by the readers of our schema (graph_json.c, saved.c) and of Mirage's (mirage.c). */
 #ifndef MUGRAPH_READER_H
 #define MUGRAPH_READER_H
 
 #include "mugraph/mugraph.h"
 #include <cjson/cJSON.h>
+
+enum {
+  MUGRAPH_FILE_DEPTH = 32,   /* deepest nesting */
+  MUGRAPH_FILE_MEMBERS = 512 /* members of one object */
+};
 
 /* A place in the tree: a chain on the stack from the value up to the root. The root's name is the file's; else name is
    a member's name, or NULL for element index of an array. */

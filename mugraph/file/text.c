@@ -1,5 +1,4 @@
-/* Whole files in and out, nothing half written. */
-#include "json.h"
+#include "text.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -151,4 +150,10 @@ bool mugraph_write_text (const char *path, const char *text, size_t size, mugrap
     close (dir);
   }
   return true;
+}
+
+char *mugraph_number_text (double x, int digits, char out[32]) {
+  do snprintf (out, 32, "%.*g", digits, x);
+  while (strtod (out, NULL) != x && digits++ < 17);
+  return out;
 }

@@ -1,7 +1,7 @@
 /* Reading programs: a lexer with one token of look-ahead, one function per grammar rule of program.h (quoted above
    each), and operators appended to the graph as they are met. */
 #include "program.h"
-#include "mugraph/file/json.h"
+#include "mugraph/file/text.h"
 #include "workloads.h"
 
 #include <ctype.h>

@@ -1,4 +1,5 @@
 /* Program graphs as text of the program language. */
+#include "mugraph/file/text.h"
 #include "program.h"
 
 #include <ctype.h>
@@ -134,14 +135,9 @@ static void choose_names (printer *p) {
 
 /* ---- expressions ---- */
 
-/* The shortest decimal that reads back to the same number. */
 static void print_number (FILE *out, double x) {
-  char text[40];
-  for (int digits = 1; digits <= 17; digits++) {
-    snprintf (text, sizeof text, "%.*g", digits, x);
-    if (strtod (text, NULL) == x) break;
-  }
-  fputs (text, out);
+  char text[32];
+  fputs (mugraph_number_text (x, 1, text), out);
 }
 
 static void print_op (const printer *p, int i, int level);

@@ -1,5 +1,5 @@
 /* libFuzzer: the reader of our schema. Whatever is accepted must pass inference and read back from its own text. */
-#include "mugraph/file/json.h"
+#include "mugraph/file/saved.h"
 #include <stdlib.h>
 #include <string.h>
 

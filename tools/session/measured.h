@@ -1,10 +1,10 @@
-/* Times of a GPU: tuning the µGraphs of a file, and the records that stay with them (mugraph/file/json.h, "measured").
+/* Times of a GPU: tuning the µGraphs of a file, and the records that stay with them (mugraph/file/saved.h, "measured").
    Microseconds; infinity: not timed. */
 #ifndef TOOLS_SESSION_MEASURED_H
 #define TOOLS_SESSION_MEASURED_H
 
 #include "cuda_templates/plan.h"
-#include "mugraph/file/json.h"
+#include "mugraph/file/saved.h"
 #include "note.h"
 
 typedef struct {

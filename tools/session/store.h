@@ -3,7 +3,7 @@
 #ifndef TOOLS_SESSION_STORE_H
 #define TOOLS_SESSION_STORE_H
 
-#include "mugraph/file/json.h"
+#include "mugraph/file/saved.h"
 #include "mugraph/program/program.h"
 #include "search/search.h"
 
