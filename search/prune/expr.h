@@ -74,6 +74,9 @@ bool expr_may_contribute (expr_pool *, expr_id partial);
 /* The target that equals this expression, or -1: a candidate for completion. */
 int expr_target (const expr_pool *, expr_id);
 
+/* Target t, or EXPR_UNKNOWN beyond the last one. */
+expr_id expr_target_at (const expr_pool *, int t);
+
 /* How many elements are still to be summed to make this expression target t: 1 when equal, 0 when no sum makes it so.
  */
 int64_t expr_missing_sum (expr_pool *, expr_id, int t);

@@ -176,6 +176,8 @@ int expr_target (const expr_pool *pool, expr_id e) {
   return -1;
 }
 
+expr_id expr_target_at (const expr_pool *pool, int t) { return t < pool->n_targets ? pool->target[t] : EXPR_UNKNOWN; }
+
 int64_t expr_missing_sum (expr_pool *pool, expr_id e, int t) {
   expr_id target = pool->target[t];
   if (!e || !target) return 0;
