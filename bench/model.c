@@ -37,8 +37,7 @@ static void print_schedule (const mugraph *g) {
     const mugraph_block *b = &g->block[o->block];
     const mugraph_sched *s = &b->sched;
     printf (" | %dx%dx%d loop %d %s warps %d stages %d split %d tile %dx%d", b->grid[0], b->grid[1], b->grid[2],
-            b->loop, cuda_generator_text ((cuda_generator) s->backend), s->warps, s->stages, s->split, s->tile_m,
-            s->tile_n);
+            b->loop, cuda_generator_text (s->backend), s->warps, s->stages, s->split, s->tile_m, s->tile_n);
   }
 }
 

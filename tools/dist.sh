@@ -13,7 +13,7 @@ strip "$root/msearch"
 cp -r saved_mugraphs LICENSE README.md "$root/"
 cp tools/gpu-check.sh "$root/tools/"
 cp -r bench/* "$root/bench/"
-rm -f "$root"/bench/*.c
+rm -f "$root"/bench/*.[ch]
 for program in kernels times; do
   cp "${msearch%/*}/bench/$program" "$root/bench/"
   strip "$root/bench/$program"
