@@ -1,128 +1,9 @@
-/* The msearch binary as its users meet it: what it prints where, its exit status, its files. The binary is $MSEARCH,
-   else the one in the folder above this test's; tests run in a folder of their own. */
+/* The msearch binary as its users meet it: what it prints where, its exit status, its files.  */
+#include "cli_run.h"
+
 #include <dirent.h>
-#include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include <cjson/cJSON.h>
-
-enum { MAX_ARGUMENTS = 30, OUTPUT_BYTES = 1 << 20, KILLED = 1000 };
-
-static char binary[5000], source[4096], folder[] = "/tmp/msearch-cli-XXXXXX";
-static char out[OUTPUT_BYTES], err[OUTPUT_BYTES]; /* of the process that finished last */
-
-typedef struct {
-  pid_t pid;
-  FILE *out, *err;
-} process;
-
-static process start (const char *const arguments[], const char *variable, const char *value) {
-  char *argv[MAX_ARGUMENTS + 2] = {binary};
-  process p = {0, tmpfile (), tmpfile ()};
-  assert_true (p.out && p.err);
-  for (int n = 0; arguments[n]; n++) {
-    assert_true (n < MAX_ARGUMENTS);
-    argv[n + 1] = (char *) arguments[n];
-  }
-  p.pid = fork ();
-  assert_true (p.pid >= 0);
-  if (p.pid) return p;
-  dup2 (fileno (p.out), 1);
-  dup2 (fileno (p.err), 2);
-  if (variable) setenv (variable, value, 1);
-  execv (binary, argv);
-  _exit (99);
-}
-
-static void read_back (FILE *f, char text[OUTPUT_BYTES]) {
-  rewind (f);
-  text[fread (text, 1, OUTPUT_BYTES - 1, f)] = 0;
-  fclose (f);
-}
-
-/* The exit status; KILLED + signal when it did not exit. */
-static int finish (process p) {
-  int status;
-  while (waitpid (p.pid, &status, 0) < 0) assert_int_equal (errno, EINTR);
-  read_back (p.out, out);
-  read_back (p.err, err);
-  return WIFEXITED (status) ? WEXITSTATUS (status) : KILLED + WTERMSIG (status);
-}
-
-#define START(...) start ((const char *const[]){__VA_ARGS__, NULL}, NULL, NULL)
-#define RUN(...) finish (START (__VA_ARGS__))
-
-static void write_file (const char *name, const char *text) {
-  FILE *f = fopen (name, "w");
-  assert_non_null (f);
-  fputs (text, f);
-  assert_int_equal (fclose (f), 0);
-}
-
-static char *read_file (const char *name) {
-  static char text[OUTPUT_BYTES];
-  FILE *f = fopen (name, "r");
-  if (!f) return NULL;
-  text[fread (text, 1, sizeof text - 1, f)] = 0;
-  fclose (f);
-  return text;
-}
-
-static void must_have (const char *text, const char *part) {
-  if (!strstr (text, part)) fail_msg ("no \"%s\" in:\n%s", part, text);
-}
-
-static const char *in_source (const char *path) {
-  static char full[5000];
-  snprintf (full, sizeof full, "%s/%s", source, path);
-  return full;
-}
-
-/* One line, said on stderr as an error; nothing on stdout. */
-static void must_fail (int status, const char *what) {
-  static const char prefix[] = "msearch: error: ";
-  if (status != 2) fail_msg ("status %d, wanted 2 (%s):\n%s%s", status, what, out, err);
-  if (out[0]) fail_msg ("stdout has: %s", out);
-  if (strncmp (err, prefix, strlen (prefix))) fail_msg ("stderr has: %s", err);
-  must_have (err, what);
-}
-
-static int lines (const char *text) {
-  int n = 0;
-  for (; *text; text++) n += *text == '\n';
-  return n;
-}
-
-/* stdout holds exactly one JSON object. */
-static cJSON *one_object (void) {
-  const char *end;
-  cJSON *o = cJSON_ParseWithOpts (out, &end, false);
-  if (!o || !cJSON_IsObject (o)) fail_msg ("no object: %s", out);
-  assert_int_equal (strspn (end, " \t\r\n"), strlen (end));
-  return o;
-}
-
-static const cJSON *at (const cJSON *o, const char *path) {
-  char copy[100];
-  snprintf (copy, sizeof copy, "%s", path);
-  for (char *save = NULL, *name = strtok_r (copy, ".", &save); name; name = strtok_r (NULL, ".", &save)) {
-    o = cJSON_GetObjectItemCaseSensitive (o, name);
-    if (!o) fail_msg ("no member %s in: %s", path, out);
-  }
-  return o;
-}
 
 /* Puts `to` in the place of the first `from` of the same length; false when there is none. */
 static bool replace (char *text, const char *from, const char *to) {
@@ -233,7 +114,7 @@ static void test_bad_files (void **state) {
     size_t len = strlen (entry->d_name);
     bool program = len > 3 && !strcmp (entry->d_name + len - 3, ".mg");
     if (!program && !(len > 5 && !strcmp (entry->d_name + len - 5, ".json"))) continue;
-    snprintf (path, sizeof path, "%s/tests/bad/%s", source, entry->d_name);
+    snprintf (path, sizeof path, "%s/tests/bad/%s", root, entry->d_name);
     snprintf (expected, sizeof expected, "%s.err", path);
     char *line = read_file (expected);
     if (!line) fail_msg ("%s is missing", expected);
@@ -673,7 +554,7 @@ static void test_interrupt (void **state) {
   if (found) assert_int_equal (RUN ("show", "interrupted.json"), 0);
 }
 
-static int shell (const char *format) {
+static int run_in_shell (const char *format) {
   char command[12000];
   snprintf (command, sizeof command, format, binary);
   int status = system (command);
@@ -686,21 +567,23 @@ static void test_no_room (void **state) {
   write_file ("tiny.mg", TINY);
   assert_int_equal (mkdir ("room", 0700), 0);
   /* before dash's ulimit of blocks: 512 bytes each */
-  assert_int_equal (shell ("ulimit -f 2; %s --program tiny.mg --no-gpu --fresh -q --out room/x.json 2>room.err"), 2);
+  assert_int_equal (run_in_shell ("ulimit -f 2; %s --program tiny.mg --no-gpu --fresh -q --out room/x.json 2>room.err"),
+                    2);
   must_have (read_file ("room.err"), "room/x.json: cannot be written: File too large");
   assert_int_equal (files_in ("room"), 0);
-  assert_int_equal (shell ("%s list >/dev/full 2>room.err"), 2);
+  assert_int_equal (run_in_shell ("%s list >/dev/full 2>room.err"), 2);
   must_have (read_file ("room.err"), "stdout cannot be written");
-  assert_int_equal (shell ("%s list >&- 2>room.err"), 2);
-  assert_int_equal (shell ("%s --program tiny.mg --no-gpu --fresh --out room/x.json --json - <&- >room.json 2>&-"), 0);
-  assert_int_equal (shell ("%s verify room/x.json >&- 2>&-"), 2);
+  assert_int_equal (run_in_shell ("%s list >&- 2>room.err"), 2);
+  assert_int_equal (
+      run_in_shell ("%s --program tiny.mg --no-gpu --fresh --out room/x.json --json - <&- >room.json 2>&-"), 0);
+  assert_int_equal (run_in_shell ("%s verify room/x.json >&- 2>&-"), 2);
   assert_int_equal (RUN ("verify", "room/x.json"), 0);
   cJSON *o = cJSON_Parse (read_file ("room.json"));
   assert_true (cJSON_IsObject (o));
   cJSON_Delete (o);
   /* nobody reads: what was found is saved all the same */
   assert_int_equal (unlink ("room/x.json"), 0);
-  shell ("%s --program tiny.mg --no-gpu --fresh --out room/x.json 2>&1 | true");
+  run_in_shell ("%s --program tiny.mg --no-gpu --fresh --out room/x.json 2>&1 | true");
   assert_int_equal (RUN ("verify", "room/x.json"), 0);
   assert_int_equal (files_in ("room"), 1);
 }
@@ -802,30 +685,7 @@ static void test_budget (void **state) {
   cJSON_Delete (o);
 }
 
-/* ---- */
-
-static int set_up (void **state) {
-  (void) state;
-  return !mkdtemp (folder) || chdir (folder);
-}
-
-static int tear_down (void **state) {
-  char command[100];
-  (void) state;
-  snprintf (command, sizeof command, "rm -rf %s", folder);
-  return chdir ("/") || system (command);
-}
-
-int main (int argc, char **argv) {
-  const char *given = getenv ("MSEARCH"), *slash = strrchr (argv[0], '/');
-  char path[4096], full[4096];
-  if (given) snprintf (path, sizeof path, "%s", given);
-  else snprintf (path, sizeof path, "%.*s/../msearch", slash ? (int) (slash - argv[0]) : 1, slash ? argv[0] : ".");
-  if (!argc || !realpath (path, full) || !realpath (".", source)) {
-    fprintf (stderr, "no binary: %s\n", path);
-    return 1;
-  }
-  snprintf (binary, sizeof binary, "%s", full);
+int main (void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test (test_help),
       cmocka_unit_test (test_usage_errors),

@@ -1,41 +1,21 @@
 /* bench/kernels where there is a GPU: which µGraphs of a file it takes, what its table says, what is a failure.
    bench/times: what it measures and keeps; bench/fit_cost: what it makes of that. The GPU is tests/fake/gpu.c, beside
    this program. */
+#include "cli_run.h"
 #include "mugraph/file/saved.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
 
 #define DEVICE "Pretended H100 0"
 #define DATE "2000-01-02"
 
-static char here[4096], root[4096], folder[] = "/tmp/msearch-bench-XXXXXX", text[1 << 18];
-
-static void read_text (const char *name) {
-  char path[5000];
-  snprintf (path, sizeof path, "%s/%s", folder, name);
-  FILE *f = fopen (path, "r");
-  assert_non_null (f);
-  text[fread (text, 1, sizeof text - 1, f)] = 0;
-  fclose (f);
-}
-
-/* Runs a program of bench/ in the folder with these variables set, "saved/" and "data/" being links; leaves what it
-   printed in text. Returns the exit status. */
+/* Runs a program of bench/ with these variables set, "saved/" and "data/" being links; leaves what it printed in out.
+   Returns the exit status. */
 static int run_bench (const char *variables, const char *program, const char *arguments) {
   char command[24000];
   snprintf (command, sizeof command,
-            "cd '%s' && rm -f happened && LD_LIBRARY_PATH='%s/fake' MSEARCH_NVRTC='%s/fake/libcuda.so.1' "
-            "MSEARCH_CACHE=cache %s '%s/../bench/%s' %s >out.txt 2>&1",
-            folder, here, here, variables, here, program, arguments);
-  int status = system (command);
-  read_text ("out.txt");
-  return WEXITSTATUS (status);
+            "rm -f happened; LD_LIBRARY_PATH='%s/fake' MSEARCH_NVRTC='%s/fake/libcuda.so.1' MSEARCH_CACHE=cache %s "
+            "'%s/../bench/%s' %s 2>&1",
+            here, here, variables, here, program, arguments);
+  return shell (command);
 }
 
 static int run (const char *variables, const char *arguments) {
@@ -44,15 +24,11 @@ static int run (const char *variables, const char *arguments) {
   return run_bench (variables, "kernels", all);
 }
 
-static void must_contain (const char *part) {
-  if (!strstr (text, part)) fail_msg ("'%s' is not in:\n%s", part, text);
-}
-
 /* lora, b = 1, with records: µGraph 2 is the fastest when launched plainly, 1 with pdl; 3 is faster and wrong. */
 static void save_with_records (const char *path) {
   mugraph_file f;
   mugraph_error e;
-  if (!mugraph_file_load ("saved_mugraphs/lora_bs1.json", &f, &e)) fail_msg ("%s", e.text);
+  if (!mugraph_file_load ("saved/lora_bs1.json", &f, &e)) fail_msg ("%s", e.text);
   assert_true (f.n >= 4);
   for (int i = 0; i < 4; i++) {
     cJSON_Delete (f.saved[i].measured);
@@ -73,20 +49,18 @@ static void save_with_records (const char *path) {
 }
 
 static void takes_the_fastest (void **state) {
-  char path[100];
   (void) state;
-  snprintf (path, sizeof path, "%s/lora.json", folder);
-  save_with_records (path);
+  save_with_records ("lora.json");
   assert_int_equal (run ("", "lora.json saved/gqa_bs8.json saved/gqa_bs1.json"), 0);
-  must_contain ("3 right, 0 wrong, 0 failed");
-  must_contain ("geometric mean of 3 cases");
-  read_text ("pretended-h100-0-" DATE ".md");
-  must_contain ("| lora | 1 | 2, 1 |");
-  must_contain ("10.7 (eager)");
+  must_have (out, "3 right, 0 wrong, 0 failed");
+  must_have (out, "geometric mean of 3 cases");
+  const char *text = read_file ("pretended-h100-0-" DATE ".md");
+  assert_non_null (text);
+  must_have (text, "| lora | 1 | 2, 1 |");
+  must_have (text, "10.7 (eager)");
   const char *first = strstr (text, "| gqa | 1 |"), *second = strstr (text, "| gqa | 8 |");
   assert_true (first && second && first < second);
-  read_text ("pretended-h100-0-" DATE ".json");
-  cJSON *results = cJSON_Parse (text);
+  cJSON *results = read_json ("pretended-h100-0-" DATE ".json");
   const cJSON *cases = cJSON_GetObjectItemCaseSensitive (results, "cases");
   assert_int_equal (cJSON_GetArraySize (cases), 3);
   const cJSON *lora = cJSON_GetArrayItem (cases, 2);
@@ -100,44 +74,41 @@ static void takes_the_fastest (void **state) {
 static void all_of_a_file (void **state) {
   (void) state;
   assert_int_equal (run ("", "--all --no-time --peers /nonexistent saved/lora_bs1.json"), 0);
-  must_contain ("µGraph 7 ");
-  must_contain ("0 wrong, 0 failed");
+  must_have (out, "µGraph 7 ");
+  must_have (out, "0 wrong, 0 failed");
   assert_int_equal (run ("FAKE_GPU_WRONG=5", "--all --no-time saved/lora_bs1.json"), 1);
-  must_contain ("WRONG");
-  must_contain ("1 wrong, 0 failed");
+  must_have (out, "WRONG");
+  must_have (out, "1 wrong, 0 failed");
 }
 
 static void bad_files (void **state) {
   (void) state;
   assert_int_equal (run ("", "nowhere.json saved/lora_bs1.json"), 1);
-  must_contain ("nowhere.json: ");
-  must_contain ("1 right, 0 wrong, 1 failed");
+  must_have (out, "nowhere.json: ");
+  must_have (out, "1 right, 0 wrong, 1 failed");
   assert_int_equal (run ("", "data/mirage/small.json"), 1);
-  must_contain ("--program=WORKLOAD");
+  must_have (out, "--program=WORKLOAD");
   assert_int_equal (run ("", "--bogus x.json"), 2);
   assert_int_equal (run ("", "--all"), 2);
 }
 
 static int lines_of (const char *name) {
-  int n = 0;
-  read_text (name);
-  for (const char *c = text; *c; c++) n += *c == '\n';
-  return n;
+  const char *text = read_file (name);
+  assert_non_null (text);
+  return lines (text);
 }
 
 static void times_are_kept (void **state) {
-  char path[100];
   mugraph_file f;
   mugraph_error e;
   (void) state;
   assert_int_equal (run_bench ("", "times", "-o . --seconds 0.001"), 0); /* ends cleanly with nothing */
-  must_contain ("ended early");
+  must_have (out, "ended early");
   assert_int_equal (lines_of ("times-h100.csv"), 1);
   assert_int_equal (run_bench ("FAKE_GPU_WRONG=5", "times", "-o . --sample 3 --quick lora:1"), 0);
-  must_contain ("wrong, relative error");
-  must_contain ("2 measured, 1 failed");
-  snprintf (path, sizeof path, "%s/times-h100/lora_b1.json", folder);
-  if (!mugraph_file_load (path, &f, &e)) fail_msg ("%s", e.text);
+  must_have (out, "wrong, relative error");
+  must_have (out, "2 measured, 1 failed");
+  if (!mugraph_file_load ("times-h100/lora_b1.json", &f, &e)) fail_msg ("%s", e.text);
   assert_true (f.n == 2 && f.batch == 1 && f.has_program);
   assert_string_equal (cJSON_GetObjectItemCaseSensitive (f.search, "part")->valuestring, "fit");
   for (int i = 0; i < f.n; i++) {
@@ -147,12 +118,12 @@ static void times_are_kept (void **state) {
   }
   mugraph_file_free (&f);
   assert_int_equal (lines_of ("times-h100.csv"), 3);
-  must_contain ("lora,1,fit,lora_b1.json,1,");
+  must_have (read_file ("times-h100.csv"), "lora,1,fit,lora_b1.json,1,");
   assert_int_equal (run_bench ("", "times", "-o . --quick lora:1"), 0); /* is there already */
-  assert_string_equal (text, "");
+  assert_string_equal (out, "");
   assert_int_equal (lines_of ("times-h100.csv"), 3);
   assert_int_equal (run_bench ("", "times", "-o . nothing"), 2);
-  must_contain ("nothing is no option or program");
+  must_have (out, "nothing is no option or program");
 }
 
 /* The columns of a row of cost.def. */
@@ -168,16 +139,13 @@ static void fit_writes_a_column (void **state) {
   (void) state;
   snprintf (path, sizeof path, "--constants new.def --write h100 times-h100/lora_b1.json");
   assert_int_equal (run_bench ("", "fit_cost", path), 2); /* no such file */
-  snprintf (copy, sizeof copy, "cp '%s/cuda_templates/cost.def' %s/new.def", root, folder);
+  snprintf (copy, sizeof copy, "cp '%s/cuda_templates/cost.def' new.def", root);
   assert_int_equal (system (copy), 0);
   assert_int_equal (run_bench ("", "fit_cost", "h200 times-h100/lora_b1.json"), 1);
-  must_contain ("no µGraph of a program marked fit was timed on h200");
+  must_have (out, "no µGraph of a program marked fit was timed on h200");
   assert_int_equal (run_bench ("", "fit_cost", path), 0);
-  must_contain ("fit      1 programs,    2 schedules: error ");
-  snprintf (path, sizeof path, "%s/cuda_templates/cost.def", root);
-  FILE *was = fopen (path, "r");
-  snprintf (path, sizeof path, "%s/new.def", folder);
-  FILE *is = fopen (path, "r");
+  must_have (out, "fit      1 programs,    2 schedules: error ");
+  FILE *was = fopen (in_source ("cuda_templates/cost.def"), "r"), *is = fopen ("new.def", "r");
   assert_true (was && is);
   while (fgets (line[0], sizeof line[0], was)) {
     assert_non_null (fgets (line[1], sizeof line[1], is));
@@ -194,22 +162,10 @@ static void fit_writes_a_column (void **state) {
   assert_true (moved > 0 && rows == 0);
 }
 
-static int set_up (void **state) {
-  (void) state;
-  ssize_t n = readlink ("/proc/self/exe", here, sizeof here - 1);
+static int link_files (void **state) {
   char command[9000];
-  if (n < 0 || !getcwd (root, sizeof root) || !mkdtemp (folder)) return -1;
-  here[n] = 0;
-  *strrchr (here, '/') = 0;
-  snprintf (command, sizeof command, "ln -s '%s/saved_mugraphs' %s/saved && ln -s '%s/tests/data' %s/data", root,
-            folder, root, folder);
-  return system (command);
-}
-
-static int tear_down (void **state) {
-  (void) state;
-  char command[100];
-  snprintf (command, sizeof command, "rm -rf '%s'", folder);
+  if (set_up (state)) return -1;
+  snprintf (command, sizeof command, "ln -s '%s/saved_mugraphs' saved && ln -s '%s/tests/data' data", root, root);
   return system (command);
 }
 
@@ -217,5 +173,5 @@ int main (void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test (takes_the_fastest), cmocka_unit_test (all_of_a_file),
                                      cmocka_unit_test (bad_files), cmocka_unit_test (times_are_kept),
                                      cmocka_unit_test (fit_writes_a_column)};
-  return cmocka_run_group_tests (tests, set_up, tear_down);
+  return cmocka_run_group_tests (tests, link_files, tear_down);
 }

@@ -1,31 +1,12 @@
 /* Searching where there is a GPU: what is timed, in which order it is kept, what is said of it. The GPU is
    tests/fake/gpu.c, beside this program. */
+#include "cli_run.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include <cjson/cJSON.h>
-
-static char binary[5000], fake[5000], folder[] = "/tmp/msearch-tune-XXXXXX", text[1 << 18];
 static cJSON *result, *file;
 
-static cJSON *read_json (const char *path) {
-  FILE *f = fopen (path, "r");
-  assert_non_null (f);
-  size_t n = fread (text, 1, sizeof text - 1, f);
-  fclose (f);
-  return cJSON_ParseWithLength (text, n);
-}
-
-/* Runs a search with --out and --json, with these variables set; leaves what it printed in text. Returns the exit
+/* Runs a search with --out and --json, with these variables set; leaves what it printed in out. Returns the exit
  * status. */
 static int run (const char *variables, const char *arguments) {
   char command[24000];
@@ -33,35 +14,21 @@ static int run (const char *variables, const char *arguments) {
   result = file = NULL;
   unlink ("happened");
   snprintf (command, sizeof command,
-            "LD_LIBRARY_PATH='%s' MSEARCH_NVRTC='%s/libcuda.so.1' MSEARCH_CACHE=cache %s '%s' %s --json result.json "
-            ">out.txt 2>&1",
-            fake, fake, variables, binary, arguments);
-  int status = system (command);
+            "LD_LIBRARY_PATH='%s/fake' MSEARCH_NVRTC='%s/fake/libcuda.so.1' MSEARCH_CACHE=cache %s '%s' %s "
+            "--json result.json 2>&1",
+            here, here, variables, binary, arguments);
+  int status = shell (command);
   result = read_json ("result.json");
-  file = access ("file.json", F_OK) ? NULL : read_json ("file.json");
-  FILE *f = fopen ("out.txt", "r");
-  assert_non_null (f);
-  text[fread (text, 1, sizeof text - 1, f)] = 0;
-  fclose (f);
-  return WEXITSTATUS (status);
+  file = read_json ("file.json");
+  return status;
 }
 
 #define SEARCH                                                                                                         \
   "lora -b 2 --shape X=4x64 --shape W=64x256 --shape A=64x16 --shape B=16x256 --fresh -o file.json --threads 2 "
 
-static const cJSON *at (const cJSON *o, const char *path) {
-  char part[64];
-  while (o && *path) {
-    size_t n = strcspn (path, ".");
-    snprintf (part, sizeof part, "%.*s", (int) n, path);
-    o = cJSON_GetObjectItemCaseSensitive (o, part);
-    path += n + (path[n] == '.');
-  }
-  return o;
-}
 static double number (const cJSON *o, const char *path) {
-  const cJSON *x = at (o, path);
-  if (!cJSON_IsNumber (x)) fail_msg ("%s is no number\n%s", path, text);
+  const cJSON *x = member (o, path);
+  if (!cJSON_IsNumber (x)) fail_msg ("%s is no number\n%s", path, out);
   return x->valuedouble;
 }
 static int graphs (void) { return cJSON_GetArraySize (at (file, "mugraphs")); }
@@ -92,7 +59,7 @@ static void test_timed_in_order (void **state) {
   }
   assert_true (same (number (result, "gpu.cold_us"), measured (0, "cold_pdl_us")) &&
                cJSON_IsTrue (at (result, "gpu.pdl")));
-  assert_non_null (strstr (text, "12 µGraphs compiled and run in"));
+  assert_non_null (strstr (out, "12 µGraphs compiled and run in"));
   /* found again and not tuned again */
   assert_int_equal (run ("", "lora -b 2 --shape X=4x64 --shape W=64x256 --shape A=64x16 --shape B=16x256 -o file.json"),
                     0);
@@ -108,17 +75,17 @@ static void test_crash_and_error (void **state) {
   assert_int_equal (run ("FAKE_GPU_CRASH=5", SEARCH "--tune 6 --top 6"), 0);
   assert_int_equal (number (result, "gpu.timed"), 6);
   assert_int_equal (number (result, "gpu.wrong"), 1);
-  assert_non_null (strstr (text, "µGraph 1: running the kernels: CUDA error 715: an illegal instruction"));
-  assert_null (strstr (text, "µGraph 2"));
+  assert_non_null (strstr (out, "µGraph 1: running the kernels: CUDA error 715: an illegal instruction"));
+  assert_null (strstr (out, "µGraph 2"));
   assert_int_equal (graphs (), 5);
   assert_int_equal (run ("FAKE_GPU_WRONG=5", SEARCH "--tune 6 --top 6"), 0);
-  assert_non_null (strstr (text, "µGraph 1: WRONG on the GPU"));
+  assert_non_null (strstr (out, "µGraph 1: WRONG on the GPU"));
   assert_true (number (result, "gpu.wrong") == 1 && graphs () == 5);
   /* worse: the whole process ends */
   assert_int_equal (run ("FAKE_GPU_KILL=5", SEARCH "--tune 6 --top 6"), 0);
   assert_non_null (
-      strstr (text, "µGraph 1: the process that ran it ")); /* died, or ended: a sanitizer catches the signal */
-  assert_null (strstr (text, "µGraph 2"));
+      strstr (out, "µGraph 1: the process that ran it ")); /* died, or ended: a sanitizer catches the signal */
+  assert_null (strstr (out, "µGraph 2"));
   assert_true (number (result, "gpu.timed") == 6 && number (result, "gpu.wrong") == 1 && graphs () == 5);
   /* the only one is wrong: exit status 1, and no time is believed */
   assert_int_equal (run ("FAKE_GPU_WRONG=2", SEARCH "--tune 1 --top 1"), 1);
@@ -133,7 +100,7 @@ static void test_without_times (void **state) {
                     0); /* without times of its own, those of before stay */
   bool stays = false;
   for (int i = 0; i < graphs (); i++) {
-    const cJSON *timed = at (cJSON_GetArrayItem (at (file, "mugraphs"), i), "measured.Pretended H100 0.score_us");
+    const cJSON *timed = member (cJSON_GetArrayItem (at (file, "mugraphs"), i), "measured.Pretended H100 0.score_us");
     stays |= timed && timed->valuedouble == us;
   }
   assert_true (stays);
@@ -145,27 +112,9 @@ static void test_without_times (void **state) {
                cJSON_IsNull (at (result, "gpu.timed")));
 }
 
-static int set_up (void **state) {
-  (void) state;
-  char self[4096];
-  ssize_t n = readlink ("/proc/self/exe", self, sizeof self - 1);
-  if (n < 0 || !mkdtemp (folder)) return -1;
-  self[n] = 0;
-  *strrchr (self, '/') = 0;
-  snprintf (fake, sizeof fake, "%s/fake", self);
-  const char *given = getenv ("MSEARCH");
-  if (given) {
-    if (!realpath (given, binary)) return -1;
-  } else snprintf (binary, sizeof binary, "%s/../msearch", self);
-  return chdir (folder);
-}
-
-static int tear_down (void **state) {
-  (void) state;
-  char command[100];
+static int clean_up (void **state) {
   cJSON_Delete (result), cJSON_Delete (file);
-  snprintf (command, sizeof command, "rm -rf %s", folder);
-  return system (command);
+  return tear_down (state);
 }
 
 int main (void) {
@@ -174,5 +123,5 @@ int main (void) {
       cmocka_unit_test (test_crash_and_error),
       cmocka_unit_test (test_without_times),
   };
-  return cmocka_run_group_tests (tests, set_up, tear_down);
+  return cmocka_run_group_tests (tests, set_up, clean_up);
 }
