@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
   char **argv; /* for the command that runs it again */
   int argc;
-  char command;        /* s search, f --file, l list, h show, v verify, e emit, i import */
+  char command;        /* s search, f --file, l list, h show, v verify, e emit, i import, x explain */
   const char *subject; /* workload or file; NULL: none */
   /* the fields of options.def */
   int batch, arch, index;
@@ -85,6 +85,7 @@ int cli_show (const cli *, mugraph_error *);
 int cli_verify (const cli *, mugraph_error *);
 int cli_emit (const cli *, mugraph_error *);
 int cli_import (const cli *, mugraph_error *);
+int cli_explain (const cli *, mugraph_error *);
 
 /* ---- a session of the command line: cli_search and cli_file run it between these two ---- */
 

@@ -45,7 +45,7 @@ enum { N_OPTIONS = sizeof options / sizeof *options };
 static const struct {
   const char *name;
   char letter;
-} commands[] = {{"list", 'l'}, {"show", 'h'}, {"verify", 'v'}, {"emit", 'e'}, {"import", 'i'}};
+} commands[] = {{"list", 'l'}, {"show", 'h'}, {"verify", 'v'}, {"emit", 'e'}, {"import", 'i'}, {"explain", 'x'}};
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 /* ---- help ---- */
@@ -75,7 +75,8 @@ static const char usage[] =
     "  msearch verify FILE [--program P]     which µGraphs of a file (ours or Mirage's) are equivalent to their "
     "program\n"
     "  msearch emit FILE -o OUT.cu           self-contained CUDA (-o OUT.cubin: compiled)\n"
-    "  msearch import MIRAGE.json -o FILE    Mirage's format to ours\n";
+    "  msearch import MIRAGE.json -o FILE    Mirage's format to ours\n"
+    "  msearch explain FILE -i N             why a µGraph is not found, or not the first (HASH: by its structure)\n";
 
 void cli_help (FILE *out, bool full) {
   fputs (usage, out);
@@ -265,7 +266,8 @@ static bool check_use (const cli *c, const bool given[], mugraph_error *e) {
   static const char *const needs[] = {['h'] = "show needs a file, a workload or a program: msearch show FILE|WORKLOAD",
                                       ['v'] = "verify needs a file: msearch verify FILE",
                                       ['e'] = "emit needs a file: msearch emit FILE -o OUT.cu",
-                                      ['i'] = "import needs a file: msearch import MIRAGE.json -o FILE"};
+                                      ['i'] = "import needs a file: msearch import MIRAGE.json -o FILE",
+                                      ['x'] = "explain needs a file or a structure: msearch explain FILE -i N"};
   const char *command = c->command == 's' ? "a search" : "--file";
   for (int k = 0; k < N_COMMANDS; k++)
     if (commands[k].letter == c->command) command = commands[k].name;
@@ -277,7 +279,7 @@ static bool check_use (const cli *c, const bool given[], mugraph_error *e) {
   if (c->command == 's' && c->subject && c->program)
     return mugraph_fail (e, "both the workload '%.100s' and --program: one of them is searched", c->subject);
   if (c->command == 'f' && c->subject) return mugraph_fail (e, "both '%.100s' and --file: one of them", c->subject);
-  if (strchr ("hvei", c->command) && !c->subject) return mugraph_fail (e, "%s", needs[(int) c->command]);
+  if (strchr ("hveix", c->command) && !c->subject) return mugraph_fail (e, "%s", needs[(int) c->command]);
   if (c->command == 'i' && !c->out) return mugraph_fail (e, "import needs a file to write: -o FILE (-: stdout)");
   if (c->out && c->json && !strcmp (c->out, "-") && !strcmp (c->json, "-"))
     return mugraph_fail (e, "--out - and --json - both want stdout: give one of them a file");

@@ -1,5 +1,6 @@
 #include "store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,28 @@ void store_path (const mugraph_program *p, const search_options *o, char path[ST
 
 void store_path_of_workload (const mugraph_workload *w, int batch, char path[STORE_PATH]) {
   snprintf (path, STORE_PATH, STORE_FOLDER "/%s_bs%d.json", w->stem, batch);
+}
+
+static int is_saved (const struct dirent *d) {
+  size_t n = strlen (d->d_name);
+  return d->d_name[0] != '.' && n > 5 && !strcmp (d->d_name + n - 5, ".json");
+}
+
+int store_files (char ***path) {
+  struct dirent **entry = NULL;
+  int n = scandir (STORE_FOLDER, &entry, is_saved, versionsort), kept = 0;
+  *path = n > 0 ? calloc ((size_t) n, sizeof **path) : NULL;
+  for (int i = 0; i < n; i++) {
+    if (*path && asprintf (*path + kept, STORE_FOLDER "/%s", entry[i]->d_name) >= 0) kept++;
+    free (entry[i]);
+  }
+  free (entry);
+  return kept;
+}
+
+void store_files_free (int n, char **path) {
+  for (int i = 0; i < n; i++) free (path[i]);
+  free (path);
 }
 
 /* ---- writing ---- */

@@ -20,6 +20,11 @@ void store_path (const mugraph_program *, const search_options *, char path[STOR
 /* The file of a workload at the default bounds. */
 void store_path_of_workload (const mugraph_workload *, int batch, char path[STORE_PATH]);
 
+/* The paths of all files in STORE_FOLDER, sorted. Returns how many; owned by the caller, to be freed by
+   store_files_free. */
+int store_files (char ***path);
+void store_files_free (int n, char **path);
+
 /* Whether a file can be written or replaced there, asked before time is spent on what goes there. A missing
    STORE_FOLDER is no obstacle. */
 bool store_can_write (const char *path, mugraph_error *e);
