@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "cuda_templates/cost.h"
+#include "mugraph/file/load.h"
 #include "mugraph/print.h"
 #include <math.h>
 #include <stdlib.h>
