@@ -8,7 +8,6 @@
    and the mean error of all, as a factor. "The best", ranks and correlation are by cost_score. The sums at the end keep
    apart the programs that the model's constants were fitted to, those that judge it, and files that do not say
    (bench/times marks its own). -v lists every µGraph. Microseconds, cold. */
-#include "mugraph/print.h"
 #include "timed.h"
 
 #include <stdio.h>
@@ -27,20 +26,6 @@ static part part_of (const timed *t) {
   return !t->part ? OTHER : !strcmp (t->part, "fit") ? FIT : !strcmp (t->part, "judge") ? JUDGE : OTHER;
 }
 
-static void print_schedule (const mugraph *g) {
-  for (int k = 0; k < g->n_ops; k++) {
-    const mugraph_op *o = &g->op[k];
-    if (o->kind != MUGRAPH_OP_CUSTOM) {
-      printf (" | %s", mugraph_op_table[o->kind].text);
-      continue;
-    }
-    const mugraph_block *b = &g->block[o->block];
-    const mugraph_sched *s = &b->sched;
-    printf (" | %dx%dx%d loop %d %s warps %d stages %d split %d tile %dx%d", b->grid[0], b->grid[1], b->grid[2],
-            b->loop, cuda_generator_text (s->backend), s->warps, s->stages, s->split, s->tile_m, s->tile_n);
-  }
-}
-
 static int by_measured (const void *x, const void *y) {
   const cost_sample *a = *(cost_sample *const *) x, *b = *(cost_sample *const *) y;
   double one = cost_score (a->plain, a->pdl), other = cost_score (b->plain, b->pdl);
@@ -48,17 +33,17 @@ static int by_measured (const void *x, const void *y) {
 }
 
 /* Every sample, the measured best first. */
-static void list (const timed *t) {
+static void list (const timed *t, const cuda_device *device) {
   const cost_sample **order = calloc ((size_t) t->n + 1, sizeof *order);
   for (int i = 0; order && i < t->n; i++) order[i] = &t->sample[i];
   if (order) qsort (order, (size_t) t->n, sizeof *order, by_measured);
   for (int i = 0; order && i < t->n; i++) {
     const cost_sample *s = order[i];
     int at = (int) (s - t->sample);
-    printf ("    %3d. (model %3d.)  score %7.2f, model %7.2f  plain %7.2f, model %7.2f  pdl %7.2f, model %7.2f ", i + 1,
-            cost_model_rank (t->sample, t->n, at), cost_score (s->plain, s->pdl),
+    printf ("    %3d. (model %3d.)  score %7.2f, model %7.2f  plain %7.2f, model %7.2f  pdl %7.2f, model %7.2f  ",
+            i + 1, cost_model_rank (t->sample, t->n, at), cost_score (s->plain, s->pdl),
             cost_score (s->model_plain, s->model_pdl), s->plain, s->model_plain, s->pdl, s->model_pdl);
-    print_schedule (s->graph);
+    timed_schedule (stdout, s->graph, device);
     printf ("  %06llx\n", (unsigned long long) t->file.saved[t->index[at]].structure >> 40);
   }
   free (order);
@@ -76,7 +61,7 @@ static void judge (timed *t, const cuda_device *device, bool verbose, sums total
           "%3d  correlation %5.2f  error %.3fx\n",
           t->file.name, t->file.batch, device->name, t->part ? t->part : "", t->n, best->plain, best->pdl,
           best->model_plain, best->model_pdl, j.rank, j.near_rank, j.correlation, exp (j.error));
-  if (verbose) list (t);
+  if (verbose) list (t, device);
   sums *s = &total[part_of (t)];
   s->files++, s->exact += j.rank <= GOAL, s->near += j.near_rank <= GOAL;
   s->samples += t->n, s->error += t->n * j.error;

@@ -6,6 +6,7 @@
 #include "mugraph/file/saved.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,23 @@ static inline void timed_drop (timed *t) {
   for (int i = 0; i < t->n; i++) cost_sample_free (&t->sample[i]);
   free (t->sample), free (t->index);
   t->sample = NULL, t->index = NULL, t->n = 0;
+}
+
+/* "96x1x1 loop 64, stream, 8 warps, 4 stages", as planned, a kernel after the other. */
+static inline void timed_schedule (FILE *f, const mugraph *g, const cuda_device *d) {
+  const char *between = "";
+  for (int k = 0; k < g->n_ops; k++, between = " | ") {
+    const mugraph_op *o = &g->op[k];
+    char words[200];
+    cuda_plan plan;
+    if (o->kind != MUGRAPH_OP_CUSTOM || !cuda_plan_kernel (g, k, d, &plan, NULL)) {
+      fprintf (f, "%s%s", between, mugraph_op_table[o->kind].text);
+      continue;
+    }
+    const mugraph_block *b = &g->block[o->block];
+    fprintf (f, "%s%dx%dx%d loop %d, %s", between, b->grid[0], b->grid[1], b->grid[2], b->loop,
+             mugraph_sched_text (&plan.sched, words, sizeof words));
+  }
 }
 
 #endif

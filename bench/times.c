@@ -23,6 +23,7 @@
 #include "mugraph/program/program.h"
 #include "search/schedules/schedule.h"
 #include "search/schedules/tune.h"
+#include "timed.h"
 
 #include <errno.h>
 #include <math.h>
@@ -157,6 +158,18 @@ static bool open_pool (pool *p, int room) {
 
 static void close_pool (pool *p) { free (p->entry), free (p->graph); }
 
+/* Names what the planner chose, where that is launched the same: what was measured then stays what it was though the
+   planner's choice changes. */
+static void pin (mugraph *g, uint64_t identity, const cuda_device *d) {
+  for (int k = 0; k < g->n_ops; k++) {
+    cuda_plan plan;
+    if (g->op[k].kind != MUGRAPH_OP_CUSTOM || !cuda_plan_kernel (g, k, d, &plan, NULL)) continue;
+    mugraph_sched *sched = &g->block[g->op[k].block].sched, before = *sched;
+    *sched = plan.sched;
+    if (schedule_identity (g, d, true) != identity) *sched = before;
+  }
+}
+
 /* Adds a µGraph that can be launched, unless the same kernels are there already. */
 static bool add (pool *p, const mugraph *g, const cuda_device *d) {
   entry x = {.identity = schedule_identity (g, d, true)};
@@ -175,6 +188,7 @@ static bool add (pool *p, const mugraph *g, const cuda_device *d) {
     x.shape[2] += log2 ((double) plan.blocks);
   }
   p->graph[p->n] = *g, x.graph = &p->graph[p->n];
+  pin (&p->graph[p->n], x.identity, d);
   p->entry[p->n++] = x;
   return true;
 }
@@ -381,24 +395,6 @@ static bool run_program (const run_options *o, const bench_program *b, mugraph_e
 
 /* ---- the summary ---- */
 
-/* "stream 96x1x1 loop 64 warps 8 stages 4 split 1 swap 2 tile 0x64 multicast 0 copy 1", a kernel after the other. */
-static void write_schedule (FILE *f, const mugraph *g, const cuda_device *d) {
-  const char *between = "";
-  for (int k = 0; k < g->n_ops; k++, between = " | ") {
-    const mugraph_op *o = &g->op[k];
-    cuda_plan plan;
-    if (o->kind != MUGRAPH_OP_CUSTOM || !cuda_plan_kernel (g, k, d, &plan, NULL)) {
-      fprintf (f, "%s%s", between, mugraph_op_table[o->kind].text);
-      continue;
-    }
-    const mugraph_block *b = &g->block[o->block];
-    const mugraph_sched *s = &plan.sched;
-    fprintf (f, "%s%s %dx%dx%d loop %d warps %d stages %d split %d swap %d tile %dx%d multicast %d copy %d", between,
-             cuda_generator_text (plan.backend), b->grid[0], b->grid[1], b->grid[2], b->loop, s->warps, s->stages,
-             s->split, s->swap, s->tile_m, s->tile_n, s->multicast, s->copy);
-  }
-}
-
 static void write_rows (FILE *out, const run_options *o, const bench_program *b) {
   mugraph_file f;
   char path[600];
@@ -406,9 +402,9 @@ static void write_rows (FILE *out, const run_options *o, const bench_program *b)
   if (!mugraph_file_load (path, &f, NULL)) return;
   for (int i = 0; i < f.n; i++) {
     const cJSON *m = cJSON_GetObjectItemCaseSensitive (f.saved[i].measured, o->gpu);
-    fprintf (out, "%s,%d,%s,%s_b%d.json,%d,", b->name, b->batch, part_text[b->part], b->name, b->batch, i);
-    write_schedule (out, &f.saved[i].graph, o->device);
-    fprintf (out, ",%.3f,%.3f\n", mugraph_record_number (m, "cold_us", INFINITY),
+    fprintf (out, "%s,%d,%s,%s_b%d.json,%d,\"", b->name, b->batch, part_text[b->part], b->name, b->batch, i);
+    timed_schedule (out, &f.saved[i].graph, o->device);
+    fprintf (out, "\",%.3f,%.3f\n", mugraph_record_number (m, "cold_us", INFINITY),
              mugraph_record_number (m, "cold_pdl_us", INFINITY));
   }
   mugraph_file_free (&f);
