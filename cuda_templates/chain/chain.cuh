@@ -55,40 +55,11 @@ template <class P> struct chain_shape {
   static constexpr int bytes = at_barriers + 8 * (3 * P::ST + 1);
 };
 
-template <class T> MS_DEVICE unsigned chain_max2 (unsigned a, unsigned b);
-template <> MS_DEVICE unsigned chain_max2<ms_f16> (unsigned a, unsigned b) {
-  unsigned y;
-  asm("max.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
-  return y;
-}
-template <> MS_DEVICE unsigned chain_max2<ms_bf16> (unsigned a, unsigned b) {
-  unsigned y;
-  asm("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
-  return y;
-}
-template <class T> MS_DEVICE unsigned chain_fma2 (unsigned a, unsigned b, unsigned c);
-template <> MS_DEVICE unsigned chain_fma2<ms_f16> (unsigned a, unsigned b, unsigned c) {
-  unsigned y;
-  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
-  return y;
-}
-template <> MS_DEVICE unsigned chain_fma2<ms_bf16> (unsigned a, unsigned b, unsigned c) {
-  unsigned y;
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
-  return y;
-}
-template <class T> MS_DEVICE unsigned chain_multiply2 (unsigned a, unsigned b) {
-  return chain_fma2<T> (a, b, 0x80008000u);
-}
 // How large an exponential may become before the maximum is raised, which is dear, and how far below 1 (in powers of 2)
 // the largest one then starts: far from overflow, and small enough ones lose nothing that counts.
 template <class T> struct chain_range;
 template <> struct chain_range<ms_f16> { static constexpr float high = 32768.0f, margin = 8.0f; };
 template <> struct chain_range<ms_bf16> { static constexpr float high = 1.1529215e18f, margin = 0.0f; };
-MS_DEVICE float chain_quad_max (float x) {
-  x = fmaxf (x, __shfl_xor_sync (0xffffffffu, x, 1));
-  return fmaxf (x, __shfl_xor_sync (0xffffffffu, x, 2));
-}
 template <int degree> MS_DEVICE float chain_power (float x) {
   float y = 1.0f;
 #pragma unroll
@@ -122,7 +93,7 @@ MS_DEVICE void chain_load_a (unsigned (&a)[chain_shape<P>::steps][4], const type
       const typename P::type *p = from + (long long) r * P::D + c;
       a[k][e] = 0;
       if (r < rows && c < P::D) {
-        if constexpr (P::D % 2 == 0) asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(a[k][e]) : "l"(p));
+        if constexpr (P::D % 2 == 0) a[k][e] = ms_load_constant (p);
         else a[k][e] = p[0].bits | (c + 1 < P::D ? (unsigned) p[1].bits << 16 : 0u);
       }
     }
@@ -140,12 +111,7 @@ template <class P> MS_DEVICE void chain_rows (unsigned char *to, const typename 
     const int e = i * threads + (int) threadIdx.x - skipped, r = e / units, u = e % units;
     const typename P::type *p = from + (long long) r * P::D + u * 8;
     const bool there = e < total && r < rows && u * 8 < P::D;
-    if constexpr (P::D % 8 == 0)
-      asm volatile(
-          "{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\nmov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n"
-          "@p ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];\n}"
-          : "=&r"(v[i].x), "=&r"(v[i].y), "=&r"(v[i].z), "=&r"(v[i].w)
-          : "l"(p), "r"((int) there));
+    if constexpr (P::D % 8 == 0) ms_load_constant_if (v[i], p, there);
     else {
       unsigned w[8];
 #pragma unroll
@@ -156,7 +122,7 @@ template <class P> MS_DEVICE void chain_rows (unsigned char *to, const typename 
 #pragma unroll
   for (int i = 0; i < each; i++) {
     const int e = i * threads + (int) threadIdx.x - skipped, r = e / units, u = e % units;
-    if (e < total) *(uint4 *) (to + r / 64 * L::a_bytes + u / 8 * 8192 + r % 64 * 128 + ((u & 7 ^ r & 7) << 4)) = v[i];
+    if (e < total) *(uint4 *) ms_tile_at (to, r, u, 8192, L::a_bytes) = v[i];
   }
 }
 
@@ -206,7 +172,7 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
             if (P::PLAIN) top = c + e ? fmaxf (top, x) : x; // the argument grows with the score
             else if (!cut || c * 8 + 2 * t + e < valid) top = fmaxf (top, P::exponent (x, fix[h]));
           }
-        top = P::PLAIN ? P::exponent (chain_quad_max (top), fix[h]) + range::margin : chain_quad_max (top);
+        top = P::PLAIN ? P::exponent (ms_quad_max (top), fix[h]) + range::margin : ms_quad_max (top);
         if (!(top > m[h])) top = m[h]; // not lowered
         const float x = ms_exp2 (m[h] - top);
         m[h] = top;
@@ -237,7 +203,7 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
         }
         put (c, v);
         if (P::PLAIN && STATS == 0)
-          top2 = chain_max2<T> (top2, chain_max2<T> (p[c / 2][c % 2 * 2], p[c / 2][c % 2 * 2 + 1]));
+          top2 = ms_pair_max<T> (top2, ms_pair_max<T> (p[c / 2][c % 2 * 2], p[c / 2][c % 2 * 2 + 1]));
       }
       if (P::PLAIN)
         top =
@@ -274,7 +240,7 @@ MS_DEVICE bool chain_operand (float (&s)[P::NT / 2], float (&f)[2], unsigned (&p
       const uint4 y = ((const uint4 *) (scales + (P::B1_SCALE ? NT * 4 : 0)))[t * (NT / 32) + i];
       const unsigned scale[4] = {y.x, y.y, y.z, y.w};
 #pragma unroll
-      for (int e = 0; e < 8; e++) p[2 * i + e / 4][e % 4] = chain_multiply2<T> (p[2 * i + e / 4][e % 4], scale[e / 2]);
+      for (int e = 0; e < 8; e++) p[2 * i + e / 4][e % 4] = ms_pair_multiply<T> (p[2 * i + e / 4][e % 4], scale[e / 2]);
     }
   }
   return raised;
@@ -302,9 +268,7 @@ MS_DEVICE void chain_map (unsigned char *tile, int warp, FACTOR factor, MAP map)
     for (int r = warp * 16 + (lane >> 1); r < CHUNK / 128; r += 16 * warps) {
       uint4 v[blocks][4];
       float sum = 0.0f;
-      auto at = [&] (int c, int u) {
-        return (uint4 *) (tile + c * CHUNK + r * 128 + (((half * 4 + u) ^ (r & 7)) << 4));
-      };
+      auto at = [&] (int c, int u) { return (uint4 *) ms_tile_at (tile + c * CHUNK, r, half * 4 + u); };
 #pragma unroll
       for (int c = 0; c < blocks; c++)
 #pragma unroll
@@ -359,9 +323,9 @@ template <class P, int warps> MS_DEVICE void chain_b1_scales (unsigned tile, flo
     for (int k = 0; k < (P::D + 15) / 16; k++) {
       const int row = r + (lane & 15), u = 2 * k + (lane >> 4);
       unsigned a[4];
-      ms_ldmatrix (a, tile + u / 8 * chain_shape<P>::b1_chunk + row * 128 + ((u & 7 ^ row & 7) << 4));
-      ms_mma<T> (low, a, {a[0], a[2]});
-      ms_mma<T> (high, a, {a[1], a[3]});
+      ms_warp_ldmatrix (a, ms_tile_at (tile, row, u, chain_shape<P>::b1_chunk));
+      ms_warp_mma<T> (low, a, {a[0], a[2]});
+      ms_warp_mma<T> (high, a, {a[1], a[3]});
     }
     if (g >> 1 == t) {
 #pragma unroll
@@ -387,7 +351,7 @@ MS_DEVICE void chain_scales (unsigned char *stage, typename P::type *scales, int
     const bool present = !P::RAGGED || r < valid;
     auto unit = [&] (int u) {
       u += part * units;
-      return (uint4 *) (stage + L::b1_bytes + u / 8 * L::b2_chunk + r * 128 + ((u & 7 ^ r & 7) << 4));
+      return (uint4 *) ms_tile_at (stage + L::b1_bytes, r, u, L::b2_chunk);
     };
     auto mean_of = [&] (float sum) {
       return (parts == 1 ? sum : sum + __shfl_xor_sync (0xffffffffu, sum, 1)) * (1.0f / P::DV);
@@ -396,8 +360,8 @@ MS_DEVICE void chain_scales (unsigned char *stage, typename P::type *scales, int
 #pragma unroll 4
     for (int u = 0; u < units; u++) {
       const uint4 w = *unit (u);
-      const unsigned x =
-          chain_fma2<T> (w.w, w.w, chain_fma2<T> (w.z, w.z, chain_fma2<T> (w.y, w.y, chain_multiply2<T> (w.x, w.x))));
+      const unsigned x = ms_pair_fma<T> (
+          w.w, w.w, ms_pair_fma<T> (w.z, w.z, ms_pair_fma<T> (w.y, w.y, ms_pair_multiply<T> (w.x, w.x))));
       sum += ms_low<T> (x) + ms_high<T> (x);
     }
     float mean = mean_of (sum), power = 1.0f;
@@ -432,7 +396,7 @@ MS_DEVICE void chain_scales (unsigned char *stage, typename P::type *scales, int
 }
 
 // The block's threads but those of the helper.
-template <class P> MS_DEVICE void chain_sync () { ms_barrier_named (1, chain_shape<P>::threads); }
+template <class P> MS_DEVICE void chain_sync () { ms_warps_sync (1, chain_shape<P>::threads); }
 
 // Brings together what the warpgroups of a block and the blocks of a cluster accumulated for the same rows, and
 // finishes the rows. Partial results travel as halves beside a scale a row: every element keeps 11 bits.
@@ -463,13 +427,13 @@ MS_DEVICE void chain_gather (unsigned char *smem, unsigned base, unsigned gather
 #pragma unroll
     for (int c = 0; c < chunks; c++)
       scale = fmaxf (scale, fmaxf (fabsf (o[4 * c + 2 * h]), fabsf (o[4 * c + 2 * h + 1])));
-    scale = fmaxf (chain_quad_max (scale), 1e-30f);
+    scale = fmaxf (ms_quad_max (scale), 1e-30f);
     const float inverse = ms_div (1.0f, scale);
     const int r = row + 8 * h, at = L::at_partial + (part * L::share + r % L::share) * L::row_bytes;
     const bool mine = S == 1 || r / L::share == rank;
     const unsigned to = S > 1 ? ms_cluster_address (base, r / L::share) : base;
     auto put = [&] (int unit, const unsigned (&w)[4]) {
-      if (!mine) ms_send (to + at + unit * 16, to + (gathered - base), w[0], w[1], w[2], w[3]);
+      if (!mine) ms_cluster_send (to + at + unit * 16, to + (gathered - base), w[0], w[1], w[2], w[3]);
       else *(uint4 *) (smem + at + unit * 16) = make_uint4 (w[0], w[1], w[2], w[3]);
     };
 #pragma unroll
@@ -618,7 +582,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     constexpr int launched = 65536 / (L::threads + 128) / 8 * 8,
                   left = (launched * (L::threads + 128) - 32 * 128) / L::threads / 8 * 8;
     if (group == L::groups) {
-      ms_registers_less<32> ();
+      ms_warpgroup_registers_less<32> ();
       if ((warp & 3) == 0 && lane == 0 && early < tiles) {
         ms_barrier_wait (full, 0);
         for (int i = early; i < tiles; i++) refill (i);
@@ -630,7 +594,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
         else ms_barrier_wait (full + 8 * (i % ST), i / ST & 1);
       return;
     }
-    ms_registers_more < left<240 ? left : 240> ();
+    ms_warpgroup_registers_more < left<240 ? left : 240> ();
   }
 
   float fix[2][P::FIXED > 0 ? P::FIXED : 1]; // per-row values that do not change over the loop
@@ -640,7 +604,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
 #pragma unroll
     for (int k = 0; k < L::steps; k++) {
       const int r = (warp & 3) * 16 + (lane & 15), u = 2 * k + (lane >> 4);
-      ms_ldmatrix (q[k], a_tile + u / 8 * 8192 + r * 128 + ((u & 7 ^ r & 7) << 4));
+      ms_warp_ldmatrix (q[k], ms_tile_at (a_tile, r, u, 8192));
     }
     P::fixed (fix, q, row, rows, context);
     if constexpr (P::A_MAP) { // warpgroups in turns at the tiles share the rows
@@ -651,8 +615,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
         for (int e = 0; e < 4; e++) {
           const int r = (warp & 3) * 16 + (lane >> 2) + (e & 1) * 8, u = 2 * k + (e >> 1);
           if (wn == 0)
-            *(unsigned *) (smem + L::at_a + wm * L::a_bytes + u / 8 * 8192 + r * 128 + ((u & 7 ^ r & 7) << 4) +
-                           4 * (lane & 3)) = q[k][e];
+            *(unsigned *) (ms_tile_at (smem + L::at_a + wm * L::a_bytes, r, u, 8192) + 4 * (lane & 3)) = q[k][e];
         }
       ms_fence_async ();
       chain_sync<P> ();
@@ -670,11 +633,11 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   for (int i = 0; i < L::chunks * 4; i++) o[i] = 0.0f;
   ms_keep (o);
   auto scores = [&] () {
-    const unsigned to = (a_tile & 0x3ffff) >> 4, d = (base + slot * L::stage & 0x3ffff) >> 4;
-    auto left = [&] (int k) { return ms_columns (to + k / 4 * 512 + k % 4 * 2, 16); };
+    const unsigned to = ms_tile_address16 (a_tile), d = ms_tile_address16 (base + slot * L::stage);
+    auto left = [&] (int k) { return ms_tile_descriptor (to + k / 4 * 512 + k % 4 * 2, 16); };
     auto right = [&] (int k) {
-      return P::B1_TURNED ? ms_columns (d + k / 4 * (L::b1_chunk >> 4) + k % 4 * 2, 16)
-                          : ms_columns (d + k * 128, L::b1_chunk);
+      return P::B1_TURNED ? ms_tile_descriptor (d + k / 4 * (L::b1_chunk >> 4) + k % 4 * 2, 16)
+                          : ms_tile_descriptor (d + k * 128, L::b1_chunk);
     };
     ms_wgmma_fence ();
     ms_wgmma<T, NT>::template first<P::B1_TURNED> (s, left (0), right (0));
@@ -685,7 +648,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
   auto operand = [&] (int i, float (&f)[2], bool begin) {
     const int valid = length - (first + i) * NT; // columns of B1 in this tile
     auto wait = [&] () {
-      if (alone) ms_barrier_named (2 + group, 128);
+      if (alone) ms_warps_sync (2 + group, 128);
       else ms_barrier_wait (ready + 8 * slot, parity);
     };
     return chain_operand<P, P::B2_SCALE> (s, f, p, m, sum, fix, begin, P::RAGGED && valid < NT, valid,
@@ -702,7 +665,7 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
 #pragma unroll 1
   for (int i = wn, r = 0; i < tiles; i += WN, r++) { // the result of tile i, scores and operand of the next one
     const bool more = i + WN < tiles;
-    const unsigned now = slot, d = (base + slot * L::stage + L::b1_bytes & 0x3ffff) >> 4;
+    const unsigned now = slot, d = ms_tile_address16 (base + slot * L::stage + L::b1_bytes);
     slot += WN;
     if (slot >= ST) slot -= ST, parity ^= 1;
     ms_wgmma_fence ();
@@ -710,8 +673,8 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     for (int k = 0; k < NT / 16; k++)
       ms_wgmma<T, L::chunks * 8>::template add<P::B2_TURNED> (
           o, p[k],
-          P::B2_TURNED ? ms_columns (d + k / 4 * (L::b2_chunk >> 4) + k % 4 * 2, 16)
-                       : ms_columns (d + k * 128, L::b2_chunk));
+          P::B2_TURNED ? ms_tile_descriptor (d + k / 4 * (L::b2_chunk >> 4) + k % 4 * 2, 16)
+                       : ms_tile_descriptor (d + k * 128, L::b2_chunk));
     ms_wgmma_commit ();
     if (more) {
       ms_barrier_wait (arrived + 8 * slot, parity);
@@ -778,7 +741,7 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
       const int units = bytes / chunk * 8;
       for (int e = tid; e < bytes / 16; e += 128 * P::WM) {
         const int r = e / units, u = e % units;
-        unit (at + u / 8 * chunk + r * 128 + ((u & 7 ^ r & 7) << 4), from, (row0 + r) * pitch + column0 + u * 8,
+        unit (ms_tile_at (at, r, u, chunk), from, (row0 + r) * pitch + column0 + u * 8,
               row0 + r < n_rows ? columns - column0 - u * 8 : 0);
       }
     };
@@ -791,14 +754,14 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
   auto fragment = [&] (unsigned (&b)[4], unsigned tile, int chunk, bool turned, int k, int n) {
     const int r = turned ? n * 16 + (lane & 7) + (lane >> 4) * 8 : k + (lane & 15),
               u = turned ? k / 8 + (lane >> 3 & 1) : 2 * n + (lane >> 4);
-    const unsigned at = tile + u / 8 * chunk + r * 128 + ((u & 7 ^ r & 7) << 4);
-    if (turned) ms_ldmatrix (b, at);
-    else ms_ldmatrix_trans (b, at);
+    const unsigned at = ms_tile_at (tile, r, u, chunk);
+    if (turned) ms_warp_ldmatrix (b, at);
+    else ms_warp_ldmatrix_trans (b, at);
   };
   auto multiply = [&] (float *d, const unsigned (&x)[4], unsigned low, unsigned high) {
     const unsigned y[2] = {low, high};
     float c[4] = {d[0], d[1], d[2], d[3]};
-    ms_mma<T> (c, x, y);
+    ms_warp_mma<T> (c, x, y);
     d[0] = c[0], d[1] = c[1], d[2] = c[2], d[3] = c[3];
   };
 

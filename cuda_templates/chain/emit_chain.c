@@ -407,7 +407,6 @@ bool cuda_emit_chain (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_err
           *p = &printing;
   if (!cuda_chain_match (e->g, k, e->device, &p->c, error)) return false;
   const cuda_chain *c = &p->c;
-  cuda_use_template (e, "wgmma.cuh");
   cuda_use_template (e, "chain.cuh");
   if (c->wgmma) {
     cuda_print_wgmma (&e->body, c->dtype, c->nt);

@@ -1,5 +1,8 @@
-// Device side, shared by all generated kernels. Self-contained: NVRTC has no headers, so halves are plain bits here.
-// Conventions: values are float in registers; memory holds ms_f16, ms_bf16 or float.
+// What every generated kernel uses: types, conversions, elementwise operators, sums over lanes. NVRTC has no headers,
+// so halves are plain bits here. README.md beside this file has the conventions of the folder.
+//
+// Values are float in registers; memory holds ms_f16, ms_bf16 or float. A word is 32 bits: one float, or a pair of
+// 16-bit elements, the first in the low half.
 
 #define MS_INF __int_as_float (0x7f800000)
 #define MS_DEVICE __device__ __forceinline__
@@ -40,7 +43,7 @@ template <> MS_DEVICE ms_bf16 ms_round<ms_bf16> (float x) {
 template <class T> MS_DEVICE float ms_load (const T *p) { return ms_float (*p); }
 template <class T> MS_DEVICE void ms_store (T *p, float x) { *p = ms_round<T> (x); }
 
-// Two floats rounded into one register, the first in the low half.
+// Two floats rounded into one word.
 template <class T> MS_DEVICE unsigned ms_pack (float low, float high);
 template <> MS_DEVICE unsigned ms_pack<ms_f16> (float low, float high) {
   unsigned y;
@@ -51,6 +54,46 @@ template <> MS_DEVICE unsigned ms_pack<ms_bf16> (float low, float high) {
   unsigned y;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
   return y;
+}
+
+template <class T> MS_DEVICE float ms_low (unsigned x) {
+  T y;
+  y.bits = (unsigned short) x;
+  return ms_float (y);
+}
+template <class T> MS_DEVICE float ms_high (unsigned x) {
+  T y;
+  y.bits = (unsigned short) (x >> 16);
+  return ms_float (y);
+}
+
+// ---- pairs: 16-bit elements, two a word ----
+
+template <class T> MS_DEVICE unsigned ms_pair_max (unsigned a, unsigned b);
+template <> MS_DEVICE unsigned ms_pair_max<ms_f16> (unsigned a, unsigned b) {
+  unsigned y;
+  asm("max.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+}
+template <> MS_DEVICE unsigned ms_pair_max<ms_bf16> (unsigned a, unsigned b) {
+  unsigned y;
+  asm("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+}
+template <class T> MS_DEVICE unsigned ms_pair_fma (unsigned a, unsigned b, unsigned c);
+template <> MS_DEVICE unsigned ms_pair_fma<ms_f16> (unsigned a, unsigned b, unsigned c) {
+  unsigned y;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
+  return y;
+}
+template <> MS_DEVICE unsigned ms_pair_fma<ms_bf16> (unsigned a, unsigned b, unsigned c) {
+  unsigned y;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
+  return y;
+}
+// The addend is -0, which changes no product.
+template <class T> MS_DEVICE unsigned ms_pair_multiply (unsigned a, unsigned b) {
+  return ms_pair_fma<T> (a, b, 0x80008000u);
 }
 
 // ---- elementwise operators of op.def ----
@@ -115,70 +158,9 @@ MS_DEVICE float ms_quad_sum (float x) {
   x += __shfl_xor_sync (0xffffffffu, x, 1);
   return x + __shfl_xor_sync (0xffffffffu, x, 2);
 }
-
-// The two values of a word.
-template <class T> MS_DEVICE float ms_low (unsigned x) {
-  T y;
-  y.bits = (unsigned short) x;
-  return ms_float (y);
-}
-template <class T> MS_DEVICE float ms_high (unsigned x) {
-  T y;
-  y.bits = (unsigned short) (x >> 16);
-  return ms_float (y);
-}
-
-// ---- matrix units: D = A B + D, fragments as in the PTX manual ----
-
-// m16n8k16: a 4, b 2 registers of 16-bit pairs, d 4 floats.
-template <class T> MS_DEVICE void ms_mma (float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
-template <> MS_DEVICE void ms_mma<ms_f16> (float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-template <> MS_DEVICE void ms_mma<ms_bf16> (float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-// m16n8k8 in tf32: 8 exponent bits, the 10 mantissa bits of a half; halves and bfloats pass through exactly.
-MS_DEVICE unsigned ms_tf32 (float x) {
-  unsigned y;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
-  return y;
-}
-MS_DEVICE void ms_mma_tf32 (float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-
-// Four 8x8 tiles of 16-bit elements from shared memory; lane l gives the address of row l % 8 of tile l / 8.
-MS_DEVICE void ms_ldmatrix (unsigned (&r)[4], unsigned address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address)
-               : "memory");
-}
-MS_DEVICE void ms_ldmatrix_trans (unsigned (&r)[4], unsigned address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address)
-               : "memory");
-}
-
-// ---- asynchronous copies (sm_80) ----
-
-// 16 bytes; the part beyond `valid` bytes is filled with zeros.
-MS_DEVICE void ms_copy_async (unsigned to, const void *from, int valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid) : "memory");
-}
-MS_DEVICE void ms_copy_commit () { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int pending> MS_DEVICE void ms_copy_wait () {
-  asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+MS_DEVICE float ms_quad_max (float x) {
+  x = fmaxf (x, __shfl_xor_sync (0xffffffffu, x, 1));
+  return fmaxf (x, __shfl_xor_sync (0xffffffffu, x, 2));
 }
 
 // ---- row maxima that travel beside a tensor (cuda_templates/plan.h) ----

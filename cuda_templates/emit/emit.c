@@ -69,7 +69,22 @@ void cuda_text_free (cuda_text *t) {
 
 /* ---- buffers, launches, arguments ---- */
 
+/* What a generator's template builds on, beside common.cuh. */
+static const struct {
+  const char *name, *below[6];
+} template_needs[] = {
+    {"generic.cuh", {"mma.cuh", "async.cuh"}},
+    {"stream.cuh", {"load.cuh", "mma.cuh", "async.cuh", "cluster.cuh"}},
+    {"stream_ring.cuh", {"stream.cuh", "tile.cuh", "wgmma.cuh"}},
+    {"chain.cuh", {"load.cuh", "mma.cuh", "async.cuh", "cluster.cuh", "tile.cuh", "wgmma.cuh"}},
+    {"rows.cuh", {"load.cuh", "cluster.cuh"}},
+    {"tiled.cuh", {"mma.cuh", "async.cuh", "cluster.cuh", "tile.cuh", "wgmma.cuh"}},
+};
+
 void cuda_use_template (cuda_emitter *e, const char *name) {
+  for (size_t i = 0; i < sizeof template_needs / sizeof *template_needs; i++)
+    for (int k = 0; k < 6 && template_needs[i].below[k] && !strcmp (template_needs[i].name, name); k++)
+      cuda_use_template (e, template_needs[i].below[k]);
   for (int i = 0; i < CUDA_TEMPLATES; i++) {
     if (!e->template[i]) e->template[i] = name;
     if (!strcmp (e->template[i], name)) return;

@@ -22,7 +22,7 @@ void cuda_print_indented (cuda_text *, const char *code);
 
 /* ---- one emission ---- */
 
-enum { CUDA_TEMPLATES = 8 };
+enum { CUDA_TEMPLATES = 16 };
 
 /* Tensor t of the kernel graph in device memory. */
 typedef struct {
@@ -48,7 +48,7 @@ typedef struct {
   bool full;                       /* a table of program overflowed: reported by cuda_emit */
 } cuda_emitter;
 
-/* Includes a device template of this folder ("stream.cuh") in front of the kernels. */
+/* Puts a device template ("stream.cuh") in front of the kernels, once, and those that it builds on in front of it. */
 void cuda_use_template (cuda_emitter *, const char *name);
 
 /* The text of a device template. */

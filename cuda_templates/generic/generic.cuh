@@ -66,7 +66,7 @@ template <class T, int WM, int WN, int MI, int NI, bool SPLIT_A, bool SPLIT_B> s
         for (int r = 0; r < 4; r++)
           fa[r] = *(const unsigned *) (pa + (16 * i + r % 2 * 8) * PITCH + k + r / 2 * 8 + 2 * lane);
 #pragma unroll
-        for (int j = 0; j < NI; j++) ms_mma<T> (d[i][j], fa, fb[j]);
+        for (int j = 0; j < NI; j++) ms_warp_mma<T> (d[i][j], fa, fb[j]);
       }
     }
   }
@@ -110,9 +110,9 @@ struct ms_product<float, WM, WN, MI, NI, SPLIT_A, SPLIT_B> {
         for (int r = 0; r < 4; r++) ms_split (pa[(16 * i + r % 2 * 8) * PITCH_A + k + r / 2 * 4], high_a[r], low_a[r]);
 #pragma unroll
         for (int j = 0; j < NI; j++) {
-          if (SPLIT_A) ms_mma_tf32 (d[i][j], low_a, high_b[j]);
-          if (SPLIT_B) ms_mma_tf32 (d[i][j], high_a, low_b[j]);
-          ms_mma_tf32 (d[i][j], high_a, high_b[j]);
+          if (SPLIT_A) ms_warp_mma_tf32 (d[i][j], low_a, high_b[j]);
+          if (SPLIT_B) ms_warp_mma_tf32 (d[i][j], high_a, low_b[j]);
+          ms_warp_mma_tf32 (d[i][j], high_a, high_b[j]);
         }
       }
     }
@@ -153,17 +153,13 @@ template <class T, int WM, int WN, int MI, int NI, int STAGES> struct ms_streame
     for (int k = 0; k < BK; k += 16) {
       unsigned fb[NI][2];
 #pragma unroll
-      for (int j = 0; j < NI; j++)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-                     : "=r"(fb[j][0]), "=r"(fb[j][1])
-                     : "r"(from_b + 2 * (k * PITCH_B + 8 * j))
-                     : "memory");
+      for (int j = 0; j < NI; j++) ms_warp_ldmatrix_trans (fb[j], from_b + 2 * (k * PITCH_B + 8 * j));
 #pragma unroll
       for (int i = 0; i < MI; i++) {
         unsigned fa[4];
-        ms_ldmatrix (fa, from_a + 2 * (16 * i * PITCH_A + k));
+        ms_warp_ldmatrix (fa, from_a + 2 * (16 * i * PITCH_A + k));
 #pragma unroll
-        for (int j = 0; j < NI; j++) ms_mma<T> (d[i][j], fa, fb[j]);
+        for (int j = 0; j < NI; j++) ms_warp_mma<T> (d[i][j], fa, fb[j]);
       }
     }
   }

@@ -327,7 +327,7 @@ bool cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_erro
   for (int i = 0; i < kernel->n_out; i++) cuda_add_tensor (e, l, kernel->out[i], true, "out%d", i);
   cuda_open_kernel (e, l);
   P ("  ms_launch_dependents ();\n");
-  if (s->split > 1) P ("  rows_arrive ();\n");
+  if (s->split > 1) P ("  ms_cluster_arrive_release ();\n");
   print_geometry (p);
   if (late) P ("  ms_wait_inputs ();\n");
   int turns = ceil_div (s->rows, s->groups);
@@ -337,12 +337,12 @@ bool cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_erro
   print_dead_blocks (p);
   for (int pass = s->levels + 1; pass >= 1; pass--) print_loads (p, pass);
   if (s->split > 1)
-    P (turns > 1 ? "    if (at == 0) rows_wait ();\n"
-                 : "    rows_wait ();\n"); /* the others' shared memory is theirs */
+    P (turns > 1 ? "    if (at == 0) ms_cluster_wait ();\n"
+                 : "    ms_cluster_wait ();\n"); /* the others' shared memory is theirs */
   for (p->pass = 1; p->pass <= s->levels; p->pass++) print_level (p, p->pass);
   if (!late) P ("    ms_wait_inputs ();\n");
   print_stores (p);
-  if (turns > 1 && s->levels && s->split > 1) P ("    rows_arrive ();\n    rows_wait ();\n"); /* buffers again */
+  if (turns > 1 && s->levels && s->split > 1) P ("    ms_cluster_sync ();\n"); /* buffers again */
   else if (turns > 1 && s->levels && s->row_warps > 1) P ("    __syncthreads ();\n");
   P ("  }\n}\n");
   return true;

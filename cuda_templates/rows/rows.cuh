@@ -17,20 +17,12 @@ template <class T, int N> MS_DEVICE void rows_load (rows_piece<T, N> &p, const T
 #pragma unroll
   for (int i = 0; i < words; i++) p.r[i] = 0;
   if (!valid) return;
-  if (N * sizeof (T) == 2) {
-    unsigned short x;
-    asm volatile("ld.global.u16 %0, [%1];" : "=h"(x) : "l"(from));
-    p.r[0] = x;
-  } else if (words % 4 == 0) {
+  if constexpr (N * sizeof (T) == 2) p.r[0] = ms_load_half (from);
+  else if constexpr (words % 4 == 0) {
 #pragma unroll
-    for (int i = 0; i < words; i += 4)
-      asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(p.r[i]), "=r"(p.r[i + 1 < words ? i + 1 : i]), "=r"(p.r[i + 2 < words ? i + 2 : i]),
-                     "=r"(p.r[i + 3 < words ? i + 3 : i])
-                   : "l"((const unsigned *) from + i));
-  } else if (words == 2)
-    asm volatile("ld.global.v2.u32 {%0, %1}, [%2];" : "=r"(p.r[0]), "=r"(p.r[words - 1]) : "l"(from));
-  else asm volatile("ld.global.u32 %0, [%1];" : "=r"(p.r[0]) : "l"(from));
+    for (int i = 0; i < words; i += 4) ms_load_words (*(unsigned (*)[4]) (p.r + i), (const unsigned *) from + i);
+  } else if constexpr (words == 2) ms_load_words (p.r, from);
+  else p.r[0] = ms_load_word (from);
 }
 
 template <class T> MS_DEVICE unsigned rows_pack (float low, float high) { return ms_pack<T> (low, high); }
@@ -76,16 +68,6 @@ template <unsigned MAXIMA, int K, int N> MS_DEVICE void rows_fold (float (&x)[K]
   }
 }
 
-#if __CUDA_ARCH__ >= 900
-MS_DEVICE void rows_push (const float *to, int rank, float x) {
-  unsigned address;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(ms_shared_address (to)), "r"(rank));
-  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(x) : "memory");
-}
-MS_DEVICE void rows_arrive () { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
-MS_DEVICE void rows_wait () { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
-#endif
-
 // Reduces K values of a row over LANES lanes of its WARPS warps in each of SPLIT blocks: sums, maxima where bit k of
 // MAXIMA is set. buffer: K * WARPS * SPLIT floats of this row, 16-byte aligned, that no earlier exchange still reads,
 // where that is more than one warp. Every thread of the block calls this.
@@ -105,9 +87,10 @@ MS_DEVICE void rows_exchange (float (&x)[K], float *buffer, int warp, int rank) 
   if (SPLIT > 1) {
 #pragma unroll
     for (int k = 0; k < K; k++)
-      if (lane < SPLIT) rows_push (buffer + k * parts + rank * WARPS + warp, lane, x[k]);
-    rows_arrive ();
-    rows_wait ();
+      if (lane < SPLIT)
+        ms_cluster_store (ms_cluster_address (ms_shared_address (buffer + k * parts + rank * WARPS + warp), lane),
+                          x[k]);
+    ms_cluster_sync ();
   } else
 #endif
   {

@@ -346,8 +346,8 @@ static void print_chained_weights (printer *p) {
       P ("#pragma unroll\n        for (int q = 0; q < Q; q++)\n#pragma unroll\n          for (int v = 0; v < N / 2; "
          "v++) {\n            const int n = n0 + q * 8 * N + 2 * v;\n");
       P ("            const auto *at = p%d + n * %lldLL + inner;\n", i, row_stride (p, i));
-      P ("            const unsigned low = inner < %d && n < n1 ? stream_read_half (at) : 0, high = inner < %d && n + "
-         "1 < n1 ? stream_read_half (at + %lldLL) : 0;\n",
+      P ("            const unsigned low = inner < %d && n < n1 ? ms_load_half (at) : 0, high = inner < %d && n + "
+         "1 < n1 ? ms_load_half (at + %lldLL) : 0;\n",
          s->inner, s->inner, row_stride (p, i));
       P ("            b%d[qi][vi][q][r].r[v] = low | high << 16;\n          }\n      }\n", i);
       continue;
@@ -856,8 +856,7 @@ bool cuda_emit_stream (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_er
   printer state = {.e = e, .b = &e->g->block[e->g->op[k].block], .kernel = &e->g->op[k]}, *p = &state;
   if (!cuda_stream_match (e->g, k, e->device, &p->s, error)) return false;
   p->groups = ceil_div (p->s.m.chunk, 8);
-  if (p->s.ring) cuda_use_template (e, "wgmma.cuh");
-  cuda_use_template (e, "stream.cuh");
+  cuda_use_template (e, p->s.ring ? "stream_ring.cuh" : "stream.cuh");
   if (p->s.ring) print_group_product (p);
   int l = cuda_add_launch (e, plan->blocks, plan->threads, plan->smem, "k%d_stream", k);
   e->program->launch[l].cluster[0] = plan->cluster;

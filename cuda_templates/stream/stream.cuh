@@ -17,36 +17,6 @@ template <int N> MS_DEVICE float stream_at (const stream_piece<float, N> &p, int
 // How a lane may load: element by element, as a piece where it is valid (else zeros), as a piece always.
 enum { STREAM_GATHER, STREAM_GUARDED, STREAM_ALWAYS };
 
-// Loads are volatile: they stay in the order in which they are written, far ahead of their use, and behind
-// ms_wait_inputs.
-#define STREAM_READ(name, cache)                                                                                       \
-  MS_DEVICE void name (unsigned (&r)[1], const void *p) {                                                              \
-    asm volatile("ld.global" cache ".u32 %0, [%1];" : "=r"(r[0]) : "l"(p));                                            \
-  }                                                                                                                    \
-  MS_DEVICE void name (unsigned (&r)[2], const void *p) {                                                              \
-    asm volatile("ld.global" cache ".v2.u32 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "l"(p));                       \
-  }                                                                                                                    \
-  MS_DEVICE void name (unsigned (&r)[4], const void *p) {                                                              \
-    asm volatile("ld.global" cache ".v4.u32 {%0, %1, %2, %3}, [%4];"                                                   \
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                                                      \
-                 : "l"(p));                                                                                            \
-  }                                                                                                                    \
-  MS_DEVICE void name (unsigned (&r)[8], const void *p) {                                                              \
-    name (*(unsigned (*)[4]) r, p), name (*(unsigned (*)[4]) (r + 4), (const char *) p + 16);                          \
-  }
-#ifndef STREAM_HINT
-#define STREAM_HINT ".L2::128B"
-#endif
-STREAM_READ (stream_read_once,
-             ".nc.L1::no_allocate" STREAM_HINT) // weights pass once and leave the first cache to the others
-STREAM_READ (stream_read_again, "")
-
-MS_DEVICE unsigned stream_read_half (const void *p) {
-  unsigned short x;
-  asm volatile("ld.global.u16 %0, [%1];" : "=h"(x) : "l"(p));
-  return x;
-}
-
 // The first `valid` of N elements of a row; nothing else is touched.
 template <int how, bool once, class T, int N>
 MS_DEVICE void stream_load (stream_piece<T, N> &p, const T *from, int valid) {
@@ -55,15 +25,15 @@ MS_DEVICE void stream_load (stream_piece<T, N> &p, const T *from, int valid) {
     for (int i = 0; i < (int) (sizeof p / 4); i++)
       if (sizeof (T) == 4) {
         p.r[i] = 0;
-        if (i < valid) asm volatile("ld.global.u32 %0, [%1];" : "=r"(p.r[i]) : "l"(from + i));
+        if (i < valid) p.r[i] = ms_load_word (from + i);
       } else {
-        const unsigned low = 2 * i < valid ? stream_read_half (from + 2 * i) : 0,
-                       high = 2 * i + 1 < valid ? stream_read_half (from + 2 * i + 1) : 0;
+        const unsigned low = 2 * i < valid ? ms_load_half (from + 2 * i) : 0,
+                       high = 2 * i + 1 < valid ? ms_load_half (from + 2 * i + 1) : 0;
         p.r[i] = low | high << 16;
       }
   } else if (how == STREAM_ALWAYS || valid > 0) {
-    if (once) stream_read_once (p.r, from);
-    else stream_read_again (p.r, from);
+    if (once) ms_load_words_once (p.r, from);
+    else ms_load_words (p.r, from);
   } else {
 #pragma unroll
     for (int i = 0; i < (int) (sizeof p / 4); i++) p.r[i] = 0;
@@ -95,7 +65,7 @@ MS_DEVICE void stream_product (float (&d)[Q][N / 2][M][4], const W &w, const uns
       unsigned a[4];
       stream_columns (a, w[q], v);
 #pragma unroll
-      for (int m = 0; m < M; m++) ms_mma<T> (d[q][v][m], a, x[m]);
+      for (int m = 0; m < M; m++) ms_warp_mma<T> (d[q][v][m], a, x[m]);
     }
 }
 
@@ -114,8 +84,8 @@ MS_DEVICE void stream_source (float (&d)[(M + 1) / 2][Q][N / 2][2][4], const W &
       for (int m = 0; m < (M + 1) / 2; m++) {
         const int other = 2 * m + 1 < M ? 2 * m + 1 : 2 * m;
         const unsigned a[4] = {x[2 * m][0], x[other][0], x[2 * m][1], x[other][1]};
-        ms_mma<T> (d[m][q][v][0], a, even);
-        ms_mma<T> (d[m][q][v][1], a, odd);
+        ms_warp_mma<T> (d[m][q][v][0], a, even);
+        ms_warp_mma<T> (d[m][q][v][1], a, odd);
       }
     }
 }
@@ -219,84 +189,29 @@ template <int n> MS_DEVICE float stream_total (const float *p) {
   return (s.x + s.y) + (s.z + s.w);
 }
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900 // and for nvcc on the host side
 // Sums travel to the block that finishes them by asynchronous stores, which count their bytes on that block's barrier:
 // no fence of all memory, no second barrier of the cluster. A block waits for what it is sent, so none ends while
 // others still write to it.
 MS_DEVICE void stream_expect (unsigned long long *barrier, int bytes) {
-  const unsigned b = ms_shared_address (barrier);
+  const unsigned address = ms_shared_address (barrier);
   if (threadIdx.x == 0) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(b) : "memory");
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    ms_barrier_init (address, 1);
+    ms_fence_barrier_init ();
   }
   __syncthreads (); // one thread's own order would do; racecheck asks for more
-  if (threadIdx.x == 0)
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(b), "r"(bytes) : "memory");
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+  if (threadIdx.x == 0) ms_barrier_expect (address, bytes);
+  ms_cluster_arrive ();
 }
-MS_DEVICE void stream_meet () {
-  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-} // all barriers are there
-MS_DEVICE void stream_wait (unsigned long long *barrier) {
-  unsigned done = 0;
-  while (!done)
-    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0;\nselp.u32 %0, "
-                 "1, 0, p;\n}"
-                 : "=r"(done)
-                 : "r"(ms_shared_address (barrier))
-                 : "memory");
-}
-MS_DEVICE unsigned stream_remote (const void *p, int rank) {
-  unsigned y;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(y) : "r"(ms_shared_address (p)), "r"(rank));
-  return y;
-}
+MS_DEVICE void stream_meet () { ms_cluster_wait (); } // all barriers are there
+MS_DEVICE void stream_wait (unsigned long long *barrier) { ms_barrier_wait_cluster (ms_shared_address (barrier), 0); }
+MS_DEVICE unsigned stream_remote (const void *p, int rank) { return ms_cluster_address (ms_shared_address (p), rank); }
 MS_DEVICE void stream_push (float4 *to, int rank, unsigned long long *barrier, float4 x) {
-  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
-                   stream_remote (to, rank)),
-               "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(stream_remote (barrier, rank))
-               : "memory");
+  ms_cluster_send (stream_remote (to, rank), stream_remote (barrier, rank), __float_as_uint (x.x),
+                   __float_as_uint (x.y), __float_as_uint (x.z), __float_as_uint (x.w));
 }
 MS_DEVICE void stream_push (float *to, int rank, unsigned long long *barrier, float x) {
-  asm volatile(
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];" ::"r"(stream_remote (to, rank)),
-      "f"(x), "r"(stream_remote (barrier, rank))
-      : "memory");
+  ms_cluster_send (stream_remote (to, rank), stream_remote (barrier, rank), __float_as_uint (x));
 }
-#endif
-
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-// ---- a ring of shared memory ----
-
-// What the copy engine writes and the matrix units read. X, W of 64 columns and W stored as [n, k]: rows of 128 bytes,
-// the 16-byte unit u of row r at u ^ r % 8. W of 32 columns: rows of 64 bytes, u ^ r / 2 % 4, two such tiles 4096 bytes
-// apart are one operand.
-MS_DEVICE unsigned long long stream_operand (unsigned address) {
-  return (address & 0x3ffff) >> 4 | 1ull << 16 | 1024ull >> 4 << 32 | 1ull << 62;
-}
-MS_DEVICE unsigned long long stream_operand_pair (unsigned address) {
-  return (address & 0x3ffff) >> 4 | 4096ull >> 4 << 16 | 512ull >> 4 << 32 | 2ull << 62;
-}
-// Eight k of a row of X.
-template <class T>
-MS_DEVICE void stream_read_tile (stream_piece<T, 8> &p, const unsigned char *tile, int row, int unit) {
-  const uint4 x = *(const uint4 *) (tile + row * 128 + ((unit ^ row % 8) << 4));
-  p.r[0] = x.x, p.r[1] = x.y, p.r[2] = x.z, p.r[3] = x.w;
-}
-
-// Sums of a warpgroup: 64 columns by 8 M rows; warp w has columns 16 w + g and 8 later. Neighbouring groups of lanes
-// change halves: two neighbouring columns a lane, in the slots of pieces of 2.
-template <int M> MS_DEVICE void stream_put_group (float4 *to, const float (&d)[4 * M], int w) {
-  const int lane = threadIdx.x % 32, g = lane / 4, odd = g % 2;
-#pragma unroll
-  for (int m = 0; m < M; m++) {
-    const float a = __shfl_xor_sync (0xffffffffu, odd ? d[4 * m] : d[4 * m + 2], 4),
-                b = __shfl_xor_sync (0xffffffffu, odd ? d[4 * m + 1] : d[4 * m + 3], 4);
-    to[(w * M + m) * 32 + stream_lane (0, 1, (odd * 4 + g / 2) * 4 + lane % 4)] =
-        odd ? make_float4 (a, b, d[4 * m + 2], d[4 * m + 3]) : make_float4 (d[4 * m], d[4 * m + 1], a, b);
-  }
-}
-#endif
 
 // Two neighbouring columns; n of them are inside.
 template <bool pair, class T> MS_DEVICE void stream_store (T *to, float a, float b, int n) {

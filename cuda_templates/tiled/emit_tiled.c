@@ -120,7 +120,7 @@ static void print_copy (printer *p, int k, int chain) {
   int count = box_rows (p, at, side), part = all ? count / t->multicast : count;
   int offset = side == CHAIN ? chain * t->chain_bytes : offset_of (p, at, side);
   for (int chunk = 0; chunk < (side == LEFT || side == NARROW || turned ? 1 : t->chunks); chunk++) {
-    P (all ? "    tiled_copy_all (" : "    ms_copy_box (");
+    P (all ? "    ms_cluster_copy_box (" : "    ms_copy_box (");
     P ("stage + %d", offset + chunk * count * 128);
     if (all) P (" + rank * %d", part * 128);
     P (", map%d, ", k);
@@ -289,7 +289,8 @@ static void print_multiply (printer *p) {
   P ("  MS_DEVICE static void multiply (float (&d)[SUMS][N / 2], float (&f)[SOURCES > 0 ? SOURCES : 1][INNER / 2], "
      "const unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4],\n");
   P ("                                  unsigned stage, int group) {\n");
-  P ("    const unsigned a = (stage + group * 8192 & 0x3ffff) >> 4, b = (stage & 0x3ffff) >> 4;\n    (void) a, (void) "
+  P ("    const unsigned a = ms_tile_address16 (stage + group * 8192), b = ms_tile_address16 (stage);\n    (void) a, "
+     "(void) "
      "f, (void) l;\n#pragma unroll\n    for (int k = 0; k < 4; k++) {\n");
   for (int i = 0; i < t->n_products + t->n_sources; i++) {
     const bool narrow = i >= t->n_products;
@@ -300,8 +301,8 @@ static void print_multiply (printer *p) {
        turned ? "<true>" : "", narrow ? i - t->n_products : i);
     int fragment = fragment_of (p, o->in[0]);
     if (fragment >= 0) P ("l[%d][k]", fragment);
-    else P ("ms_columns (a + %d + k * 2, 16)", offset_of (p, o->in[0], LEFT) / 16);
-    P (turned ? ", ms_columns (b + %d + k * 2, 16));\n" : ", ms_columns (b + %d + k * 128, 8192));\n",
+    else P ("ms_tile_descriptor (a + %d + k * 2, 16)", offset_of (p, o->in[0], LEFT) / 16);
+    P (turned ? ", ms_tile_descriptor (b + %d + k * 2, 16));\n" : ", ms_tile_descriptor (b + %d + k * 128, 8192));\n",
        offset_of (p, right, side) / 16);
   }
   P ("    }\n  }\n");
@@ -309,15 +310,16 @@ static void print_multiply (printer *p) {
   P ("  MS_DEVICE static void chain (float (&d)[SUMS][N / 2], const unsigned (&a)[SOURCES][%d][4], const unsigned "
      "(&rest)[SOURCES][%d][4], unsigned stage) {\n",
      t->inner_k / 16, t->inner_k / 16);
-  P ("    const unsigned b = (stage & 0x3ffff) >> 4;\n    (void) rest;\n#pragma unroll\n    for (int k = 0; k < %d; "
+  P ("    const unsigned b = ms_tile_address16 (stage);\n    (void) rest;\n#pragma unroll\n    for (int k = 0; k < %d; "
      "k++) {\n",
      t->inner_k / 16);
   for (int coarse = 0; coarse < (t->c.type == MUGRAPH_BF16 ? 2 : 1); coarse++)
     for (int i = 0; i < t->n_chains; i++) {
       int from = op_of (p, t->chain[i])->in[0];
       while (op_of (p, from)->kind == MUGRAPH_OP_ACCUM) from = op_of (p, from)->in[0];
-      P (t->chains_turned ? "      ms_wgmma<type, N>::add<true> (d[%d], %s[%d][k], ms_columns (b + %d + k * 2, 16));\n"
-                          : "      ms_wgmma<type, N>::add (d[%d], %s[%d][k], ms_columns (b + %d + k * 128, %d));\n",
+      P (t->chains_turned
+             ? "      ms_wgmma<type, N>::add<true> (d[%d], %s[%d][k], ms_tile_descriptor (b + %d + k * 2, 16));\n"
+             : "      ms_wgmma<type, N>::add (d[%d], %s[%d][k], ms_tile_descriptor (b + %d + k * 128, %d));\n",
          t->into[i], coarse ? "rest" : "a", find (t->source, t->n_sources, from), i * t->chain_bytes / 16,
          t->inner_k * 128);
     }
@@ -537,7 +539,6 @@ bool cuda_emit_tiled (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_err
   printer printing = {.e = e, .b = &e->g->block[kernel->block], .kernel = kernel, .k = k}, *p = &printing;
   if (!cuda_tiled_match (e->g, k, e->device, &p->t, error)) return false;
   const cuda_tiled *t = &p->t;
-  cuda_use_template (e, "wgmma.cuh");
   cuda_use_template (e, "tiled.cuh");
   cuda_print_wgmma (&e->body, t->c.type, t->columns);
   if (t->n_sources && t->inner != t->columns) cuda_print_wgmma (&e->body, t->c.type, t->inner);

@@ -22,21 +22,6 @@
 // Right ones are rows of 64 columns, one for each k, further columns are further tiles; or, stored as [n, k], rows of
 // 64 k as left ones.
 
-// A box that arrives at the same place, and is counted on the same barrier, in the blocks of the cluster that mask has.
-MS_DEVICE void tiled_copy_all (unsigned to, const ms_tensor_map *map, int x, int y, int z, unsigned barrier, int mask) {
-  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
-               "[%1, {%2, %3, %4}], [%5], %6;" ::"r"(to),
-               "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier), "h"((unsigned short) mask)
-               : "memory");
-}
-// Arrives at this barrier of another block of the cluster.
-MS_DEVICE void tiled_arrive (unsigned barrier, int rank) {
-  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(ms_cluster_address (barrier, rank)) : "memory");
-}
-MS_DEVICE void tiled_cluster_sync () {
-  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
-}
-
 template <int P, int N> MS_DEVICE void tiled_zero (float (&d)[P][N]) {
 #pragma unroll
   for (int p = 0; p < P; p++)
@@ -67,7 +52,7 @@ MS_DEVICE void tiled_operand (unsigned (&a)[S][K][4], unsigned (&rest)[S][K][4],
 MS_DEVICE void tiled_rows (unsigned (&a)[4][4], unsigned tile, int group) {
   const int lane = threadIdx.x & 31, r = (threadIdx.x >> 5 & 3) * 16 + (lane & 15);
 #pragma unroll
-  for (int k = 0; k < 4; k++) ms_ldmatrix (a[k], tile + group * 8192 + r * 128 + ((2 * k + (lane >> 4) ^ r & 7) << 4));
+  for (int k = 0; k < 4; k++) ms_warp_ldmatrix (a[k], ms_tile_at (tile + group * 8192, r, 2 * k + (lane >> 4)));
 }
 
 // The four lanes of a row have 8 columns each of which, at j, are their own two: they change to all 8 of the j that is
@@ -124,15 +109,15 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
     }
     ms_barrier_init_fence ();
   }
-  if (CLUSTER > 1) tiled_cluster_sync (); // nobody copies into a block whose barriers are not there
+  if (CLUSTER > 1) ms_cluster_sync (); // nobody copies into a block whose barriers are not there
   else __syncthreads ();
   unsigned slot = 0, parity = 0;
   if (group == P::GROUPS) {
-    if constexpr (P::REGS > 0) ms_registers_less<40> ();
+    if constexpr (P::REGS > 0) ms_warpgroup_registers_less<40> ();
     if (warp == 4 * P::GROUPS && lane == 0) {
       if (P::LATE) {
         ms_wait_inputs ();
-        asm volatile("fence.proxy.async;" ::: "memory");
+        ms_fence_async_all ();
       }
       for (unsigned i = first; i < P::TILES; i += clusters) {
         p.place (i, rank);
@@ -153,7 +138,7 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
     }
     __syncwarp ();
   } else {
-    if constexpr (P::REGS > 0) ms_registers_more<P::REGS> ();
+    if constexpr (P::REGS > 0) ms_warpgroup_registers_more<P::REGS> ();
     bool waited = P::LATE;
     if (P::LATE) ms_wait_inputs ();
     for (unsigned i = first; i < P::TILES; i += clusters) {
@@ -165,7 +150,7 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
         __syncwarp ();
         if (CLUSTER == 1) {
           if (lane == 0) ms_barrier_arrive (empty + 8 * s);
-        } else if (lane < CLUSTER) tiled_arrive (empty + 8 * s, lane);
+        } else if (lane < CLUSTER) ms_cluster_barrier_arrive (ms_cluster_address (empty + 8 * s, lane));
       };
       ms_keep (d);
       if (P::SOURCES > 0) ms_keep (f);
@@ -224,5 +209,5 @@ template <class P> MS_DEVICE void tiled_run (P &p, unsigned char *smem) {
       p.finish (d, y, group);
     }
   }
-  if (CLUSTER > 1) tiled_cluster_sync (); // others may still copy or arrive here
+  if (CLUSTER > 1) ms_cluster_sync (); // others may still copy or arrive here
 }
