@@ -21,6 +21,16 @@
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
 #include "common.cuh"
 
+#include "load.cuh"
+
+#include "mma.cuh"
+
+#include "async.cuh"
+
+#include "cluster.cuh"
+
+#include "tile.cuh"
+
 #include "wgmma.cuh"
 
 #include "chain.cuh"

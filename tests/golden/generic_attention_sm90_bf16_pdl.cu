@@ -25,6 +25,10 @@
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
 #include "common.cuh"
 
+#include "mma.cuh"
+
+#include "async.cuh"
+
 #include "generic.cuh"
 
 extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_bf16 *__restrict__ in0, const ms_bf16 *__restrict__ in1, const ms_bf16 *__restrict__ in2, ms_bf16 *__restrict__ out0) {

@@ -21,6 +21,10 @@
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
 #include "common.cuh"
 
+#include "load.cuh"
+
+#include "cluster.cuh"
+
 #include "rows.cuh"
 
 extern "C" __global__ void __launch_bounds__ (256, 1) k0_rows (const ms_f16 *__restrict__ in0, const ms_f16 *__restrict__ in1, const ms_f16 *__restrict__ in2, ms_f16 *__restrict__ out0) {

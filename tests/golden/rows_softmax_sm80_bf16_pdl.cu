@@ -19,6 +19,10 @@
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
 #include "common.cuh"
 
+#include "load.cuh"
+
+#include "cluster.cuh"
+
 #include "rows.cuh"
 
 extern "C" __global__ void __launch_bounds__ (512, 1) k0_rows (const ms_bf16 *__restrict__ in0, ms_bf16 *__restrict__ out0) {

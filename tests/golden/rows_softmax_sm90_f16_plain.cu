@@ -19,11 +19,15 @@
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
 #include "common.cuh"
 
+#include "load.cuh"
+
+#include "cluster.cuh"
+
 #include "rows.cuh"
 
 extern "C" __global__ void __launch_bounds__ (256, 1) __cluster_dims__ (2, 1, 1) k0_rows (const ms_f16 *__restrict__ in0, ms_f16 *__restrict__ out0) {
   ms_launch_dependents ();
-  rows_arrive ();
+  ms_cluster_arrive_release ();
   // 1 rows of 5001: 1 at a time, 8 warps x 2 blocks each, 10 x 1 elements a thread
   constexpr int PIECES = 10, PIECE = 1, STRIDE = 512;
   const int lane = threadIdx.x % 32, rank = blockIdx.x % 2;
@@ -43,7 +47,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) __cluster_dims__ (2, 1, 1)
     rows_piece<ms_f16, PIECE> d0[PIECES];
 #pragma unroll
     for (int e = 0; e < PIECES; e++) rows_load (d0[e], p0 + first + e * STRIDE, live && first + e * STRIDE < columns);
-    rows_wait ();
+    ms_cluster_wait ();
     float s1[1][1];
     rows_clear<1u> (s1);
     float k2[PIECES][PIECE];

@@ -26,6 +26,14 @@
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
 #include "common.cuh"
 
+#include "load.cuh"
+
+#include "mma.cuh"
+
+#include "async.cuh"
+
+#include "cluster.cuh"
+
 #include "stream.cuh"
 
 extern "C" __global__ void __launch_bounds__ (384, 1) k0_stream (const ms_bf16 *__restrict__ in0, const ms_bf16 *__restrict__ in1, const ms_bf16 *__restrict__ in2, const ms_bf16 *__restrict__ in3, ms_bf16 *__restrict__ out0) {

@@ -24,9 +24,21 @@
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
 #include "common.cuh"
 
-#include "wgmma.cuh"
+#include "load.cuh"
+
+#include "mma.cuh"
+
+#include "async.cuh"
+
+#include "cluster.cuh"
 
 #include "stream.cuh"
+
+#include "tile.cuh"
+
+#include "wgmma.cuh"
+
+#include "stream_ring.cuh"
 
 #ifndef STREAM_PRODUCT_ms_bf16_16
 #define STREAM_PRODUCT_ms_bf16_16

@@ -26,6 +26,14 @@
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
 #include "common.cuh"
 
+#include "mma.cuh"
+
+#include "async.cuh"
+
+#include "cluster.cuh"
+
+#include "tile.cuh"
+
 #include "wgmma.cuh"
 
 #include "tiled.cuh"
@@ -102,11 +110,11 @@ struct k0_parts {
   }
   MS_DEVICE static void multiply (float (&d)[SUMS][N / 2], float (&f)[SOURCES > 0 ? SOURCES : 1][INNER / 2], const unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4],
   unsigned stage, int group) {
-    const unsigned a = (stage + group * 8192 & 0x3ffff) >> 4, b = (stage & 0x3ffff) >> 4;
+    const unsigned a = ms_tile_address16 (stage + group * 8192), b = ms_tile_address16 (stage);
     (void) a, (void) f, (void) l;
 #pragma unroll
     for (int k = 0; k < 4; k++) {
-      ms_wgmma<type, N>::add (d[0], ms_columns (a + 0 + k * 2, 16), ms_columns (b + 1024 + k * 128, 8192));
+      ms_wgmma<type, N>::add (d[0], ms_tile_descriptor (a + 0 + k * 2, 16), ms_tile_descriptor (b + 1024 + k * 128, 8192));
     }
   }
   MS_DEVICE void finish (const float (&d)[SUMS][N / 2], const float (&y)[STATS > 0 ? STATS : 1][2], int group) const {

@@ -24,6 +24,14 @@
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
 #include "common.cuh"
 
+#include "mma.cuh"
+
+#include "async.cuh"
+
+#include "cluster.cuh"
+
+#include "tile.cuh"
+
 #include "wgmma.cuh"
 
 #include "tiled.cuh"
@@ -77,9 +85,9 @@ struct k0_parts {
     const int k = step * 64;
     (void) row, (void) column, (void) k;
     ms_copy_box (stage + 0, map0, k, row, 0, full);
-    tiled_copy_all (stage + 16384 + rank * 4096, map1, column + 0, k + rank * 32, 0, full, 3);
-    tiled_copy_all (stage + 24576 + rank * 4096, map1, column + 64, k + rank * 32, 0, full, 3);
-    tiled_copy_all (stage + 32768 + rank * 4096, map1, column + 128, k + rank * 32, 0, full, 3);
+    ms_cluster_copy_box (stage + 16384 + rank * 4096, map1, column + 0, k + rank * 32, 0, full, 3);
+    ms_cluster_copy_box (stage + 24576 + rank * 4096, map1, column + 64, k + rank * 32, 0, full, 3);
+    ms_cluster_copy_box (stage + 32768 + rank * 4096, map1, column + 128, k + rank * 32, 0, full, 3);
   }
   MS_DEVICE void prefetch (int lane) const {
     if (lane == 0) ms_prefetch_map (map0);
@@ -113,11 +121,11 @@ struct k0_parts {
   }
   MS_DEVICE static void multiply (float (&d)[SUMS][N / 2], float (&f)[SOURCES > 0 ? SOURCES : 1][INNER / 2], const unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4],
   unsigned stage, int group) {
-    const unsigned a = (stage + group * 8192 & 0x3ffff) >> 4, b = (stage & 0x3ffff) >> 4;
+    const unsigned a = ms_tile_address16 (stage + group * 8192), b = ms_tile_address16 (stage);
     (void) a, (void) f, (void) l;
 #pragma unroll
     for (int k = 0; k < 4; k++) {
-      ms_wgmma<type, N>::add (d[0], l[0][k], ms_columns (b + 1024 + k * 128, 8192));
+      ms_wgmma<type, N>::add (d[0], l[0][k], ms_tile_descriptor (b + 1024 + k * 128, 8192));
     }
   }
   MS_DEVICE void finish (const float (&d)[SUMS][N / 2], const float (&y)[STATS > 0 ? STATS : 1][2], int group) const {
