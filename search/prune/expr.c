@@ -128,6 +128,22 @@ static expr_id root_mean_square (expr_pool *pool, expr_id x, int64_t n, double e
   return function (pool, MUGRAPH_OP_SQRT, 1, &mean, (uint64_t[2]){0});
 }
 
+/* A statistic of n elements alike. */
+static expr_id statistic (expr_pool *pool, mugraph_op_kind kind, expr_id x, int64_t n, double epsilon) {
+  switch (mugraph_op_table[kind].statistic) {
+  case MUGRAPH_OF_SUM: return normal_scale (pool, x, n, 1);
+  case MUGRAPH_OF_MEAN: return normal_scale (pool, x, n, n);
+  case MUGRAPH_OF_RMS: return root_mean_square (pool, x, n, epsilon);
+  case MUGRAPH_OF_MAX: {
+    const atom *a = normal_single_atom (pool, x);
+    if (a && a->type == ATOM_FUNCTION && a->kind == (uint16_t) kind) return x; /* max (max (x)) = max (x) */
+    return function (pool, kind, 1, &x, (uint64_t[2]){0});
+  }
+  case MUGRAPH_OF_NONE: break;
+  }
+  return EXPR_UNKNOWN;
+}
+
 static expr_id apply (expr_pool *pool, mugraph_op_kind kind, int n_in, const expr_id in[], const expr_attr *attr) {
   uint64_t bits[2] = {0};
   int64_t n;
@@ -152,38 +168,20 @@ static expr_id apply (expr_pool *pool, mugraph_op_kind kind, int n_in, const exp
   case MUGRAPH_OP_SUB: return normal_add (pool, in[0], normal_negate (pool, in[1]));
   case MUGRAPH_OP_MUL: return normal_multiply (pool, in[0], in[1]);
   case MUGRAPH_OP_DIV: return normal_multiply (pool, in[0], normal_invert (pool, in[1]));
-  case MUGRAPH_OP_SUM:
-  case MUGRAPH_OP_SUM_TO:
-  case MUGRAPH_OP_ACCUM:
-  case MUGRAPH_OP_ACCUM_SUM:
-  case MUGRAPH_OP_ACCUM_SUM_TO: return normal_scale (pool, in[0], n, 1);
-  case MUGRAPH_OP_MEAN:
-  case MUGRAPH_OP_ACCUM_MEAN: return normal_scale (pool, in[0], n, n);
-  case MUGRAPH_OP_RMS_NORM:
-    return normal_multiply (pool, in[0], normal_invert (pool, root_mean_square (pool, in[0], n, attr->c[0])));
-  case MUGRAPH_OP_ACCUM_RMS: return root_mean_square (pool, in[0], n, attr->c[0]);
-  case MUGRAPH_OP_MAX: {
-    const atom *a = normal_single_atom (pool, in[0]);
-    if (a && a->type == ATOM_FUNCTION && a->kind == MUGRAPH_OP_MAX) return in[0]; /* max (max (x)) = max (x) */
-    return function (pool, kind, 1, in, bits);
-  }
+  case MUGRAPH_OP_ACCUM: return normal_scale (pool, in[0], n, 1);
   case MUGRAPH_OP_CONCAT:
     if (n_in != 2) return EXPR_UNKNOWN;
     bits[0] = (uint64_t) attr->size, bits[1] = (uint64_t) attr->loop;
     return function (pool, kind, 2, in, bits);
-  case MUGRAPH_OP_CLAMP: memcpy (bits, attr->c, sizeof bits); /* fall through */
-  case MUGRAPH_OP_SQRT:
-  case MUGRAPH_OP_SILU:
-  case MUGRAPH_OP_GELU:
-  case MUGRAPH_OP_RELU:
-  case MUGRAPH_OP_TANH:
-  case MUGRAPH_OP_SIGMOID:
-  case MUGRAPH_OP_LOG:
-  case MUGRAPH_OP_POW: return function (pool, kind, (uint32_t) n_in, in, bits);
-  case MUGRAPH_OP_CUSTOM:
-  case MUGRAPH_N_OPS: break;
+  default: break;
   }
-  return EXPR_UNKNOWN;
+  if (mugraph_op_table[kind].statistic) {
+    expr_id of = statistic (pool, kind, in[0], n, attr->c[0]);
+    return mugraph_op_is (kind, MUGRAPH_NORM) ? normal_multiply (pool, in[0], normal_invert (pool, of)) : of;
+  }
+  if (!mugraph_op_is (kind, MUGRAPH_KEYED)) return EXPR_UNKNOWN;
+  if (mugraph_op_has (kind, MUGRAPH_HAS_LOW)) memcpy (bits, attr->c, sizeof bits);
+  return function (pool, kind, (uint32_t) n_in, in, bits);
 }
 
 /* What a result is memoised by. */

@@ -4,22 +4,13 @@
 expr_attr expr_attr_of (const mugraph_op *op, const mugraph_shape *const in[], int32_t loop, bool varies) {
   expr_attr attr = {.size = 1, .loop = 1, .c = {op->c[0], op->c[1]}};
   const mugraph_shape *s = op->n_in ? in[0] : NULL;
-  int32_t last = s && s->n_dims ? s->dim[s->n_dims - 1] : 1;
-  bool accumulates = mugraph_op_table[op->kind].klass == MUGRAPH_ACCUM;
-  if (accumulates && varies) attr.loop = loop;
-  switch (op->kind) {
-  case MUGRAPH_OP_SUM:
-  case MUGRAPH_OP_MEAN:
-  case MUGRAPH_OP_RMS_NORM: attr.size = s->dim[op->dim]; break;
-  case MUGRAPH_OP_MATMUL:
-  case MUGRAPH_OP_ACCUM_SUM:
-  case MUGRAPH_OP_ACCUM_MEAN:
-  case MUGRAPH_OP_ACCUM_RMS: attr.size = last; break;
-  case MUGRAPH_OP_SUM_TO: last = s->dim[op->dim]; /* fall through */
-  case MUGRAPH_OP_ACCUM_SUM_TO: attr.size = op->width > 0 ? last / op->width : 1; break;
-  case MUGRAPH_OP_CONCAT: attr.size = s->dim[op->dim], attr.loop = in[1]->dim[op->dim]; break;
-  default: break;
-  }
+  const mugraph_op_info *info = &mugraph_op_table[op->kind];
+  const mugraph_statistic what = info->statistic;
+  const int dim = !s ? -1 : mugraph_op_has (op->kind, MUGRAPH_HAS_DIM) ? op->dim : s->n_dims - 1;
+  if (info->klass == MUGRAPH_ACCUM && varies) attr.loop = loop;
+  if (op->kind == MUGRAPH_OP_CONCAT) attr.size = s->dim[dim], attr.loop = in[1]->dim[dim];
+  else if (mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH)) attr.size = op->width > 0 ? s->dim[dim] / op->width : 1;
+  else if (op->kind == MUGRAPH_OP_MATMUL || (what && what != MUGRAPH_OF_MAX)) attr.size = s->dim[dim];
   return attr;
 }
 
@@ -69,6 +60,12 @@ void expr_of_graph (expr_pool *pool, const mugraph *g, expr_id tensor[MUGRAPH_TE
 
 /* ---- which programs need the loose comparison ---- */
 
+/* Reductions that are sums of (powers of) their elements. */
+static bool sums_elements (const mugraph_op *op) {
+  const mugraph_op_info *info = &mugraph_op_table[op->kind];
+  return info->klass == MUGRAPH_REDUCE && info->statistic != MUGRAPH_OF_MAX;
+}
+
 /* Whether tensor t, as a sum, may have a term that does not vary along dimension d, counted from the last one (0). */
 static bool constant_along (const mugraph *g, const int producer[], int t, int d) {
   const mugraph_shape *s = &g->tensor[t].shape;
@@ -88,11 +85,9 @@ static bool constant_along (const mugraph *g, const int producer[], int t, int d
   case MUGRAPH_OP_TRANSPOSE: return constant_along (g, producer, a, d < 2 ? 1 - d : d);
   case MUGRAPH_OP_CONCAT: return constant_along (g, producer, a, d) || constant_along (g, producer, b, d);
   case MUGRAPH_OP_NEG:
-  case MUGRAPH_OP_SQUARE:
-  case MUGRAPH_OP_RMS_NORM:
-  case MUGRAPH_OP_SUM:
-  case MUGRAPH_OP_MEAN: return constant_along (g, producer, a, d);
-  default: return false;
+  case MUGRAPH_OP_SQUARE: return constant_along (g, producer, a, d);
+  default:
+    return sums_elements (op) && !mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH) && constant_along (g, producer, a, d);
   }
 }
 
@@ -110,13 +105,10 @@ bool expr_loose (const mugraph *g) {
     case MUGRAPH_OP_MATMUL:
       if (constant_along (g, producer, a, 0) && constant_along (g, producer, op->in[1], 1)) return true;
       break;
-    case MUGRAPH_OP_SUM_TO: dim = 0; /* fall through */
-    case MUGRAPH_OP_SUM:
-    case MUGRAPH_OP_MEAN:
-    case MUGRAPH_OP_RMS_NORM:
+    default:
+      if (!sums_elements (op)) break;
+      if (mugraph_op_has (op->kind, MUGRAPH_HAS_WIDTH)) dim = 0;
       if (g->tensor[a].shape.dim[dims - 1 - dim] > 1 && constant_along (g, producer, a, dim)) return true;
-      break;
-    default: break;
     }
   }
   return false;

@@ -71,8 +71,9 @@ static bool add_companions (alphabet *a, const mugraph_op *op) {
   for (size_t k = 0; k < sizeof companions / sizeof *companions; k++) {
     if (companions[k].kind != op->kind) continue;
     for (const uint8_t *b = companions[k].brings; *b; b++)
-      if (op->kind != MUGRAPH_OP_RMS_NORM || *b == MUGRAPH_OP_DIV) ok &= add_letter (a, *b, none, false, false, false);
-      else if (*b == MUGRAPH_OP_ACCUM_RMS) ok &= add_letter (a, *b, op->c, false, false, false);
+      if (!mugraph_op_is (op->kind, MUGRAPH_NORM) || *b == MUGRAPH_OP_DIV)
+        ok &= add_letter (a, *b, none, false, false, false);
+      else if (mugraph_op_has (*b, MUGRAPH_HAS_EPSILON)) ok &= add_letter (a, *b, op->c, false, false, false);
       else if (op->c[0] ==
                0) /* an epsilon stands inside of the root, where no chain of squares, mean and root has it */
         ok &= add_letter (a, *b, none, false, false, true);
@@ -104,8 +105,6 @@ bool alphabet_make (const mugraph *program, alphabet *a) {
   return ok;
 }
 
-bool alphabet_has_dim (const letter *l) {
-  return mugraph_op_table[l->op.kind].klass == MUGRAPH_REDUCE || l->op.kind == MUGRAPH_OP_CONCAT;
-}
+bool alphabet_has_dim (const letter *l) { return mugraph_op_has (l->op.kind, MUGRAPH_HAS_DIM); }
 
-bool alphabet_commutes (const letter *l) { return l->op.kind == MUGRAPH_OP_ADD || l->op.kind == MUGRAPH_OP_MUL; }
+bool alphabet_commutes (const letter *l) { return mugraph_op_is (l->op.kind, MUGRAPH_COMMUTES); }

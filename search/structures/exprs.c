@@ -30,7 +30,7 @@ exprs_value exprs_of_op (exprs *x, const letter *l, const mugraph_op *op, const 
                          const exprs_value in[], int32_t loop, bool varies) {
   expr_attr attr = expr_attr_of (op, shape, loop, varies);
   int64_t size = attr.size * attr.loop;
-  bool rms = op->kind == MUGRAPH_OP_RMS_NORM || op->kind == MUGRAPH_OP_ACCUM_RMS;
+  bool rms = mugraph_op_table[op->kind].statistic == MUGRAPH_OF_RMS;
   if (l->moment && op->kind != MUGRAPH_OP_SQRT) return moment_of (x, op, in, size);
   exprs_value out = {.count = 1};
   if (l->moment) size = in[0].count;
@@ -42,7 +42,7 @@ exprs_value exprs_of_op (exprs *x, const letter *l, const mugraph_op *op, const 
       continue;
     }
     expr_id root = root_mean_square (x->pool[p], operand[0], size, rms ? op->c[0] : 0);
-    out.expr[p] = op->kind != MUGRAPH_OP_RMS_NORM
+    out.expr[p] = !mugraph_op_is (op->kind, MUGRAPH_NORM)
                       ? root
                       : expr_of_op (x->pool[p], MUGRAPH_OP_DIV, 2, (expr_id[]){operand[0], root}, &no_attributes);
   }
@@ -85,13 +85,15 @@ static void express_program (exprs *x, const mugraph *g, exprs_value value[MUGRA
     const mugraph_shape *shape[MUGRAPH_FANIN];
     exprs_value in[MUGRAPH_FANIN];
     for (int k = 0; k < op->n_in; k++) shape[k] = &g->tensor[op->in[k]].shape, in[k] = value[op->in[k]];
-    if (op->kind == MUGRAPH_OP_RMS_NORM) note_root (x, shape[0]->dim[op->dim]);
+    if (mugraph_op_is (op->kind, MUGRAPH_NORM)) note_root (x, shape[0]->dim[op->dim]);
     value[op->out[0]] = op->kind == MUGRAPH_OP_CONST ? exprs_of_constant (x, op->c[0])
                                                      : exprs_of_op (x, &whole, op, shape, in, 1, false);
   }
 }
 
-static bool divides (const mugraph_op *op) { return op->kind == MUGRAPH_OP_DIV || op->kind == MUGRAPH_OP_RMS_NORM; }
+static bool divides (const mugraph_op *op) {
+  return op->kind == MUGRAPH_OP_DIV || mugraph_op_is (op->kind, MUGRAPH_NORM);
+}
 
 static int count_divisors (const mugraph *g) {
   int n = 0;

@@ -304,12 +304,12 @@ void value_accumulate (const mugraph_op *op, uint64_t seed, int loop, const mugr
   int64_t n = mugraph_volume (s), m = mugraph_volume (os);
   int last = s->n_dims - 1;
   int64_t width = os->dim[last];
-  for (int l = 0; l < loop; l++, in += n) sum_to (s, last, width, op->kind == MUGRAPH_OP_ACCUM_RMS, in, out, l > 0);
+  mugraph_statistic what = mugraph_op_table[op->kind].statistic;
+  for (int l = 0; l < loop; l++, in += n) sum_to (s, last, width, what == MUGRAPH_OF_RMS, in, out, l > 0);
   residue per = {1, 1};
-  if (op->kind == MUGRAPH_OP_ACCUM_MEAN || op->kind == MUGRAPH_OP_ACCUM_RMS)
-    per = invert (whole ((int64_t) s->dim[last] * loop));
-  if (op->kind == MUGRAPH_OP_ACCUM_MEAN) scale (m, per, out);
-  if (op->kind == MUGRAPH_OP_ACCUM_RMS)
+  if (what == MUGRAPH_OF_MEAN || what == MUGRAPH_OF_RMS) per = invert (whole ((int64_t) s->dim[last] * loop));
+  if (what == MUGRAPH_OF_MEAN) scale (m, per, out);
+  if (what == MUGRAPH_OF_RMS)
     for (int64_t i = 0; i < m; i++) out[i] = root_of_mean (op, seed, out[i], per);
 }
 

@@ -49,7 +49,7 @@ static void join_op (partition *u, const mugraph_op *op) {
   case MUGRAPH_BINARY:
     for (int k = 0; k < op->n_in; k++) join_aligned (u, op->in[k], out, 0, -1);
     break;
-  case MUGRAPH_REDUCE: join_aligned (u, a, out, 0, op->kind == MUGRAPH_OP_RMS_NORM ? -1 : op->dim); break;
+  case MUGRAPH_REDUCE: join_aligned (u, a, out, 0, mugraph_op_is (op->kind, MUGRAPH_NORM) ? -1 : op->dim); break;
   case MUGRAPH_LAYOUT:
     if (op->kind == MUGRAPH_OP_TRANSPOSE) {
       join_aligned (u, a, out, 2, -1);
