@@ -5,8 +5,9 @@
    functions (uniform mod p, independent as long as their arguments differ). Write F = N1 D2 - N2 D1, a polynomial that
    is not zero, of total degree at most d = max (deg N1 + deg D2, deg N2 + deg D1), in c keyed atoms and others.
 
-   1. No collisions (Schwartz-Zippel). Independent uniform values from sets of at least q elements (p, where there is no
-   exponential) make F vanish with probability at most d / q.
+   1. No collisions (Schwartz-Zippel). Independent uniform values from sets of at least q - 1 elements (p - 1 where
+   there is no exponential; constants and divisors are not 0) make F vanish with probability at most d / (q - 1), which
+   the following calls d / q.
    2. Collisions. Two keyed atoms are not independent when their different arguments happen to coincide mod p:
    probability at most e for each pair. Take an atom of F that is inside of no other one's argument: F = y^k G + lower
    powers of y. Unless y collides with one of the c others, y is independent of all that remains, and what counts is G,
@@ -20,11 +21,13 @@
    over one common denominator keeps it, and over n different ones takes their product. In the same way the number c of
    keyed evaluations behind one element: those of one operator that vary along a dimension are multiplied by its size
    when it is summed over. Where keyed values are divisors only (the root mean squares of norms), the atom is 1 / y, as
-   uniform among the elements that are not 0 as y, and the quotient is a product.
+   uniform among the elements that are not 0 as y, and the quotient is a product. Where one of them is used otherwise
+   too, all quotients are fractions.
 
    What is assumed, and where:
    - Exponentials at arguments that are different polynomials are independent atoms up to sums: exp (a + b) counts as a
-   monomial of degree 2. This is a theorem where the arguments of the exponentials in one output element are linearly
+   monomial of degree 2; a sum along a dimension counts as one term, since no operator multiplies along a
+   dimension. This is a theorem where the arguments of the exponentials in one output element are linearly
    independent forms in fresh inputs (the scores of one row of an attention: Q_r K_j over all j, once Q_r is not 0). In
    general, relations with random coefficients between arguments make sparse polynomials, for which only 1 - 1/k for k
    terms is known (Mirage, OSDI'25, theorem 2).
@@ -125,10 +128,10 @@ static degree keyed_of (totals *t, degree a, const mugraph_shape *s) {
   return a;
 }
 
+/* A keyed value that divides is the atom 1 / y where that is allowed, and the quotient a product with it. */
 static degree quotient (const totals *t, degree a, const degree *b, const mugraph_shape *sb) {
-  double terms = a.terms;
   degree r = product (a, b);
-  r.terms = terms;
+  r.terms = a.terms;
   if (b->pure && t->inverses) return r;
   r.num = a.num + b->den;
   r.den = a.den + b->num;
@@ -136,99 +139,179 @@ static degree quotient (const totals *t, degree a, const degree *b, const mugrap
   return r;
 }
 
+/* ---- the rules, an operator each ---- */
+
+/* An operator where it is applied. */
+typedef struct {
+  totals *t;
+  const mugraph_op *op;
+  const degree *in;                  /* of an accumulator: summed over the loop already */
+  const mugraph_shape *const *shape; /* of the inputs */
+  const mugraph_shape *out;
+} application;
+
+static uint8_t bit_of (const mugraph_shape *s, int dim) { return (uint8_t) (1 << (s->n_dims - 1 - dim)); }
+
+/* The dimension that a reduction or an accumulator reduces. */
+static int reduced (const application *a) {
+  return mugraph_op_table[a->op->kind].klass == MUGRAPH_ACCUM ? a->shape[0]->n_dims - 1 : a->op->dim;
+}
+
+/* x, which has the shape of the input, summed along that dimension. */
+static degree sum_reduced (const application *a, degree x) {
+  int dim = reduced (a);
+  return sum_along (x, a->shape[0]->dim[dim], bit_of (a->shape[0], dim));
+}
+
+static degree rule_atom (const application *a) { return (void) a, atom; }
+
+static degree rule_same (const application *a) { return a->in[0]; }
+
+static degree rule_exp (const application *a) {
+  degree r = a->in[0];
+  a->t->exponentials = true;
+  r.num = r.terms;
+  r.den = 0;
+  r.terms = 1;
+  return r;
+}
+
+static degree rule_square (const application *a) { return product (a->in[0], &a->in[0]); }
+
+static degree rule_keyed (const application *a) { return keyed_of (a->t, a->in[0], a->out); }
+
+/* h2 (h1 (x) + y) */
+static degree rule_pow (const application *a) {
+  const degree *y = &a->in[1];
+  degree sum = product (keyed_of (a->t, a->in[0], a->shape[0]), y);
+  sum.num = larger (1 + y->den, y->num);
+  return keyed_of (a->t, sum, a->out);
+}
+
+static degree rule_mul (const application *a) { return product (a->in[0], &a->in[1]); }
+
+static degree rule_div (const application *a) { return quotient (a->t, a->in[0], &a->in[1], a->shape[1]); }
+
+/* N1 / D1 + N2 / D2 = (N1 D2 + N2 D1) / (D1 D2) */
+static degree rule_add (const application *a) {
+  const degree *x = &a->in[0], *y = &a->in[1];
+  degree r = product (*x, y);
+  r.num = larger (x->num + y->den, y->num + x->den);
+  r.terms = x->terms + y->terms;
+  return r;
+}
+
+/* An element is of one or of the other. */
+static degree rule_concat (const application *a) {
+  const degree *x = &a->in[0], *y = &a->in[1];
+  uint8_t bit = bit_of (a->shape[0], a->op->dim);
+  degree r = product (*x, y);
+  r.num = larger (x->num, y->num);
+  r.den = larger (x->den, y->den);
+  r.terms = larger (x->terms, y->terms);
+  r.vary |= bit;
+  for (int i = 0; i < SLOTS; i++) r.from[i].vary |= bit;
+  return r;
+}
+
+static degree rule_transpose (const application *a) {
+  degree r = a->in[0];
+  r.vary = swap_last_two (r.vary);
+  for (int i = 0; i < SLOTS; i++) r.from[i].vary = swap_last_two (r.from[i].vary);
+  return r;
+}
+
+/* Terms x_k y_k: dimension k is the last of x (bit 0) and the last but one of y (bit 1). */
+static degree rule_matmul (const application *a) {
+  const degree *x = &a->in[0], *y = &a->in[1];
+  double k = a->shape[0]->dim[a->shape[0]->n_dims - 1];
+  double different = (k - 1) * ((x->vary & 1 ? x->den : 0) + (y->vary & 2 ? y->den : 0));
+  degree xs = sum_along (*x, k, 1), ys = sum_along (*y, k, 2), r = product (xs, &ys);
+  r.num = x->num + y->num + different;
+  r.den = x->den + y->den + different;
+  return r;
+}
+
+static degree rule_sum (const application *a) { return sum_reduced (a, a->in[0]); }
+
+/* What is left of the dimension still varies. */
+static degree rule_sum_to (const application *a) {
+  const degree *x = &a->in[0];
+  int dim = reduced (a);
+  degree r = sum_along (*x, (double) a->shape[0]->dim[dim] / a->op->width, bit_of (a->shape[0], dim));
+  r.vary |= x->vary;
+  for (int i = 0; i < SLOTS; i++) r.from[i].vary |= x->from[i].vary;
+  return r;
+}
+
+/* A keyed value of each argument, and one of their sum. */
+static degree rule_max (const application *a) {
+  return keyed_of (a->t, sum_reduced (a, keyed_of (a->t, a->in[0], a->shape[0])), a->out);
+}
+
+/* The root of a mean square, whose squares are in[0]. */
+static degree rule_accum_rms (const application *a) { return keyed_of (a->t, sum_reduced (a, a->in[0]), a->out); }
+
+static degree rule_rms_norm (const application *a) {
+  mugraph_shape small = *a->out;
+  small.dim[a->op->dim] = 1;
+  degree root = keyed_of (a->t, sum_reduced (a, product (a->in[0], &a->in[0])), &small);
+  return quotient (a->t, a->in[0], &root, &small);
+}
+
+/* Keyed functions of one operand have no row. Means are sums: their divisor is a number. */
+static degree (*const rule[MUGRAPH_N_OPS]) (const application *) = {
+    [MUGRAPH_OP_CONST] = rule_atom,
+    [MUGRAPH_OP_OUTPUT] = rule_same,
+    [MUGRAPH_OP_MATMUL] = rule_matmul,
+    [MUGRAPH_OP_NEG] = rule_same,
+    [MUGRAPH_OP_EXP] = rule_exp,
+    [MUGRAPH_OP_SQUARE] = rule_square,
+    [MUGRAPH_OP_ADD] = rule_add,
+    [MUGRAPH_OP_SUB] = rule_add,
+    [MUGRAPH_OP_MUL] = rule_mul,
+    [MUGRAPH_OP_DIV] = rule_div,
+    [MUGRAPH_OP_POW] = rule_pow,
+    [MUGRAPH_OP_SUM] = rule_sum,
+    [MUGRAPH_OP_MEAN] = rule_sum,
+    [MUGRAPH_OP_MAX] = rule_max,
+    [MUGRAPH_OP_SUM_TO] = rule_sum_to,
+    [MUGRAPH_OP_RMS_NORM] = rule_rms_norm,
+    [MUGRAPH_OP_TRANSPOSE] = rule_transpose,
+    [MUGRAPH_OP_CONCAT] = rule_concat,
+    [MUGRAPH_OP_ACCUM] = rule_same,
+    [MUGRAPH_OP_ACCUM_SUM] = rule_sum,
+    [MUGRAPH_OP_ACCUM_MEAN] = rule_sum,
+    [MUGRAPH_OP_ACCUM_RMS] = rule_accum_rms,
+    [MUGRAPH_OP_ACCUM_SUM_TO] = rule_sum_to,
+};
+
+/* ---- graphs ---- */
+
+/* Whether operator op reads a keyed value, its input k, otherwise than as a divisor. */
+static bool mixes (const mugraph_op *op, const degree in[], int k) {
+  bool passes = mugraph_op_table[op->kind].klass == MUGRAPH_SAVER || op->kind == MUGRAPH_OP_TRANSPOSE;
+  return in[k].pure && !passes && !(op->kind == MUGRAPH_OP_DIV && k == 1);
+}
+
+/* What an accumulator sums, summed over the loop. */
+static degree over_loop (const mugraph_op *op, const degree *x, int loop) {
+  degree r = sum_along (op->kind == MUGRAPH_OP_ACCUM_RMS ? product (*x, x) : *x, loop, ITERATION);
+  r.looped = false;
+  return r;
+}
+
 static degree apply (totals *t, const mugraph_op *op, const degree in[], const mugraph_shape *const s[],
                      const mugraph_shape *out, int loop) {
-  mugraph_class klass = mugraph_op_table[op->kind].klass;
-  degree x = op->n_in ? in[0] : atom, r = x;
-  int last = op->n_in ? s[0]->n_dims - 1 : 0, dim = klass == MUGRAPH_ACCUM ? last : op->dim;
-  bool along = klass == MUGRAPH_REDUCE || klass == MUGRAPH_ACCUM;
-  double n = along ? s[0]->dim[dim] : 1;
-  uint8_t bit = along ? (uint8_t) (1 << (last - dim)) : 0;
-  bool passes = klass == MUGRAPH_SAVER || op->kind == MUGRAPH_OP_TRANSPOSE;
-  for (int k = 0; k < op->n_in; k++) t->mixed |= in[k].pure && !passes && !(op->kind == MUGRAPH_OP_DIV && k == 1);
-  if (klass == MUGRAPH_ACCUM) {
-    x = sum_along (op->kind == MUGRAPH_OP_ACCUM_RMS ? product (x, &x) : x, loop, ITERATION);
-    x.looped = false;
+  application a = {t, op, in, s, out};
+  degree summed;
+  for (int k = 0; k < op->n_in; k++) t->mixed |= mixes (op, in, k);
+  if (mugraph_op_table[op->kind].klass == MUGRAPH_ACCUM) {
+    summed = over_loop (op, &in[0], loop);
+    a.in = &summed;
   }
-  switch ((mugraph_op_kind) op->kind) {
-  case MUGRAPH_OP_INPUT:
-  case MUGRAPH_OP_CONST:
-  case MUGRAPH_OP_OUTPUT:
-  case MUGRAPH_OP_CUSTOM:
-  case MUGRAPH_N_OPS:
-  case MUGRAPH_OP_NEG: break;
-  case MUGRAPH_OP_EXP:
-    t->exponentials = true;
-    r.num = x.terms;
-    r.den = 0;
-    r.terms = 1;
-    break;
-  case MUGRAPH_OP_SQUARE: r = product (x, &x); break;
-  case MUGRAPH_OP_POW: /* h2 (h1 (a) + b) */
-    r = keyed_of (t, x, s[0]);
-    r = product (r, &in[1]);
-    r.num = larger (1 + in[1].den, in[1].num);
-    r = keyed_of (t, r, out);
-    break;
-  case MUGRAPH_OP_MUL: r = product (x, &in[1]); break;
-  case MUGRAPH_OP_DIV: r = quotient (t, x, &in[1], s[1]); break;
-  case MUGRAPH_OP_ADD:
-  case MUGRAPH_OP_SUB:
-    r = product (x, &in[1]);
-    r.num = larger (x.num + in[1].den, in[1].num + x.den);
-    r.terms = x.terms + in[1].terms;
-    break;
-  case MUGRAPH_OP_CONCAT:
-    r = product (x, &in[1]);
-    r.num = larger (x.num, in[1].num);
-    r.den = larger (x.den, in[1].den);
-    r.terms = larger (x.terms, in[1].terms);
-    r.vary |= (uint8_t) (1 << (last - op->dim));
-    for (int i = 0; i < SLOTS; i++) r.from[i].vary |= (uint8_t) (1 << (last - op->dim));
-    break;
-  case MUGRAPH_OP_TRANSPOSE:
-    r.vary = swap_last_two (x.vary);
-    for (int i = 0; i < SLOTS; i++) r.from[i].vary = swap_last_two (x.from[i].vary);
-    break;
-  case MUGRAPH_OP_MATMUL: {
-    /* terms a_k b_k: first b in the place of a's dimension k, so that one bit stands for it in both */
-    degree y = in[1];
-    double k = s[0]->dim[last], different = (k - 1) * ((x.vary & 1 ? x.den : 0) + (y.vary & 2 ? y.den : 0));
-    degree xs = sum_along (x, k, 1), ys = sum_along (y, k, 2);
-    r = product (xs, &ys);
-    r.num = x.num + y.num + different;
-    r.den = x.den + y.den + different;
-    break;
-  }
-  case MUGRAPH_OP_SUM:
-  case MUGRAPH_OP_MEAN:
-  case MUGRAPH_OP_ACCUM_SUM:
-  case MUGRAPH_OP_ACCUM_MEAN: r = sum_along (x, n, bit); break;
-  case MUGRAPH_OP_ACCUM: r = x; break;
-  case MUGRAPH_OP_SUM_TO:
-  case MUGRAPH_OP_ACCUM_SUM_TO: /* what is left of the dimension still varies */
-    r = sum_along (x, n / op->width, bit);
-    r.vary |= x.vary;
-    for (int i = 0; i < SLOTS; i++) r.from[i].vary |= x.from[i].vary;
-    break;
-  case MUGRAPH_OP_MAX: { /* a keyed value of each argument, and one of their sum */
-    degree each = sum_along (keyed_of (t, x, s[0]), n, bit);
-    r = keyed_of (t, each, out);
-    break;
-  }
-  case MUGRAPH_OP_ACCUM_RMS: r = keyed_of (t, sum_along (x, n, bit), out); break;
-  case MUGRAPH_OP_RMS_NORM: {
-    mugraph_shape small = *out;
-    small.dim[dim] = 1;
-    degree root = keyed_of (t, sum_along (product (x, &x), n, bit), &small);
-    r = quotient (t, x, &root, &small);
-    break;
-  }
-  default:
-    assert (mugraph_op_is (op->kind, MUGRAPH_KEYED) && op->n_in == 1);
-    r = keyed_of (t, x, out);
-    break;
-  }
+  assert (rule[op->kind] || (mugraph_op_is (op->kind, MUGRAPH_KEYED) && op->n_in == 1));
+  degree r = rule[op->kind] ? rule[op->kind](&a) : rule_keyed (&a);
   r.vary = r.den > 0 ? r.vary & (wide (out) | ITERATION) : 0;
   for (int i = 0; i < SLOTS; i++) r.from[i].vary = r.from[i].count > 0 ? r.from[i].vary & (wide (out) | ITERATION) : 0;
   return r;
@@ -239,48 +322,52 @@ static uint8_t into_loop (uint8_t vary, uint8_t bit, const mugraph_shape *tile) 
   return (uint8_t) ((vary & wide (tile)) | (vary & bit ? ITERATION : 0));
 }
 
+static degree tile_of_iterator (const mugraph_op *op, degree tensor, int loop) {
+  tensor.looped = op->fmap >= 0 && loop > 1;
+  uint8_t bit = tensor.looped ? bit_of (&op->shape, op->fmap) : 0;
+  tensor.vary = into_loop (tensor.vary, bit, &op->shape);
+  for (int i = 0; i < SLOTS; i++) tensor.from[i].vary = into_loop (tensor.from[i].vary, bit, &op->shape);
+  return tensor;
+}
+
+/* The tensor varies along what the grid splits, since blocks differ. */
+static degree tensor_of_saver (const mugraph_op *op, degree tile, const int32_t grid[3]) {
+  tile.looped = false;
+  for (int g = 0; g < 3; g++) {
+    if (grid[g] == 1) continue;
+    uint8_t bit = bit_of (&op->shape, op->map[g]);
+    if (tile.den > 0) tile.vary |= bit;
+    for (int i = 0; i < SLOTS; i++)
+      if (tile.from[i].count > 0) tile.from[i].vary |= bit;
+  }
+  return tile;
+}
+
 static void apply_block (totals *t, const mugraph *g, const mugraph_op *kernel, degree tensor[]) {
   const mugraph_block *b = &g->block[kernel->block];
-  degree tile[MUGRAPH_BLOCK_OPS];
-  for (int i = 0, saved = 0; i < b->n_ops; i++) {
+  degree tile[MUGRAPH_BLOCK_OPS], in[2];
+  const mugraph_shape *s[2];
+  for (int i = 0, saver = 0; i < b->n_ops; i++) {
     const mugraph_op *op = &b->op[i];
-    int last = op->shape.n_dims - 1;
     if (op->kind == MUGRAPH_OP_INPUT) {
-      degree *x = &tile[i];
-      *x = tensor[kernel->in[op->in[0]]];
-      x->looped = op->fmap >= 0 && b->loop > 1;
-      uint8_t bit = x->looped ? (uint8_t) (1 << (last - op->fmap)) : 0;
-      x->vary = into_loop (x->vary, bit, &op->shape);
-      for (int k = 0; k < SLOTS; k++) x->from[k].vary = into_loop (x->from[k].vary, bit, &op->shape);
+      tile[i] = tile_of_iterator (op, tensor[kernel->in[op->in[0]]], b->loop);
       continue;
     }
-    degree in[2];
-    const mugraph_shape *s[2];
     for (int k = 0; k < op->n_in; k++) {
       in[k] = tile[op->in[k]];
       s[k] = &b->op[op->in[k]].shape;
     }
     tile[i] = apply (t, op, in, s, &op->shape, b->loop);
-    if (op->kind != MUGRAPH_OP_OUTPUT) continue;
-    degree *out = &tensor[kernel->out[saved++]];
-    *out = tile[i];
-    out->looped = false;
-    for (int d = 0; d < 3; d++) { /* blocks differ */
-      if (b->grid[d] == 1) continue;
-      uint8_t bit = (uint8_t) (1 << (last - op->map[d]));
-      if (out->den > 0) out->vary |= bit;
-      for (int k = 0; k < SLOTS; k++)
-        if (out->from[k].count > 0) out->from[k].vary |= bit;
-    }
+    if (op->kind == MUGRAPH_OP_OUTPUT) tensor[kernel->out[saver++]] = tensor_of_saver (op, tile[i], b->grid);
   }
 }
 
 static void degrees_of (const mugraph *g, totals *t, degree tensor[]) {
+  degree in[2];
+  const mugraph_shape *s[2];
   for (int i = 0; i < g->n_inputs; i++) tensor[i] = atom;
   for (int i = 0; i < g->n_ops; i++) {
     const mugraph_op *op = &g->op[i];
-    degree in[2];
-    const mugraph_shape *s[2];
     if (op->kind == MUGRAPH_OP_CUSTOM) {
       apply_block (t, g, op, tensor);
       continue;
