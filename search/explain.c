@@ -90,6 +90,8 @@ static bool passes_judgement (const mugraph *program, const mugraph *g, const se
     snprintf (x->target, sizeof x->target, "%s", j->target);
     if (j->verdict == JUDGE_NO_LETTER)
       conclude (x, EXPLAIN_ALPHABET, "a search of this program uses no %s: %s", name_of (g, j), x->place);
+    else if (j->verdict == JUDGE_USES_DIVISOR)
+      conclude (x, EXPLAIN_LEFT_OUT, "%s multiplies or divides what the program only divides by", x->place);
     else if (j->divisor)
       conclude (x, EXPLAIN_PRUNED,
                 "%s is pruned, as it divides by %.300s, which is a part of no divisor of the program", x->place,

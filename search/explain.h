@@ -34,7 +34,8 @@ typedef struct {
   const char *option; /* BOUND: its field name; else NULL */
   int needs, has;
 
-  /* ALPHABET, PRUNED: the operator, in the kernel graph or (kernel >= 0) in that graph-defined kernel's block */
+  /* ALPHABET, PRUNED, LEFT_OUT if it is one operator's fault: the operator, in the kernel graph or (kernel >= 0) in
+   * that graph-defined kernel's block */
   int kernel;                    /* index of the operator in the kernel graph, or -1 */
   int op;                        /* index in the block or in the kernel graph; -1: no operator to be named */
   char place[128];               /* the same in words */

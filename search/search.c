@@ -1,12 +1,14 @@
 /* The search in its order: structures at the witness, schedules at the real shape, the choice, the final check. */
 #include "search.h"
 #include "log.h"
+#include "mugraph/check.h"
 #include "search/schedules/schedule.h"
 #include "search/structures/budget.h"
 #include "search/structures/enumerate.h"
 #include "search/structures/fuse.h"
 #include "select.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
@@ -79,11 +81,11 @@ static void schedule_all (search *s, const enumeration *e) {
   int n = select_structures (&s->context, e, rank, &s->r->stats.schedules), best = select_finalists (rank, n);
   LOG (LOG_PASSES, "ranking: %d structures sketched, %d get all schedules, %.3f s", n, best, budget_now () - start);
   for (int i = 0; i < best; i++)
-    LOG (LOG_DECISIONS, "finalist: structure %016lx, %.2f us by a rough schedule",
-         (unsigned long) enumeration_hash (e, rank[i].index), rank[i].cost_us);
+    LOG (LOG_DECISIONS, "finalist: structure %016" PRIx64 ", %.2f us by a rough schedule",
+         enumeration_hash (e, rank[i].index), rank[i].cost_us);
   start = budget_now ();
   schedule_finalists (s, e, rank, best);
-  LOG (LOG_PASSES, "schedules: %d candidates of %lu costed, %.3f s", s->r->n, (unsigned long) s->r->stats.schedules,
+  LOG (LOG_PASSES, "schedules: %d candidates of %" PRIu64 " costed, %.3f s", s->r->n, s->r->stats.schedules,
        budget_now () - start);
   free (rank);
 }
@@ -151,8 +153,7 @@ static void verify_all (search *s) {
     bool good = own->verdict == VERIFY_EQUIVALENT || own->unfinished;
     if (good && !kept) good = verify_best (s, own, &x->graph, v);
     if (!good) {
-      LOG (LOG_DECISIONS, "dropped: structure %016lx is not equivalent at its real shape",
-           (unsigned long) x->structure);
+      LOG (LOG_DECISIONS, "dropped: structure %016" PRIx64 " is not equivalent at its real shape", x->structure);
       continue;
     }
     r->stats.valid += own->verdict == VERIFY_EQUIVALENT;
@@ -180,6 +181,16 @@ static void no_value (const mugraph *program, mugraph_error *e) {
 
 /* ---- the passes ---- */
 
+/* Whether a candidate is what it says: a µGraph that infers, of its structure. */
+static bool holds_together (const search_candidate *c) {
+  mugraph *g = malloc (sizeof *g);
+  if (!g) return true;
+  *g = c->graph;
+  bool ok = mugraph_infer (g, NULL) && mugraph_hash (g, false) == c->structure;
+  free (g);
+  return ok;
+}
+
 /* Structures within the bounds of the options and their schedules; counters go to the result. */
 static void enumerate_and_schedule (search *s, const witness *w, search_progress progress, void *user) {
   search_result *r = s->r;
@@ -190,9 +201,9 @@ static void enumerate_and_schedule (search *s, const witness *w, search_progress
   r->stats = *enumeration_stats (x);
   r->finished = enumeration_finished (x);
   r->peak_bytes = enumeration_bytes (x);
-  LOG (LOG_PASSES, "structures: %lu states, %lu pruned, %lu checked, %d equivalent, %s, %.3f s",
-       (unsigned long) r->stats.states, (unsigned long) r->stats.pruned, (unsigned long) r->stats.checked,
-       enumeration_size (x), r->finished ? "all bounds explored" : "not finished", budget_now () - start);
+  LOG (LOG_PASSES, "structures: %" PRIu64 " states, %" PRIu64 " pruned, %" PRIu64 " checked, %d equivalent, %s, %.3f s",
+       r->stats.states, r->stats.pruned, r->stats.checked, enumeration_size (x),
+       r->finished ? "all bounds explored" : "not finished", budget_now () - start);
   if (!(s->context.options->budget > 0)) s->context.deadline = 0; /* what was found gets its schedules */
   schedule_all (s, x);
   enumeration_free (x);
@@ -229,8 +240,10 @@ static void choose_and_verify (search *s) {
   start = budget_now ();
   verify_all (s);
   LOG (LOG_PASSES, "verification: %d µGraphs are equivalent at the real shape, %.3f s", r->n, budget_now () - start);
+  CHECK (r->n <= s->context.options->top);
+  for (int i = 0; i < r->n; i++) CHECK (holds_together (&r->candidate[i]));
   for (int i = 0; i < r->n; i++)
-    LOG (LOG_DECISIONS, "kept: %d, structure %016lx, %.2f us", i, (unsigned long) r->candidate[i].structure,
+    LOG (LOG_DECISIONS, "kept: %d, structure %016" PRIx64 ", %.2f us", i, r->candidate[i].structure,
          r->candidate[i].cost_us);
 }
 

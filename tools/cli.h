@@ -30,7 +30,7 @@ typedef struct {
   const char *program, *file, *inputs, *out, *json, *device;
   cli_scales scale;
   bool no_gpu, no_time, fresh, dot, svg, tiles, quiet, version;
-  int verbose, help; /* help: 1 -h, 2 --help */
+  int verbose, log, help; /* help: 1 -h, 2 --help */
   search_options search;
 } cli;
 

@@ -1,6 +1,7 @@
 /* msearch: the command line. Parses, dispatches, and is the only place that ends the process. */
 #include "cli.h"
 #include "mugraph/file/text.h"
+#include "search/log.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -28,6 +29,7 @@ static void catch_signals (void) {
 
 static int run (const cli *c, mugraph_error *e) {
   if (!cli_check_outputs (c, e)) return CLI_BAD;
+  log_set_level (c->log);
   switch (c->command) {
   case 'l': return cli_list (c, e);
   case 'h': return cli_show (c, e);

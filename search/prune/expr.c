@@ -210,6 +210,19 @@ expr_id expr_of_op (expr_pool *pool, mugraph_op_kind kind, int n_in, const expr_
   return pool->result[i];
 }
 
+expr_id expr_opaque_root (expr_pool *pool, expr_id x, int64_t size, double epsilon) {
+  double c[2] = {(double) size, epsilon};
+  uint64_t bits[2];
+  atom pieces;
+  if (x && normal_concatenation (pool, x, &pieces)) {
+    expr_id piece[2];
+    for (int k = 0; k < 2; k++) piece[k] = expr_opaque_root (pool, pieces.arg[k], size, epsilon);
+    return function (pool, MUGRAPH_OP_CONCAT, 2, piece, pieces.bits);
+  }
+  memcpy (bits, c, sizeof bits);
+  return function (pool, MUGRAPH_OP_ACCUM_RMS, 1, &x, bits);
+}
+
 expr_id expr_input (expr_pool *pool, int i) {
   return normal_of_atom (pool, &(atom){.type = ATOM_INPUT, .bits = {(uint64_t) i}}, 1);
 }

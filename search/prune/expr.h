@@ -58,6 +58,10 @@ typedef struct {
    memoised by (kind, inputs, attributes): one hash look-up when seen before. */
 expr_id expr_of_op (expr_pool *, mugraph_op_kind, int n_in, const expr_id in[], const expr_attr *);
 
+/* The root mean square of x over `size` elements, with epsilon, as a function of x about which nothing else is known
+   (expr_of_op's is the sqrt of a mean of squares). Printed as rms (x). */
+expr_id expr_opaque_root (expr_pool *, expr_id x, int64_t size, double epsilon);
+
 /* The attributes from an operator and its input shapes. varies: the (first) input differs between iterations. */
 expr_attr expr_attr_of (const mugraph_op *, const mugraph_shape *const in[], int32_t loop, bool varies);
 

@@ -23,6 +23,11 @@ __attribute__ ((format (printf, 2, 3))) static void print (writer *w, const char
 
 static void print_normal (writer *, const expr_pool *, expr_id);
 
+static const char *name_of (const atom *a) {
+  if (a->type == ATOM_EXP) return "exp";
+  return a->kind == MUGRAPH_OP_ACCUM_RMS ? "rms" : mugraph_op_table[a->kind].text; /* see expr_opaque_root */
+}
+
 static void print_atom (writer *w, const expr_pool *pool, uint32_t i) {
   const atom *a = atom_at (pool, i);
   double value;
@@ -31,7 +36,7 @@ static void print_atom (writer *w, const expr_pool *pool, uint32_t i) {
   if (a->type == ATOM_INPUT) print (w, "x%" PRIu64, a->bits[0]);
   if (a->type == ATOM_CONSTANT) print (w, "%g", value);
   if (!a->n_arg) return;
-  print (w, "%s(", a->type == ATOM_EXP ? "exp" : mugraph_op_table[a->kind].text);
+  print (w, "%s(", name_of (a));
   for (uint32_t k = 0; k < a->n_arg; k++) print (w, k ? ", " : ""), print_normal (w, pool, a->arg[k]);
   print (w, ")");
 }

@@ -9,6 +9,9 @@
 #include "tensors.h"
 #include "turn.h"
 
+#include "mugraph/check.h"
+#include "search/log.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,6 +92,7 @@ static void add_spaces (enumeration *e, int n) {
 }
 
 static bool explore_stage (enumeration *e, int stage, bool last) {
+  double start = budget_now ();
   configs list = {.n = 0};
   configs_list (e, stage, &list);
   int from = e->n_spaces;
@@ -103,6 +107,8 @@ static bool explore_stage (enumeration *e, int stage, bool last) {
   drop_spaces (e, from, last);
   kernels_try (e, stage, last);
   merge (e, from, stage, last);
+  LOG (LOG_PASSES, "stage %d: %d configurations, %d tensors in all, %.3f s", stage, n, e->n_tensors,
+       budget_now () - start);
   return !e->budget.halted;
 }
 
@@ -146,6 +152,7 @@ enumeration *enumerate (const mugraph *program, const witness *w, const search_o
   extract_structures (e);
   for (int i = 0; i < e->budget.n_threads; i++) budget_add_stats (&e->total, &e->worker[i].stats);
   e->total.structures = (uint64_t) e->n_structures;
+  CHECK (e->total.pruned + e->total.z3_denied <= e->total.states && e->total.structures <= e->total.checked);
   return e;
 }
 
@@ -172,5 +179,7 @@ int enumeration_size (const enumeration *e) { return e->n_structures; }
 uint64_t enumeration_hash (const enumeration *e, int i) { return e->structure[i].hash; }
 
 bool enumeration_graph (const enumeration *e, int i, bool real, mugraph *g, mugraph_error *err) {
-  return build_structure (e, &e->structure[i], real, g, err);
+  bool ok = build_structure (e, &e->structure[i], real, g, err);
+  CHECK (!ok || mugraph_hash (g, false) == e->structure[i].hash);
+  return ok;
 }

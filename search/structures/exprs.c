@@ -1,19 +1,15 @@
 /* Expressions of tiles and tensors: see exprs.h. */
 #include "exprs.h"
+#include "search/log.h"
 
 #include <string.h>
 
 static const expr_attr no_attributes = {.size = 1, .loop = 1};
 
-/* Any function of one argument and two constants that no program has would do. */
-static expr_id root_mean_square (expr_pool *pool, expr_id x, int64_t size, double epsilon) {
-  return expr_of_op (pool, MUGRAPH_OP_CLAMP, 1, &x, &(expr_attr){.size = 1, .loop = 1, .c = {(double) size, epsilon}});
-}
-
 /* Whether the program has a root mean square of this. */
 static bool root_is_wanted (exprs *x, expr_id e) {
   for (int i = 0; i < x->n_roots; i++)
-    if (expr_may_contribute (x->pool[0], root_mean_square (x->pool[0], e, x->root[i], 0))) return true;
+    if (expr_may_contribute (x->pool[0], expr_opaque_root (x->pool[0], e, x->root[i], 0))) return true;
   return false;
 }
 
@@ -41,7 +37,7 @@ exprs_value exprs_of_op (exprs *x, const letter *l, const mugraph_op *op, const 
       out.expr[p] = expr_of_op (x->pool[p], op->kind, op->n_in, operand, &attr);
       continue;
     }
-    expr_id root = root_mean_square (x->pool[p], operand[0], size, rms ? op->c[0] : 0);
+    expr_id root = expr_opaque_root (x->pool[p], operand[0], size, rms ? op->c[0] : 0);
     out.expr[p] = !mugraph_op_is (op->kind, MUGRAPH_NORM)
                       ? root
                       : expr_of_op (x->pool[p], MUGRAPH_OP_DIV, 2, (expr_id[]){operand[0], root}, &no_attributes);
@@ -61,13 +57,44 @@ exprs_value exprs_of_constant (const exprs *x, double c) {
   return out;
 }
 
-bool exprs_divides (const exprs *x, const exprs_value *v) {
+/* ---- verdicts ---- */
+
+/* Whether this is what the program divides by somewhere. */
+static bool is_divisor (const exprs *x, const exprs_value *v) {
   return x->n_pools > 1 && expr_target (x->pool[1], v->expr[1]) >= 0;
 }
 
-bool exprs_may_stay (exprs *x, const letter *l, const exprs_value *v, const exprs_value *divisor) {
+/* Whether a result may still become an output of the program. divisor: of a division, or NULL; then what is divided by
+   has to be a part of a divisor too. */
+static bool may_stay (exprs *x, const letter *l, const exprs_value *v, const exprs_value *divisor) {
   if (v->count == 0 || !expr_may_contribute (x->pool[0], v->expr[0])) return false;
   return !(divisor && l->flat && x->n_pools > 1) || expr_may_contribute (x->pool[1], divisor->expr[1]);
+}
+
+bool exprs_divisor_is_why (exprs *x, const exprs_value *v) {
+  return v->count && expr_may_contribute (x->pool[0], v->expr[0]);
+}
+
+static void log_pruned (exprs *x, const mugraph_op *op, const exprs_value in[], const exprs_value *result) {
+  char text[1024];
+  const char *name = mugraph_op_table[op->kind].text;
+  if (!result->count)
+    log_line ("pruned: %s of %s: no root mean square of it is wanted", name,
+              expr_text (x->pool[0], in[0].expr[0], text, sizeof text));
+  else if (exprs_divisor_is_why (x, result))
+    log_line ("pruned: %s by %s, which is a part of no divisor", name,
+              expr_text (x->pool[1], in[1].expr[1], text, sizeof text));
+  else log_line ("pruned: %s = %s", name, expr_text (x->pool[0], result->expr[0], text, sizeof text));
+}
+
+exprs_verdict exprs_judge (exprs *x, const letter *l, const mugraph_op *op, const mugraph_shape *const shape[],
+                           const exprs_value in[], int32_t loop, bool varies, bool prune, exprs_value *out) {
+  if (l->flat && (is_divisor (x, &in[0]) || (op->kind == MUGRAPH_OP_MUL && is_divisor (x, &in[1]))))
+    return EXPRS_USES_DIVISOR;
+  *out = exprs_of_op (x, l, op, shape, in, loop, varies);
+  if (!prune || may_stay (x, l, out, op->kind == MUGRAPH_OP_DIV ? &in[1] : NULL)) return EXPRS_STAYS;
+  if (log_level >= LOG_PRUNES) log_pruned (x, op, in, out);
+  return EXPRS_PRUNED;
 }
 
 /* ---- the program ---- */
@@ -104,7 +131,7 @@ static int count_divisors (const mugraph *g) {
 /* What an operator divides by, in the second pool. */
 static expr_id divisor_of (exprs *x, const mugraph *g, const mugraph_op *op, const exprs_value value[]) {
   if (op->kind == MUGRAPH_OP_DIV) return value[op->in[1]].expr[1];
-  return root_mean_square (x->pool[1], value[op->in[0]].expr[1], g->tensor[op->in[0]].shape.dim[op->dim], op->c[0]);
+  return expr_opaque_root (x->pool[1], value[op->in[0]].expr[1], g->tensor[op->in[0]].shape.dim[op->dim], op->c[0]);
 }
 
 static void set_targets (exprs *x, const mugraph *g, const exprs_value value[]) {

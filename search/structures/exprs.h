@@ -39,11 +39,18 @@ exprs_value exprs_of_constant (const exprs *, double);
 exprs_value exprs_of_op (exprs *, const letter *, const mugraph_op *, const mugraph_shape *const shape[],
                          const exprs_value in[], int32_t loop, bool varies);
 
-/* Whether this is what the program divides by somewhere. */
-bool exprs_divides (const exprs *, const exprs_value *);
+typedef enum {
+  EXPRS_STAYS,
+  EXPRS_PRUNED,      /* it cannot become an output of the program, or divides by what is no part of a divisor */
+  EXPRS_USES_DIVISOR /* it multiplies or divides what the program divides by, which a flat letter does not */
+} exprs_verdict;
 
-/* Whether a result may still become an output of the program. divisor: of a division, or NULL; then what is divided by
-   has to be a part of a divisor too. */
-bool exprs_may_stay (exprs *, const letter *, const exprs_value *, const exprs_value *divisor);
+/* What becomes of an operator's result, whose expression is written to *out unless the verdict is EXPRS_USES_DIVISOR.
+   The arguments are those of exprs_of_op. prune: false never says EXPRS_PRUNED. */
+exprs_verdict exprs_judge (exprs *, const letter *, const mugraph_op *, const mugraph_shape *const shape[],
+                           const exprs_value in[], int32_t loop, bool varies, bool prune, exprs_value *out);
+
+/* Of a division that is pruned: whether only its divisor is why. */
+bool exprs_divisor_is_why (exprs *, const exprs_value *result);
 
 #endif

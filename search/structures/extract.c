@@ -2,7 +2,10 @@
 #include "extract.h"
 #include "blocks.h"
 #include "build.h"
+#include "mugraph/check.h"
+#include "search/log.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,25 +169,28 @@ static int compare_structures (const void *x, const void *y) {
   return (a->hash > b->hash) - (a->hash < b->hash);
 }
 
-static void check (enumeration *e) {
-  int n = e->n_structures;
-#pragma omp parallel num_threads(e->budget.n_threads)
-  {
-    int me = omp_get_thread_num ();
-    mugraph *g = malloc (sizeof *g);
-#pragma omp for schedule(dynamic, 16)
-    for (int i = 0; i < n; i++) {
-      structure *s = &e->structure[i];
-      uint64_t print[MUGRAPH_OUTPUTS];
-      s->hash = 0;
-      if (!g || enumeration_poll (e, me) || !build_structure (e, s, false, g, NULL)) continue;
-      e->worker[me].stats.checked++;
-      if (verify_fingerprint (g, e->seed, print) &&
-          !memcmp (print, e->fingerprint, (size_t) e->n_outputs * sizeof *print))
-        s->hash = mugraph_hash (g, false);
-    }
-    free (g);
+/* The hash of a structure that is equivalent at the witness, or 0. g: room for its graph. */
+static uint64_t check_one (enumeration *e, int me, const structure *s, mugraph *g) {
+  uint64_t print[MUGRAPH_OUTPUTS];
+  mugraph_error why;
+  if (!build_structure (e, s, false, g, &why)) {
+    LOG (LOG_DECISIONS, "structure dropped: it cannot be built: %s", why.text);
+    return 0;
   }
+  CHECK (mugraph_infer (g, NULL));
+  e->worker[me].stats.checked++;
+  uint64_t hash = mugraph_hash (g, false);
+  if (!verify_fingerprint (g, e->seed, print) ||
+      memcmp (print, e->fingerprint, (size_t) e->n_outputs * sizeof *print)) {
+    LOG (LOG_DECISIONS, "structure %016" PRIx64 " dropped: it is not equivalent at the witness", hash);
+    return 0;
+  }
+  LOG (LOG_DECISIONS, "structure %016" PRIx64 " found: %d kernels", hash, s->n_kernels);
+  return hash;
+}
+
+/* Sorts, and leaves one of each hash; those with hash 0 go. */
+static void drop_duplicates (enumeration *e, int n) {
   int kept = 0;
   for (int i = 0; i < n; i++)
     if (e->structure[i].hash) e->structure[kept++] = e->structure[i];
@@ -196,6 +202,20 @@ static void check (enumeration *e) {
     else e->worker[0].stats.duplicates++;
 }
 
+static void check_all (enumeration *e) {
+  int n = e->n_structures;
+#pragma omp parallel num_threads(e->budget.n_threads)
+  {
+    int me = omp_get_thread_num ();
+    mugraph *g = malloc (sizeof *g);
+#pragma omp for schedule(dynamic, 16)
+    for (int i = 0; i < n; i++)
+      e->structure[i].hash = g && !enumeration_poll (e, me) ? check_one (e, me, &e->structure[i], g) : 0;
+    free (g);
+  }
+  drop_duplicates (e, n);
+}
+
 void extract_structures (enumeration *e) {
   partial p = {.s = {.n_kernels = 0}};
   bool reached = true;
@@ -204,6 +224,12 @@ void extract_structures (enumeration *e) {
     reached &= x->input >= 0 || x->constant >= 0 || x->n_producers > 0;
     reached &= add_need (e, &p, e->output[k], e->opt.kernel_ops + 1);
   }
+  double start = budget_now ();
   if (reached) cover (e, &p);
-  check (e);
+  int read_off = e->n_structures;
+  LOG (LOG_PASSES, "extraction: %d structures read off, %.3f s", read_off, budget_now () - start);
+  start = budget_now ();
+  check_all (e);
+  LOG (LOG_PASSES, "witness check: %d of %d structures are equivalent, %.3f s", e->n_structures, read_off,
+       budget_now () - start);
 }

@@ -93,19 +93,24 @@ static void tell (judge *j, int pool, expr_id e) {
   }
 }
 
+static void tell_pruned (judge *j, const exprs_value in[], const exprs_value *result) {
+  j->out->verdict = JUDGE_PRUNED;
+  j->out->divisor = exprs_divisor_is_why (&j->exprs, result);
+  if (j->out->divisor) tell (j, 1, in[1].expr[1]);
+  else tell (j, 0, result->count ? result->expr[0] : in[0].expr[0]);
+}
+
 /* The operator's result; false when it is not to be made. */
 static bool judge_op (judge *j, const mugraph_op *op, bool moment, const mugraph_shape *const shape[],
                       const exprs_value in[], int32_t loop, bool varies, exprs_value *result) {
   const letter *l = find_letter (&j->alphabet, op, moment);
   if (!l && moment) l = find_letter (&j->alphabet, op, false);
   if (!l) return j->out->verdict = JUDGE_NO_LETTER, false;
-  *result = exprs_of_op (&j->exprs, l, op, shape, in, loop, varies);
-  const exprs_value *divisor = op->kind == MUGRAPH_OP_DIV ? &in[1] : NULL;
-  if (!j->prune || exprs_may_stay (&j->exprs, l, result, divisor)) return true;
-  j->out->verdict = JUDGE_PRUNED;
-  j->out->divisor = result->count && expr_may_contribute (j->exprs.pool[0], result->expr[0]);
-  if (j->out->divisor) tell (j, 1, divisor->expr[1]);
-  else tell (j, 0, result->count ? result->expr[0] : in[0].expr[0]);
+  switch (exprs_judge (&j->exprs, l, op, shape, in, loop, varies, j->prune, result)) {
+  case EXPRS_STAYS: return true;
+  case EXPRS_USES_DIVISOR: return j->out->verdict = JUDGE_USES_DIVISOR, false;
+  case EXPRS_PRUNED: tell_pruned (j, in, result);
+  }
   return false;
 }
 

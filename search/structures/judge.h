@@ -4,7 +4,7 @@
 
 #include "search/search.h"
 
-typedef enum { JUDGE_STAYS, JUDGE_NO_LETTER, JUDGE_PRUNED } judge_verdict;
+typedef enum { JUDGE_STAYS, JUDGE_NO_LETTER, JUDGE_USES_DIVISOR, JUDGE_PRUNED } judge_verdict;
 
 enum { JUDGE_TEXT = 1024 };
 

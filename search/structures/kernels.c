@@ -43,17 +43,12 @@ static bool has_meaning (enumeration *e, attempt *x) {
 /* Whether its expression lets it stay. */
 static bool is_wanted (enumeration *e, const attempt *x) {
   worker *w = &e->worker[0];
-  exprs_value in[2];
+  exprs_value in[2], result;
   const mugraph_shape *shape[2] = {&x->in_type[0].shape, &x->in_type[1].shape};
   for (int k = 0; k < x->op.n_in; k++) in[k] = tensors_expr (e, w, k ? x->b : x->a);
-  if (x->letter->flat &&
-      (exprs_divides (&w->exprs, &in[0]) || (x->op.kind == MUGRAPH_OP_MUL && exprs_divides (&w->exprs, &in[1]))))
-    return false;
-  exprs_value result = exprs_of_op (&w->exprs, x->letter, &x->op, shape, in, 1, false);
-  if (!e->opt.prune || exprs_may_stay (&w->exprs, x->letter, &result, x->op.kind == MUGRAPH_OP_DIV ? &in[1] : NULL))
-    return true;
-  w->stats.pruned++;
-  return false;
+  exprs_verdict verdict = exprs_judge (&w->exprs, x->letter, &x->op, shape, in, 1, false, e->opt.prune, &result);
+  w->stats.pruned += verdict == EXPRS_PRUNED;
+  return verdict == EXPRS_STAYS;
 }
 
 /* The tensor with these values, a new one unless it is the last stage. Takes v. -1: none. */

@@ -227,16 +227,11 @@ static bool has_meaning (const enumeration *e, const space *s, attempt *x) {
 static bool is_wanted (const enumeration *e, worker *w, const space *s, attempt *x) {
   exprs_value in[2] = {s->node[x->a].expr};
   if (x->b >= 0) in[1] = s->node[x->b].expr;
-  if (x->letter->flat &&
-      (exprs_divides (&w->exprs, &in[0]) || (x->op.kind == MUGRAPH_OP_MUL && exprs_divides (&w->exprs, &in[1]))))
-    return false;
   const mugraph_shape *shape[2] = {&x->type[0]->shape, x->b >= 0 ? &x->type[1]->shape : NULL};
-  x->result.expr =
-      exprs_of_op (&w->exprs, x->letter, &x->op, shape, in, s->config.loop ? WITNESS_EXTENT : 1, x->type[0]->loops);
-  const exprs_value *divisor = x->op.kind == MUGRAPH_OP_DIV ? &in[1] : NULL;
-  if (!e->opt.prune || exprs_may_stay (&w->exprs, x->letter, &x->result.expr, divisor)) return true;
-  w->stats.pruned++;
-  return false;
+  exprs_verdict verdict = exprs_judge (&w->exprs, x->letter, &x->op, shape, in, s->config.loop ? WITNESS_EXTENT : 1,
+                                       x->type[0]->loops, e->opt.prune, &x->result.expr);
+  w->stats.pruned += verdict == EXPRS_PRUNED;
+  return verdict == EXPRS_STAYS;
 }
 
 /* Evaluates the result and files it as a node, or as one more derivation of the node that it equals. */
