@@ -206,6 +206,8 @@ bool mugraph_fail (mugraph_error *e, const char *format, ...) __attribute__ ((fo
 mugraph_shape mugraph_shape_of (mugraph_dtype, int n_dims, const int32_t dim[]);
 bool mugraph_same_shape (const mugraph_shape *, const mugraph_shape *); /* dims only */
 int64_t mugraph_volume (const mugraph_shape *);                         /* elements */
+/* "16x4096" into buffer (64 bytes are enough). Returns buffer. */
+char *mugraph_dims_text (const mugraph_shape *, char *buffer, size_t size);
 void mugraph_sched_default (mugraph_sched *);
 /* "chain, 16 warps, rows along m": what differs from the default, in words; empty when nothing does. Cut off when it
    does not fit. Returns out. */

@@ -85,9 +85,6 @@ bool mugraph_program_fit (const char *source, const mugraph_program_options *, i
    caller (free); NULL for a graph with graph-defined kernels, or when memory runs out. */
 char *mugraph_program_print (const mugraph *);
 
-/* "16x4096" into buffer (64 bytes are enough). Returns buffer. */
-char *mugraph_dims_text (const mugraph_shape *, char *buffer, size_t size);
-
 /* The entry of a list that is most like word (few edits), or NULL when none is: for "did you mean". next (user, i)
    returns the i-th entry, NULL after the last. */
 const char *mugraph_most_like (const char *word, const char *next (const void *user, int i), const void *user);

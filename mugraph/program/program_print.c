@@ -7,14 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *mugraph_dims_text (const mugraph_shape *s, char *buffer, size_t size) {
-  size_t n = 0;
-  buffer[0] = 0;
-  for (int d = 0; d < s->n_dims && n < size; d++)
-    n += (size_t) snprintf (buffer + n, size - n, d ? "x%d" : "%d", s->dim[d]);
-  return buffer;
-}
-
 enum { SUM = 1, PRODUCT, SIGN, ATOM }; /* how tightly an expression binds */
 
 typedef struct {
