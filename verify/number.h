@@ -31,7 +31,7 @@ typedef struct {
 extern const number number_p, number_q, number_real;
 
 /* Matrix products (matmul.c). The best path that the processor has; tests name the others. */
-typedef enum { NUMBER_BEST, NUMBER_PLAIN, NUMBER_AVX2, NUMBER_AVX512 } number_path;
+typedef enum { NUMBER_BEST, NUMBER_PORTABLE, NUMBER_AVX2, NUMBER_AVX512 } number_path;
 void number_matmul_mod (uint32_t modulus, int64_t m, int64_t n, int64_t k, const uint32_t *a, const uint32_t *b,
                         uint32_t *out, number_path);
 void number_matmul_real (int64_t m, int64_t n, int64_t k, const double *a, const double *b, double *out, number_path);

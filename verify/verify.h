@@ -35,7 +35,6 @@ typedef struct {
   double error_bound; /* probability that two different functions pass these trials, an upper bound */
   bool unfinished;    /* VERIFY_UNKNOWN because of the time limit or of stop */
   char reason[256];   /* for people: which output, element, trial; empty when equivalent */
-  bool sampled;       /* true when only part of the outputs was compared (never at present shapes of the workloads) */
   double seconds;
 } verify_report;
 
