@@ -2,6 +2,7 @@
    here: the parts that depend on the graph (struct k<i>_parts), the wgmma shapes in use, and a kernel that finds the
    block's operands. */
 #include "cuda_templates/emit/emit.h"
+#include "cuda_templates/emit/kernel.h"
 #include "plan_chain.h"
 
 #include <math.h>

@@ -1,6 +1,7 @@
 /* cuda_emit_file: the kernels of a µGraph as one .cu file with a host function that launches them, for use without
  * msearch. */
-#include "emit.h"
+#include "launches.h"
+#include "templates.h"
 
 #include <ctype.h>
 #include <stdlib.h>

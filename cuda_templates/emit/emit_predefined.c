@@ -1,8 +1,9 @@
 /* Pre-defined kernels: one operator of the kernel graph on whole tensors, any shape. Elementwise operators and those
    that move elements take one thread to a result, reductions a warp or a thread, matmul a block to a 64 x 64 (or 16 x
    64) piece. */
+#include "emit_predefined.h"
 #include "cuda_templates/generic/plan_generic.h"
-#include "emit.h"
+#include "kernel.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* cuda_emit_reference: an input program in float64, one thread to a result, plain loops. It shares the text buffer with
    the emitter and nothing else, so that a mistake in one does not hide in the other. */
-#include "emit.h"
+#include "launches.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -10,4 +10,7 @@ typedef struct {
 extern const cuda_template_file cuda_template_files[]; /* sorted by name, ended by {NULL, NULL} */
 extern const int cuda_n_template_files;
 
+/* The text of a device template, by name. It must be there. */
+const char *cuda_template_text (const char *name);
+
 #endif

@@ -6,6 +6,7 @@
    the right, missing dimensions 1), n0, n1, .. numbers of valid positions of ragged splits, bx, by, bz the block, l the
    iteration. */
 #include "cuda_templates/emit/emit.h"
+#include "cuda_templates/emit/kernel.h"
 #include "plan_generic.h"
 
 #include <stdio.h>

@@ -6,6 +6,7 @@
    of reductions is one pass over the elements and one exchange; what a pass has computed and a later one needs stays in
    registers. */
 #include "cuda_templates/emit/emit.h"
+#include "cuda_templates/emit/kernel.h"
 #include "plan_rows.h"
 
 #include <stdio.h>

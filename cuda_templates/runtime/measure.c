@@ -1,7 +1,8 @@
 /* Inputs are drawn on the GPU in the program's own data types and widened for the
    float64 reference, so that both see the same numbers. */
 #include "measure.h"
-#include "cuda_templates/emit/emit.h"
+#include "cuda_templates/cuda.h"
+#include "cuda_templates/emit/templates.h"
 #include "launch.h"
 #include "nvrtc.h"
 

@@ -10,6 +10,7 @@
    With a ring, warps have different work in place of the first two lines: the copy engine's, the matrix units', row
    statistics.  */
 #include "cuda_templates/emit/emit.h"
+#include "cuda_templates/emit/kernel.h"
 #include "plan_stream.h"
 
 #include <stdio.h>

@@ -2,6 +2,7 @@
    the order of things. Printed here: which tile a block goes to, its copies, its products, sums along rows of the
    operands, and what follows. */
 #include "cuda_templates/emit/emit.h"
+#include "cuda_templates/emit/kernel.h"
 #include "plan_tiled.h"
 
 #include <stdio.h>
