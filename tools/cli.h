@@ -107,7 +107,7 @@ void cli_label (FILE *, const char *label);
 char *cli_count (double, char buffer[40]);
 /* "Q 16x256x64, K 16x64x4096 -> O 16x256x64" */
 char *cli_signature (const mugraph *, char *buffer, size_t size);
-/* ", backend 2 warps 16": what of the schedules is not the default */
+/* ", stream, 16 warps; chain, 8 warps": what of the schedules of its kernels is not the default */
 char *cli_schedule (const mugraph *, char *buffer, size_t size);
 /* "6.90 us (3.58 with calls overlapping) on DEVICE"; an empty text when nothing was measured. */
 char *cli_measured (const cJSON *record, char *buffer, size_t size);

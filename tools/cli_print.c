@@ -38,18 +38,12 @@ char *cli_signature (const mugraph *g, char *buffer, size_t size) {
 }
 
 char *cli_schedule (const mugraph *g, char *buffer, size_t size) {
-  mugraph_sched d;
+  char words[256];
   size_t n = 0;
   buffer[0] = 0;
-  mugraph_sched_default (&d);
-  for (int b = 0; b < g->n_blocks; b++) {
-    const mugraph_sched *s = &g->block[b].sched;
-    if (b && n < size) n += (size_t) snprintf (buffer + n, size - n, ";");
-#define SCHED(name, def, low, high, ...)                                                                               \
-  if (s->name != d.name && n < size)                                                                                   \
-    n += (size_t) snprintf (buffer + n, size - n, "%s %s %d", n ? "" : ",", #name, s->name);
-#include "mugraph/sched.def"
-#undef SCHED
+  for (int b = 0; b < g->n_blocks && n < size; b++) {
+    mugraph_sched_text (&g->block[b].sched, words, sizeof words);
+    if (*words) n += (size_t) snprintf (buffer + n, size - n, "%s%s", n ? "; " : ", ", words);
   }
   return buffer;
 }

@@ -49,7 +49,7 @@ static void print_tiles (FILE *out, const mugraph *g, const cuda_device *d) {
   cuda_plan *p = malloc (sizeof *p);
   for (int k = 0; p && k < g->n_ops; k++) {
     mugraph_error e;
-    char dims[100];
+    char dims[100], words[256];
     if (g->op[k].kind == MUGRAPH_OP_CONST) continue;
     fprintf (out, "kernel %d: %s", k, mugraph_op_table[g->op[k].kind].text);
     if (g->op[k].kind != MUGRAPH_OP_CUSTOM) {
@@ -67,12 +67,9 @@ static void print_tiles (FILE *out, const mugraph *g, const cuda_device *d) {
              "of workspace a block, about %d registers a thread\n",
              b->grid[0], b->grid[1], b->grid[2], (long long) p->blocks, p->threads, p->cluster, p->iterations,
              (long long) p->smem, (long long) p->workspace, p->regs);
-    fputs ("  schedule", out);
-#define SCHED(name, def, low, high, ...) fprintf (out, " %s=%d", #name, p->sched.name);
-#include "mugraph/sched.def"
-#undef SCHED
+    fprintf (out, "  schedule %s\n", mugraph_sched_text (&p->sched, words, sizeof words));
     fprintf (out,
-             "\n  moves %.3g MB from device memory (%.3g MB from L2), %.3g MB to it; %.3g mma, %.3g fp32, %.3g special "
+             "  moves %.3g MB from device memory (%.3g MB from L2), %.3g MB to it; %.3g mma, %.3g fp32, %.3g special "
              "operations\n",
              p->dram_read / 1e6, p->l2_read / 1e6, p->dram_write / 1e6, p->mma_flops, p->fp32_flops, p->sfu_ops);
     for (int i = 0; i < b->n_ops; i++) {
