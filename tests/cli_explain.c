@@ -1,4 +1,4 @@
-/* msearch explain: what the generators say, the terms of the model, hashes, bad input. */
+/* msearch explain: what the search and the generators say, the terms of the model, hashes, bad input. And --log. */
 #include "cli_run.h"
 
 /* The record of a generator about kernel 0. */
@@ -33,13 +33,72 @@ static void test_generators (void **state) {
   cJSON_Delete (o);
 }
 
+/* A µGraph that the search finds, one that a bound leaves out, and one whose last division is not the program's. */
+static void test_search (void **state) {
+  (void) state;
+  assert_int_equal (RUN ("explain", "saved_mugraphs/gqa_bs8.json", "-d", "h100", "--no-gpu", "--json", "-"), 0);
+  cJSON *o = one_object ();
+  assert_string_equal (at (o, "search.outcome")->valuestring, "found");
+  assert_true (at (o, "search.structures")->valuedouble > 10 && at (o, "search.place_by_model")->valuedouble == 0);
+  assert_true (at (o, "search.best_us")->valuedouble > 0);
+  cJSON_Delete (o);
+  assert_int_equal (RUN ("explain", "saved_mugraphs/gqa_bs8.json", "--block-ops=4", "--no-gpu", "--json", "-"), 0);
+  must_have (err, "it has 6 operators in one block graph and the search allows 4");
+  o = one_object ();
+  assert_string_equal (at (o, "search.outcome")->valuestring, "bound");
+  assert_string_equal (at (o, "search.option")->valuestring, "block_ops");
+  assert_true (at (o, "search.needs")->valuedouble == 6 && at (o, "search.has")->valuedouble == 4);
+  cJSON_Delete (o);
+  write_file ("other.mg", "input Q[16, 256, 64]: f16\ninput K[16, 64, 4096]: f16\ninput V[16, 4096, 64]: f16\n"
+                          "S = matmul(Q, K)\noutput O = matmul(exp(S), V) / sum(sqrt(S), 2)\n");
+  assert_int_equal (RUN ("explain", "saved_mugraphs/gqa_bs8.json", "-p", "other.mg", "--no-gpu", "--json", "-"), 0);
+  must_have (err, "operator 8 (div) of kernel 0 is pruned");
+  o = one_object ();
+  assert_string_equal (at (o, "search.outcome")->valuestring, "pruned");
+  assert_true (at (o, "search.op")->valuedouble == 8);
+  must_have (at (o, "search.target")->valuestring, "sqrt");
+  assert_null (strstr (at (o, "search.expression")->valuestring, "sqrt"));
+  assert_null (member (o, "search.structures")); /* nothing was searched for */
+  cJSON_Delete (o);
+}
+
+/* Without a program the search is not asked; with one of other shapes there is no answer. */
+static void test_program (void **state) {
+  (void) state;
+  write_file ("small.mg", "input X[2, 4]: f16\noutput O = exp(X)\n");
+  assert_int_equal (RUN ("explain", in_source ("tests/data/mirage/small.json"), "--no-gpu", "--json", "-"), 0);
+  must_have (err, "the program is not known");
+  cJSON *o = one_object ();
+  assert_true (cJSON_IsNull (at (o, "search")));
+  cJSON_Delete (o);
+  must_fail (RUN ("explain", "saved_mugraphs/gqa_bs8.json", "-p", "small.mg"), "small.mg");
+}
+
+/* A line a pass, on stderr; more at higher levels. */
+static void test_log (void **state) {
+  (void) state;
+  assert_int_equal (RUN ("lora", "--no-gpu", "--fresh", "-o", "x.json", "--log", "1", "-q"), 0);
+  must_have (err, " structures: ");
+  must_have (err, " verification: ");
+  assert_null (strstr (err, " kept: "));
+  int passes = lines (err);
+  assert_int_equal (RUN ("lora", "--no-gpu", "--fresh", "-o", "x.json", "--log=2", "-q"), 0);
+  must_have (err, " kept: 0, structure ");
+  assert_true (lines (err) > passes);
+  must_fail (RUN ("lora", "--log", "4"), "option --log: 4 is out of range (1 to 3)");
+  assert_int_equal (RUN ("--help"), 0);
+  must_have (out, "--log=LEVEL");
+}
+
 /* The first of a file is beside no other; without programmatic dependent launch its time is not known. */
 static void test_first (void **state) {
   (void) state;
-  assert_int_equal (RUN ("explain", "saved_mugraphs/gqa_bs8.json", "-d", "a100", "--no-gpu"), 0);
+  assert_int_equal (RUN ("explain", "saved_mugraphs/gqa_bs8.json", "-d", "a100", "--no-gpu", "--block-ops=4"), 0);
   assert_null (strstr (out, "the file's first"));
   must_have (out, "by the cost model of a100");
-  assert_int_equal (RUN ("explain", "saved_mugraphs/gqa_bs8.json", "-d", "a100", "--no-gpu", "-q", "--json", "-"), 0);
+  assert_int_equal (
+      RUN ("explain", "saved_mugraphs/gqa_bs8.json", "-d", "a100", "--no-gpu", "-q", "--block-ops=4", "--json", "-"),
+      0);
   cJSON *o = one_object ();
   assert_null (member (o, "model_of_first"));
   assert_true (cJSON_IsNull (at (cJSON_GetArrayItem (at (o, "model"), 0), "pdl_us")));
@@ -84,6 +143,8 @@ static int link_files (void **state) {
 
 int main (void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test (test_generators), cmocka_unit_test (test_first),
-                                     cmocka_unit_test (test_hash), cmocka_unit_test (test_bad_input)};
+                                     cmocka_unit_test (test_search),     cmocka_unit_test (test_program),
+                                     cmocka_unit_test (test_log),        cmocka_unit_test (test_hash),
+                                     cmocka_unit_test (test_bad_input)};
   return cmocka_run_group_tests (tests, link_files, tear_down);
 }

@@ -1,10 +1,11 @@
-/* msearch explain: why a µGraph is not found, or not the first of its file: what each code generator says of it, and
-   the terms of its cost beside those of the file's first. */
+/* msearch explain: why a µGraph is not found, or not the first of its file: what the search makes of it, what each code
+   generator says of it, and the terms of its cost beside those of the file's first. */
 #include "cli.h"
 
 #include "cuda_templates/cost.h"
 #include "mugraph/file/load.h"
 #include "mugraph/print.h"
+#include "search/explain.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@ typedef struct {
   mugraph_file file; /* owned */
   int index;
   cuda_device device;
+  bool has_program; /* the program that it should compute is known */
+  mugraph_program program;
 } subject;
 
 static bool is_hash (const char *text) {
@@ -62,6 +65,14 @@ static bool find_hash (const char *prefix, subject *s, mugraph_error *e) {
   return *first || mugraph_fail (e, "%s: no µGraph in " STORE_FOLDER "/ has a structure that begins so", prefix);
 }
 
+/* A file need not say what its µGraphs are for; then the search is not asked. */
+static bool find_program (const cli *c, subject *s, mugraph_error *e) {
+  int order[MUGRAPH_INPUTS];
+  if (!c->program && !s->file.has_program && !cli_named_after (s->path)) return true;
+  s->has_program = cli_file_program (c, s->path, &s->file, &s->program, order, e);
+  return s->has_program;
+}
+
 static bool find_subject (const cli *c, subject *s, mugraph_error *e) {
   cuda_facts facts;
   if (is_hash (c->subject)) {
@@ -73,7 +84,7 @@ static bool find_subject (const cli *c, subject *s, mugraph_error *e) {
   }
   if (!s->file.n) return mugraph_fail (e, "%s: holds no µGraph", s->path);
   cli_probe (c, &facts);
-  return cli_device (c, &facts, &s->device, e);
+  return cli_device (c, &facts, &s->device, e) && find_program (c, s, e);
 }
 
 /* ---- its place in the file ---- */
@@ -101,6 +112,87 @@ static void explain_rank (FILE *out, const subject *s, cJSON *root) {
                line + strspn (line, " "));
     fputc ('\n', out);
   }
+}
+
+/* ---- the search ---- */
+
+static const char *const outcomes[] = {
+    [EXPLAIN_FOUND] = "found",   [EXPLAIN_BOUND] = "bound",       [EXPLAIN_ALPHABET] = "alphabet",
+    [EXPLAIN_PRUNED] = "pruned", [EXPLAIN_LEFT_OUT] = "left out", [EXPLAIN_UNFINISHED] = "unfinished"};
+
+static void print_found (FILE *out, const explanation *x) {
+  char line[400], hash[17];
+  cli_label (out, "");
+  fprintf (out, "%d structures found, %d ranked by the model%s\n", x->n_structures, x->n_ranked,
+           x->n_ahead ? ", these first" : "");
+  for (int i = 0; i < x->n_ahead; i++) {
+    const explain_structure *a = &x->ahead[i];
+    fprintf (out, "  %8d %10.2f us  %s  %s%s\n", a->place + 1, a->cost_us, hash_text (a->structure, hash),
+             mugraph_summary (&a->graph, line, sizeof line), a->place == x->place_by_model ? ", this one" : "");
+  }
+}
+
+static void print_search (FILE *out, const explanation *x) {
+  cli_label (out, "search");
+  fprintf (out, "%s\n", x->reason);
+  if (x->outcome == EXPLAIN_PRUNED) {
+    cli_label (out, "");
+    fprintf (out, "the outputs are %s\n", x->target);
+  }
+  if (x->searched) print_found (out, x);
+}
+
+static cJSON *search_json (const explanation *x) {
+  char hash[17];
+  cJSON *o = cJSON_CreateObject (), *ahead;
+  cJSON_AddStringToObject (o, "outcome", outcomes[x->outcome]);
+  cJSON_AddStringToObject (o, "reason", x->reason);
+  if (x->outcome == EXPLAIN_BOUND) {
+    cJSON_AddStringToObject (o, "option", x->option);
+    cJSON_AddNumberToObject (o, "needs", x->needs);
+    cJSON_AddNumberToObject (o, "has", x->has);
+  }
+  if (x->outcome == EXPLAIN_ALPHABET || x->outcome == EXPLAIN_PRUNED) {
+    cJSON_AddNumberToObject (o, "kernel", x->kernel);
+    cJSON_AddNumberToObject (o, "op", x->op);
+    cJSON_AddStringToObject (o, "place", x->place);
+  }
+  if (x->outcome == EXPLAIN_PRUNED) {
+    cJSON_AddStringToObject (o, "expression", x->expression);
+    cJSON_AddStringToObject (o, "target", x->target);
+  }
+  if (!x->searched) return o;
+  cJSON_AddNumberToObject (o, "structures", x->n_structures);
+  cJSON_AddNumberToObject (o, "ranked", x->n_ranked);
+  if (x->outcome == EXPLAIN_FOUND) {
+    cJSON_AddNumberToObject (o, "place_by_model", x->place_by_model);
+    if (isfinite (x->best_us)) cJSON_AddNumberToObject (o, "best_us", x->best_us);
+  }
+  ahead = cJSON_AddArrayToObject (o, "ahead");
+  for (int i = 0; i < x->n_ahead; i++) {
+    cJSON *item = cJSON_CreateObject ();
+    cJSON_AddNumberToObject (item, "place", x->ahead[i].place);
+    cJSON_AddStringToObject (item, "structure", hash_text (x->ahead[i].structure, hash));
+    cJSON_AddNumberToObject (item, "cost_us", x->ahead[i].cost_us);
+    cJSON_AddItemToArray (ahead, item);
+  }
+  return o;
+}
+
+static bool explain_search (const cli *c, FILE *out, const subject *s, cJSON *root, mugraph_error *e) {
+  if (!s->has_program) {
+    if (out) cli_label (out, "search"), fputs ("the program is not known: --program tells\n", out);
+    cJSON_AddNullToObject (root, "search");
+    return true;
+  }
+  explanation *x = malloc (sizeof *x);
+  bool good =
+      x ? explain_run (&s->program.graph, &s->file.saved[s->index].graph, &c->search, &s->device, &cli_stop, x, e)
+        : mugraph_fail (e, "out of memory");
+  if (good && out) print_search (out, x);
+  if (good) cJSON_AddItemToObject (root, "search", search_json (x));
+  free (x);
+  return good;
 }
 
 /* ---- the generators ---- */
@@ -258,10 +350,10 @@ static void explain_model (FILE *out, const subject *s, cJSON *root) {
 
 /* ---- the command ---- */
 
-static cJSON *explain (FILE *out, const subject *s) {
+static bool explain (const cli *c, const subject *s, cJSON *root, mugraph_error *e) {
+  FILE *out = cli_text (c);
   const mugraph_saved *m = &s->file.saved[s->index];
   char hash[17], line[400];
-  cJSON *root = cJSON_CreateObject ();
   cJSON_AddStringToObject (root, "schema", "msearch.explain/1");
   cJSON_AddStringToObject (root, "file", s->path);
   cJSON_AddNumberToObject (root, "index", s->index);
@@ -275,16 +367,22 @@ static cJSON *explain (FILE *out, const subject *s) {
     fprintf (out, "%s\n", cli_schedule (&m->graph, line, sizeof line));
   }
   explain_rank (out, s, root);
+  if (!explain_search (c, out, s, root, e)) return false;
   explain_generators (out, s, cJSON_AddArrayToObject (root, "generators"));
   explain_model (out, s, root);
-  return root;
+  return true;
 }
 
 int cli_explain (const cli *c, mugraph_error *e) {
   subject *s = calloc (1, sizeof *s);
   int status = CLI_BAD;
   if (!s) return mugraph_fail (e, "out of memory"), CLI_BAD;
-  if (find_subject (c, s, e)) status = cli_write_json (c, explain (cli_text (c), s), e) ? CLI_DONE : CLI_BAD;
+  if (find_subject (c, s, e)) {
+    cJSON *root = cJSON_CreateObject ();
+    bool good = explain (c, s, root, e);
+    if (!good) cJSON_Delete (root);
+    else if (cli_write_json (c, root, e)) status = cli_stop ? 128 + cli_stop : CLI_DONE;
+  }
   mugraph_file_free (&s->file);
   free (s);
   return status;

@@ -36,7 +36,7 @@ static int run (const cli *c, mugraph_error *e) {
   case 'v': catch_signals (); return cli_verify (c, e);
   case 'e': return cli_emit (c, e);
   case 'i': return cli_import (c, e);
-  case 'x': return cli_explain (c, e);
+  case 'x': catch_signals (); return cli_explain (c, e);
   case 'f': catch_signals (); return cli_file (c, e);
   default: catch_signals (); return cli_search (c, e);
   }
