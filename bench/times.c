@@ -254,7 +254,7 @@ static bool fill_pool (pool *p, const mugraph *program, const cuda_device *d, mu
     for (int k = 0; k < structures; k++) known |= seen[k] == r.candidate[i].structure;
     if (known) continue;
     seen[structures++] = r.candidate[i].structure;
-    int n = search_schedules (&r.candidate[i].graph, &options, d, SCHEDULES, more);
+    int n = search_schedules (&r.candidate[i].graph, d, SCHEDULES, more);
     for (int k = 0; k < n; k++) add (p, &more[k].graph, d);
   }
   if (good) search_result_free (&r), add_varied (p, d);

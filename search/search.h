@@ -26,7 +26,7 @@ typedef struct {
   mugraph graph;      /* real shape, grid, loop and schedule filled in */
   uint64_t structure; /* mugraph_hash without extents */
   double cost_us;     /* the model's score */
-  bool plain;         /* chosen for its time when launched plainly */
+  bool plain;         /* chosen for its time when launched plainly, that is without pdl */
   int rank;           /* the model's, 0 first */
 } search_candidate;
 
@@ -53,7 +53,6 @@ void search_result_free (search_result *);
 
 /* Schedules of one structure at the shapes of program, ranked by the model; up to max are kept. For a structure from a
    file too. Returns the number written to out. */
-int search_schedules (const mugraph *structure, const search_options *, const cuda_device *, int max,
-                      search_candidate out[]);
+int search_schedules (const mugraph *structure, const cuda_device *, int max, search_candidate out[]);
 
 #endif

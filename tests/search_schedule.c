@@ -2,6 +2,7 @@
 #include "cuda_templates/cost.h"
 #include "mugraph/program/program.h"
 #include "search/schedules/schedule.h"
+#include "search/schedules/values.h"
 #include "search_structures.h"
 #include "verify/verify.h"
 
@@ -61,21 +62,21 @@ static void test_extents (void **state) {
   (void) state;
   static const int32_t sizes[] = {1, 2, 3, 16, 31, 47, 100, 256, 4096, 4099, 6144, 1 << 20};
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-    int32_t extent[SCHEDULE_EXTENTS], size = sizes[s];
-    int n = schedule_extents (size, 1, h100, extent);
-    assert_true (n > 0 && n <= SCHEDULE_EXTENTS && extent[0] == 1);
+    int32_t extent[VALUES_EXTENTS], size = sizes[s];
+    int n = values_extents (size, 1, h100, extent);
+    assert_true (n > 0 && n <= VALUES_EXTENTS && extent[0] == 1);
     for (int i = 0; i < n; i++) {
       assert_true (extent[i] >= 1 && extent[i] <= size && (!i || extent[i] > extent[i - 1]));
       int32_t tile = (size + extent[i] - 1) / extent[i];
       assert_true ((int64_t) tile * (extent[i] - 1) < size); /* no block without work */
     }
   }
-  int32_t extent[SCHEDULE_EXTENTS];
+  int32_t extent[VALUES_EXTENTS];
   bool waves = false;
-  for (int i = 0, n = schedule_extents (6144, 1, h100, extent); i < n; i++) waves |= extent[i] == 128; /* 48 columns */
+  for (int i = 0, n = values_extents (6144, 1, h100, extent); i < n; i++) waves |= extent[i] == 128; /* 48 columns */
   assert_true (waves);
   waves = false;
-  for (int i = 0, n = schedule_extents (10000, 1, h100, extent); i < n; i++) waves |= extent[i] == 125; /* 80 columns */
+  for (int i = 0, n = values_extents (10000, 1, h100, extent); i < n; i++) waves |= extent[i] == 125; /* 80 columns */
   assert_true (waves);
 }
 

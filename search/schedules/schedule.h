@@ -23,10 +23,4 @@ int schedule_structure (const mugraph *structure, const cuda_device *, int max_p
    resolves to the same plan are one schedule. schedules: false for the structure only. */
 uint64_t schedule_identity (const mugraph *, const cuda_device *, bool schedules);
 
-/* The extents worth trying for a dimension of `size` elements on a device, ascending, without duplicates: those of the
-   usual tile sizes, of the full dimension, and those that make `others` times the extent a little less than whole
-   waves. Writes at most SCHEDULE_EXTENTS to extent[]. */
-enum { SCHEDULE_EXTENTS = 48 };
-int schedule_extents (int32_t size, int64_t others, const cuda_device *, int32_t extent[SCHEDULE_EXTENTS]);
-
 #endif

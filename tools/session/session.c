@@ -151,7 +151,7 @@ static int schedules_of_file (const session *s, int top, search_candidate all[])
   for (int i = 0; i < f->n; i++) {
     bool seen = false;
     for (int k = 0; k < i; k++) seen |= f->saved[k].structure == f->saved[i].structure;
-    if (!seen) n += search_schedules (&f->saved[i].graph, &s->options.search, &s->device, top, all + n);
+    if (!seen) n += search_schedules (&f->saved[i].graph, &s->device, top, all + n);
   }
   return n;
 }
