@@ -103,7 +103,7 @@ static bool join_source (cuda_emitter *e, mugraph_error *error) {
   cuda_print (&source, "%s", cuda_template_text ("common.cuh"));
   for (int i = 0; i < CUDA_TEMPLATES && e->template[i]; i++)
     cuda_print (&source, "\n%s", cuda_template_text (e->template[i]));
-  cuda_print (&source, "%s", e->body.data ? e->body.data : "");
+  cuda_print_indented (&source, e->body.data ? e->body.data : "");
   bool failed = source.failed || e->body.failed;
   for (int i = 0; i < e->program->n_launches; i++) failed |= e->params[i].failed;
   if (failed) {

@@ -229,8 +229,7 @@ static void emit_matmul (generator *w, int k) {
 
 bool cuda_emit_predefined (cuda_emitter *e, int k, mugraph_error *error) {
   const mugraph_op *op = &e->g->op[k];
-  cuda_text body = {0};
-  generator w = {.e = e, .text = &body, .op = op, .out = &e->tensor[op->out[0]]};
+  generator w = {.e = e, .text = &e->body, .op = op, .out = &e->tensor[op->out[0]]};
   for (int i = 0; i < op->n_in && i < 2; i++) {
     w.in[i] = &e->tensor[op->in[i]];
     cuda_aligned (&w.in[i]->shape, w.dim[i], w.stride[i]);
@@ -255,8 +254,5 @@ bool cuda_emit_predefined (cuda_emitter *e, int k, mugraph_error *error) {
     return mugraph_fail (error, "kernel operator %d: %s is not a pre-defined kernel", k,
                          mugraph_op_table[op->kind].text);
   }
-  cuda_print_indented (&e->body, body.data ? body.data : "");
-  e->body.failed |= body.failed;
-  cuda_text_free (&body);
   return true;
 }

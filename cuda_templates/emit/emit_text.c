@@ -1,5 +1,6 @@
 /* Growing text, and code printed with the indentation that its braces ask for. */
 #include "emit_text.h"
+#include "mugraph/check.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,24 +36,68 @@ void cuda_print (cuda_text *t, const char *format, ...) {
   va_end (list);
 }
 
+/* What a line of code does to those below it. */
+typedef struct {
+  int depth, indent[32]; /* open braces, and the indentation of the lines that opened them */
+  int inner;             /* loops and conditions whose statement without braces is still to come */
+  bool open;             /* the statement goes on in the next line */
+} layout;
+
+static bool begins (const char *code, const char *word) { return !strncmp (code, word, strlen (word)); }
+
+/* Length of a line of code without the comment at its end. */
+static int code_length (const char *code, int n) {
+  bool quoted = false;
+  for (int i = 0; i < n; i++) {
+    if (code[i] == '"') quoted = !quoted;
+    else if (code[i] == '\\') i++;
+    else if (!quoted && i + 1 < n && code[i] == '/' && code[i + 1] == '/') n = i;
+  }
+  while (n && code[n - 1] == ' ') n--;
+  return n;
+}
+
+/* Where the line begins: below the line that opened its block, deeper where it goes on with something. */
+static int indentation (const layout *l, const char *code) {
+  int depth = l->depth;
+  for (const char *c = code; *c == '}'; c++) depth -= depth > 0;
+  if (*code == '}') return l->indent[depth];
+  return (depth ? l->indent[depth - 1] + 2 : 0) + 2 * l->inner + (l->open ? 4 : 0);
+}
+
+static void advance (layout *l, const char *code, int n, int indent) {
+  bool quoted = false, starts = !l->open;
+  int round = 0;
+  for (int i = 0; i < n; i++) {
+    if (code[i] == '\\') i++;
+    else if (code[i] == '"') quoted = !quoted;
+    else if (quoted) continue;
+    else if (code[i] == '{') {
+      assert (l->depth < (int) (sizeof l->indent / sizeof *l->indent));
+      l->indent[l->depth++] = indent - (starts ? 0 : 4);
+    } else if (code[i] == '}') {
+      assert (l->depth > 0);
+      l->depth--;
+    } else round += (code[i] == '(') - (code[i] == ')');
+  }
+  const char last = code[n - 1];
+  const bool control = begins (code, "for (") || begins (code, "if (") || begins (code, "else");
+  if (strchr (";{}:", last)) l->open = false, l->inner = 0;
+  else if (control && !round) l->inner++;
+  else l->open = !begins (code, "template");
+}
+
 void cuda_print_indented (cuda_text *t, const char *code) {
-  int depth = 1;
-  bool open = false; /* the statement goes on in the next line */
+  layout l = {.depth = 0};
   while (*code) {
     while (*code == ' ') code++;
-    int n = (int) strcspn (code, "\n"), inner = depth;
-    for (int i = 0; i < n && code[i] == '}'; i++) inner--;
-    bool directive = *code == '#', comment = !strncmp (code, "//", 2);
-    int indent = directive || !n ? 0 : 2 * (inner < 0 ? 0 : inner) + (open && inner == depth ? 4 : 0);
+    const int n = (int) strcspn (code, "\n"), length = code_length (code, n);
+    const int indent = *code == '#' || !n ? 0 : indentation (&l, code);
     cuda_print (t, "%*s%.*s\n", indent, "", n, code);
-    for (int i = 0; i < n && !directive && strncmp (code + i, "//", 2); i++) {
-      if (code[i] == '"')
-        while (++i < n && code[i] != '"') i += code[i] == '\\';
-      else depth += (code[i] == '{') - (code[i] == '}');
-    }
-    if (!directive && !comment) open = n && !strchr (";{}:,(", code[n - 1]);
+    if (*code != '#' && length) advance (&l, code, length, indent);
     code += n + (code[n] == '\n');
   }
+  CHECK (l.depth == 0);
 }
 
 void cuda_text_free (cuda_text *t) {

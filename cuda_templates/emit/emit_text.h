@@ -16,7 +16,8 @@ void cuda_print (cuda_text *, const char *format, ...) __attribute__ ((format (p
 void cuda_print_list (cuda_text *, const char *format, va_list);
 void cuda_text_free (cuda_text *);
 
-/* Appends the body of a function, its closing brace included, with every line indented by its depth in braces. */
+/* Appends code with every line indented by its depth in braces and by what it goes on with; blanks that it began with
+   do not count. Directives stay at the margin. Braces match. */
 void cuda_print_indented (cuda_text *, const char *code);
 
 #endif

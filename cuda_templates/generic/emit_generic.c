@@ -748,8 +748,7 @@ static void print_kernel (generator *w, int64_t blocks, int64_t launched) {
 }
 
 bool cuda_emit_generic (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_error *error) {
-  cuda_text body = {0};
-  generator w = {.e = e, .text = &body, .k = k, .kernel = &e->g->op[k], .block = &e->g->block[e->g->op[k].block]};
+  generator w = {.e = e, .text = &e->body, .k = k, .kernel = &e->g->op[k], .block = &e->g->block[e->g->op[k].block]};
   if (!cuda_generic_derive (e->g, k, e->device, &w.d, error)) return false;
   int64_t launched = plan->blocks;
   if (w.d.workspace && launched > 2 * e->device->sms) launched = 2 * e->device->sms;
@@ -766,8 +765,5 @@ bool cuda_emit_generic (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_e
   collect_ragged (&w);
   cuda_open_kernel (e, l);
   print_kernel (&w, plan->blocks, launched);
-  cuda_print_indented (&e->body, body.data ? body.data : "");
-  e->body.failed |= body.failed;
-  cuda_text_free (&body);
   return true;
 }

@@ -504,8 +504,6 @@ static void print_parts (printer *p) {
     late |= p->kernel->in[op_of (p, operand (p, i, &side))->in[0]] >= p->e->g->n_inputs;
   P ("\n// %d x %d of the result a tile, %d deep\nstruct k%d_parts {\n", t->c.m.chunk, t->c.n.chunk, t->c.k.chunk,
      p->k);
-  cuda_text before = p->e->body;
-  p->e->body = (cuda_text){0};
   P ("typedef %s type;\n", cuda_type (t->c.type));
   P ("  static constexpr int GROUPS = %d, N = %d, SUMS = %d, STATS = %d, STEPS = %d, STAGES = %d, STAGE = %d, CLUSTER "
      "= %d, REGS = %d;\n",
@@ -528,11 +526,6 @@ static void print_parts (printer *p) {
   print_multiply (p);
   print_finish (p);
   P ("};\n");
-  cuda_text parts = p->e->body;
-  p->e->body = before;
-  cuda_print_indented (&p->e->body, parts.data ? parts.data : "");
-  p->e->body.failed |= parts.failed;
-  cuda_text_free (&parts);
 }
 
 bool cuda_emit_tiled (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_error *error) {

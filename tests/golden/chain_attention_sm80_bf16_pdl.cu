@@ -57,7 +57,7 @@ struct k0_parts {
   }
   MS_DEVICE static float element (float s, float e, const float (&fix)[1], float (&x)[1]) {
     (void) s, (void) e, (void) fix, (void) x;
-const float v4 = e;
+    const float v4 = e;
     x[0] += v4;
     return v4;
   }
@@ -68,13 +68,13 @@ const float v4 = e;
   MS_DEVICE static float b1_factor (float mean) { return rsqrtf (mean + 0.0f); }
   MS_DEVICE static float b1 (float x, float factor) {
     (void) factor;
-const float v1 = x;
+    const float v1 = x;
     return v1;
   }
   MS_DEVICE static float b2_factor (float mean) { return rsqrtf (mean + 0.0f); }
   MS_DEVICE static float b2 (float x, float factor) {
     (void) factor;
-const float v2 = x;
+    const float v2 = x;
     return v2;
   }
   MS_DEVICE static void finish (const context &c, int row, int column, float o0, float o1, const float (&sum)[1]) {
@@ -82,9 +82,9 @@ const float v2 = x;
     {
       auto value = [&] (int column, float o) {
         (void) column, (void) o;
-const float v6 = o;
-const float v7 = sum[0];
-const float v8 = ms_div(v6, v7);
+        const float v6 = o;
+        const float v7 = sum[0];
+        const float v8 = ms_div(v6, v7);
         return v8;
       };
       ms_bf16 *to = c.out0 + row * 64LL;

@@ -63,7 +63,7 @@ struct k0_parts {
   }
   MS_DEVICE static float element (float s, float e, const float (&fix)[1], float (&x)[1]) {
     (void) s, (void) e, (void) fix, (void) x;
-const float v6 = e;
+    const float v6 = e;
     x[0] += v6;
     return v6;
   }
@@ -74,13 +74,13 @@ const float v6 = e;
   MS_DEVICE static float b1_factor (float mean) { return rsqrtf (mean + 0.0f); }
   MS_DEVICE static float b1 (float x, float factor) {
     (void) factor;
-const float v1 = x;
+    const float v1 = x;
     return v1;
   }
   MS_DEVICE static float b2_factor (float mean) { return rsqrtf (mean + 0.0f); }
   MS_DEVICE static float b2 (float x, float factor) {
     (void) factor;
-const float v4 = x * factor;
+    const float v4 = x * factor;
     return v4;
   }
   MS_DEVICE static void finish (const context &c, int row, int column, float o0, float o1, const float (&sum)[1]) {
@@ -88,9 +88,9 @@ const float v4 = x * factor;
     {
       auto value = [&] (int column, float o) {
         (void) column, (void) o;
-const float v8 = o;
-const float v9 = sum[0];
-const float v10 = ms_div(v8, v9);
+        const float v8 = o;
+        const float v9 = sum[0];
+        const float v10 = ms_div(v8, v9);
         return v10;
       };
       ms_f16 *to = c.out0 + row * 40LL;

@@ -40,18 +40,18 @@
 template <> struct ms_wgmma<ms_f16, 64> {
   template <bool ROWS = false> MS_DEVICE static void first (float (&d)[32], unsigned long long a, unsigned long long b) {
     asm volatile ("wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, 0, 1, 1, 0, %34;"
-                  : "=f" (d[0]), "=f" (d[1]), "=f" (d[2]), "=f" (d[3]), "=f" (d[4]), "=f" (d[5]), "=f" (d[6]), "=f" (d[7]), "=f" (d[8]), "=f" (d[9]), "=f" (d[10]), "=f" (d[11]), "=f" (d[12]), "=f" (d[13]), "=f" (d[14]), "=f" (d[15]), "=f" (d[16]), "=f" (d[17]), "=f" (d[18]), "=f" (d[19]), "=f" (d[20]), "=f" (d[21]), "=f" (d[22]), "=f" (d[23]), "=f" (d[24]), "=f" (d[25]), "=f" (d[26]), "=f" (d[27]), "=f" (d[28]), "=f" (d[29]), "=f" (d[30]), "=f" (d[31])
-                  : "l" (a), "l" (b), "n" ((int) !ROWS));
+        : "=f" (d[0]), "=f" (d[1]), "=f" (d[2]), "=f" (d[3]), "=f" (d[4]), "=f" (d[5]), "=f" (d[6]), "=f" (d[7]), "=f" (d[8]), "=f" (d[9]), "=f" (d[10]), "=f" (d[11]), "=f" (d[12]), "=f" (d[13]), "=f" (d[14]), "=f" (d[15]), "=f" (d[16]), "=f" (d[17]), "=f" (d[18]), "=f" (d[19]), "=f" (d[20]), "=f" (d[21]), "=f" (d[22]), "=f" (d[23]), "=f" (d[24]), "=f" (d[25]), "=f" (d[26]), "=f" (d[27]), "=f" (d[28]), "=f" (d[29]), "=f" (d[30]), "=f" (d[31])
+        : "l" (a), "l" (b), "n" ((int) !ROWS));
   }
   template <bool ROWS = false> MS_DEVICE static void add (float (&d)[32], unsigned long long a, unsigned long long b) {
     asm volatile ("wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, 1, 1, 1, 0, %34;"
-                  : "+f" (d[0]), "+f" (d[1]), "+f" (d[2]), "+f" (d[3]), "+f" (d[4]), "+f" (d[5]), "+f" (d[6]), "+f" (d[7]), "+f" (d[8]), "+f" (d[9]), "+f" (d[10]), "+f" (d[11]), "+f" (d[12]), "+f" (d[13]), "+f" (d[14]), "+f" (d[15]), "+f" (d[16]), "+f" (d[17]), "+f" (d[18]), "+f" (d[19]), "+f" (d[20]), "+f" (d[21]), "+f" (d[22]), "+f" (d[23]), "+f" (d[24]), "+f" (d[25]), "+f" (d[26]), "+f" (d[27]), "+f" (d[28]), "+f" (d[29]), "+f" (d[30]), "+f" (d[31])
-                  : "l" (a), "l" (b), "n" ((int) !ROWS));
+        : "+f" (d[0]), "+f" (d[1]), "+f" (d[2]), "+f" (d[3]), "+f" (d[4]), "+f" (d[5]), "+f" (d[6]), "+f" (d[7]), "+f" (d[8]), "+f" (d[9]), "+f" (d[10]), "+f" (d[11]), "+f" (d[12]), "+f" (d[13]), "+f" (d[14]), "+f" (d[15]), "+f" (d[16]), "+f" (d[17]), "+f" (d[18]), "+f" (d[19]), "+f" (d[20]), "+f" (d[21]), "+f" (d[22]), "+f" (d[23]), "+f" (d[24]), "+f" (d[25]), "+f" (d[26]), "+f" (d[27]), "+f" (d[28]), "+f" (d[29]), "+f" (d[30]), "+f" (d[31])
+        : "l" (a), "l" (b), "n" ((int) !ROWS));
   }
   template <bool ROWS = false> MS_DEVICE static void add (float (&d)[32], const unsigned (&a)[4], unsigned long long b) {
     asm volatile ("wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, 1, 1, 1, %37;"
-                  : "+f" (d[0]), "+f" (d[1]), "+f" (d[2]), "+f" (d[3]), "+f" (d[4]), "+f" (d[5]), "+f" (d[6]), "+f" (d[7]), "+f" (d[8]), "+f" (d[9]), "+f" (d[10]), "+f" (d[11]), "+f" (d[12]), "+f" (d[13]), "+f" (d[14]), "+f" (d[15]), "+f" (d[16]), "+f" (d[17]), "+f" (d[18]), "+f" (d[19]), "+f" (d[20]), "+f" (d[21]), "+f" (d[22]), "+f" (d[23]), "+f" (d[24]), "+f" (d[25]), "+f" (d[26]), "+f" (d[27]), "+f" (d[28]), "+f" (d[29]), "+f" (d[30]), "+f" (d[31])
-                  : "r" (a[0]), "r" (a[1]), "r" (a[2]), "r" (a[3]), "l" (b), "n" ((int) !ROWS));
+        : "+f" (d[0]), "+f" (d[1]), "+f" (d[2]), "+f" (d[3]), "+f" (d[4]), "+f" (d[5]), "+f" (d[6]), "+f" (d[7]), "+f" (d[8]), "+f" (d[9]), "+f" (d[10]), "+f" (d[11]), "+f" (d[12]), "+f" (d[13]), "+f" (d[14]), "+f" (d[15]), "+f" (d[16]), "+f" (d[17]), "+f" (d[18]), "+f" (d[19]), "+f" (d[20]), "+f" (d[21]), "+f" (d[22]), "+f" (d[23]), "+f" (d[24]), "+f" (d[25]), "+f" (d[26]), "+f" (d[27]), "+f" (d[28]), "+f" (d[29]), "+f" (d[30]), "+f" (d[31])
+        : "r" (a[0]), "r" (a[1]), "r" (a[2]), "r" (a[3]), "l" (b), "n" ((int) !ROWS));
   }
 };
 #endif
@@ -61,18 +61,18 @@ template <> struct ms_wgmma<ms_f16, 64> {
 template <> struct ms_wgmma<ms_f16, 40> {
   template <bool ROWS = false> MS_DEVICE static void first (float (&d)[20], unsigned long long a, unsigned long long b) {
     asm volatile ("wgmma.mma_async.sync.aligned.m64n40k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19}, %20, %21, 0, 1, 1, 0, %22;"
-                  : "=f" (d[0]), "=f" (d[1]), "=f" (d[2]), "=f" (d[3]), "=f" (d[4]), "=f" (d[5]), "=f" (d[6]), "=f" (d[7]), "=f" (d[8]), "=f" (d[9]), "=f" (d[10]), "=f" (d[11]), "=f" (d[12]), "=f" (d[13]), "=f" (d[14]), "=f" (d[15]), "=f" (d[16]), "=f" (d[17]), "=f" (d[18]), "=f" (d[19])
-                  : "l" (a), "l" (b), "n" ((int) !ROWS));
+        : "=f" (d[0]), "=f" (d[1]), "=f" (d[2]), "=f" (d[3]), "=f" (d[4]), "=f" (d[5]), "=f" (d[6]), "=f" (d[7]), "=f" (d[8]), "=f" (d[9]), "=f" (d[10]), "=f" (d[11]), "=f" (d[12]), "=f" (d[13]), "=f" (d[14]), "=f" (d[15]), "=f" (d[16]), "=f" (d[17]), "=f" (d[18]), "=f" (d[19])
+        : "l" (a), "l" (b), "n" ((int) !ROWS));
   }
   template <bool ROWS = false> MS_DEVICE static void add (float (&d)[20], unsigned long long a, unsigned long long b) {
     asm volatile ("wgmma.mma_async.sync.aligned.m64n40k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19}, %20, %21, 1, 1, 1, 0, %22;"
-                  : "+f" (d[0]), "+f" (d[1]), "+f" (d[2]), "+f" (d[3]), "+f" (d[4]), "+f" (d[5]), "+f" (d[6]), "+f" (d[7]), "+f" (d[8]), "+f" (d[9]), "+f" (d[10]), "+f" (d[11]), "+f" (d[12]), "+f" (d[13]), "+f" (d[14]), "+f" (d[15]), "+f" (d[16]), "+f" (d[17]), "+f" (d[18]), "+f" (d[19])
-                  : "l" (a), "l" (b), "n" ((int) !ROWS));
+        : "+f" (d[0]), "+f" (d[1]), "+f" (d[2]), "+f" (d[3]), "+f" (d[4]), "+f" (d[5]), "+f" (d[6]), "+f" (d[7]), "+f" (d[8]), "+f" (d[9]), "+f" (d[10]), "+f" (d[11]), "+f" (d[12]), "+f" (d[13]), "+f" (d[14]), "+f" (d[15]), "+f" (d[16]), "+f" (d[17]), "+f" (d[18]), "+f" (d[19])
+        : "l" (a), "l" (b), "n" ((int) !ROWS));
   }
   template <bool ROWS = false> MS_DEVICE static void add (float (&d)[20], const unsigned (&a)[4], unsigned long long b) {
     asm volatile ("wgmma.mma_async.sync.aligned.m64n40k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19}, {%20, %21, %22, %23}, %24, 1, 1, 1, %25;"
-                  : "+f" (d[0]), "+f" (d[1]), "+f" (d[2]), "+f" (d[3]), "+f" (d[4]), "+f" (d[5]), "+f" (d[6]), "+f" (d[7]), "+f" (d[8]), "+f" (d[9]), "+f" (d[10]), "+f" (d[11]), "+f" (d[12]), "+f" (d[13]), "+f" (d[14]), "+f" (d[15]), "+f" (d[16]), "+f" (d[17]), "+f" (d[18]), "+f" (d[19])
-                  : "r" (a[0]), "r" (a[1]), "r" (a[2]), "r" (a[3]), "l" (b), "n" ((int) !ROWS));
+        : "+f" (d[0]), "+f" (d[1]), "+f" (d[2]), "+f" (d[3]), "+f" (d[4]), "+f" (d[5]), "+f" (d[6]), "+f" (d[7]), "+f" (d[8]), "+f" (d[9]), "+f" (d[10]), "+f" (d[11]), "+f" (d[12]), "+f" (d[13]), "+f" (d[14]), "+f" (d[15]), "+f" (d[16]), "+f" (d[17]), "+f" (d[18]), "+f" (d[19])
+        : "r" (a[0]), "r" (a[1]), "r" (a[2]), "r" (a[3]), "l" (b), "n" ((int) !ROWS));
   }
 };
 #endif
@@ -103,7 +103,7 @@ struct k0_parts {
   }
   MS_DEVICE static float element (float s, float e, const float (&fix)[1], float (&x)[1]) {
     (void) s, (void) e, (void) fix, (void) x;
-const float v6 = e;
+    const float v6 = e;
     x[0] += v6;
     return v6;
   }
@@ -114,13 +114,13 @@ const float v6 = e;
   MS_DEVICE static float b1_factor (float mean) { return rsqrtf (mean + 0.0f); }
   MS_DEVICE static float b1 (float x, float factor) {
     (void) factor;
-const float v1 = x;
+    const float v1 = x;
     return v1;
   }
   MS_DEVICE static float b2_factor (float mean) { return rsqrtf (mean + 0.0f); }
   MS_DEVICE static float b2 (float x, float factor) {
     (void) factor;
-const float v4 = x * factor;
+    const float v4 = x * factor;
     return v4;
   }
   MS_DEVICE static void finish (const context &c, int row, int column, float o0, float o1, const float (&sum)[1]) {
@@ -128,9 +128,9 @@ const float v4 = x * factor;
     {
       auto value = [&] (int column, float o) {
         (void) column, (void) o;
-const float v8 = o;
-const float v9 = sum[0];
-const float v10 = ms_div(v8, v9);
+        const float v8 = o;
+        const float v9 = sum[0];
+        const float v10 = ms_div(v8, v9);
         return v10;
       };
       ms_f16 *to = c.out0 + row * 40LL;

@@ -63,11 +63,11 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k0_rows (const ms_f16 *__r
 #pragma unroll
     for (int e = 0; e < PIECES; e++)
 #pragma unroll
-        for (int j = 0; j < PIECE; j++) {
-          const int c = j % 4;
-const float v1 = rows_at (d1[e], j);
-          s1[0][c] += v1 * v1;
-        }
+      for (int j = 0; j < PIECE; j++) {
+        const int c = j % 4;
+        const float v1 = rows_at (d1[e], j);
+        s1[0][c] += v1 * v1;
+      }
     float x1[1];
     rows_fold<0u> (x1, s1);
     float w0[PIECES][PIECE];
@@ -88,18 +88,18 @@ const float v1 = rows_at (d1[e], j);
 #pragma unroll
     for (int e = 0; e < PIECES; e++)
 #pragma unroll
-        for (int j = 0; j < PIECE; j++) {
-          const int c = j % 4;
-const float v0 = w0[e][j];
-const float v2 = w2[e][j];
-const float v1 = rows_at (d1[e], j);
-const float v3 = v1 * r3;
-const float v4 = (v3) + (v0);
-const float v5 = (v2) * (v4);
-const float v6 = (v0) + (v5);
-          s2[0][c] += v6 * v6;
-          k6[e][j] = v6;
-        }
+      for (int j = 0; j < PIECE; j++) {
+        const int c = j % 4;
+        const float v0 = w0[e][j];
+        const float v2 = w2[e][j];
+        const float v1 = rows_at (d1[e], j);
+        const float v3 = v1 * r3;
+        const float v4 = (v3) + (v0);
+        const float v5 = (v2) * (v4);
+        const float v6 = (v0) + (v5);
+        s2[0][c] += v6 * v6;
+        k6[e][j] = v6;
+      }
     float x2[1];
     rows_fold<0u> (x2, s2);
     rows_exchange<32, 8, 1, 1, 0u> (x2, buffer + (1 + group) * 8, warp, rank);
@@ -110,8 +110,8 @@ const float v6 = (v0) + (v5);
       float y[PIECE];
 #pragma unroll
       for (int j = 0; j < PIECE; j++) {
-const float v6 = k6[e][j];
-const float v7 = v6 * r7;
+        const float v6 = k6[e][j];
+        const float v7 = v6 * r7;
         y[j] = v7;
       }
       if (live) rows_store (o8 + row2 * 4096LL + first + e * STRIDE, y);

@@ -55,9 +55,9 @@ extern "C" __global__ void __launch_bounds__ (512, 1) k0_rows (const ms_bf16 *__
 #pragma unroll
         for (int j = 0; j < PIECE; j++) {
           const int c = j % 1;
-const float v0 = rows_at (d0[e], j);
-const float v1 = 20.0f;
-const float v2 = (v0) * (v1);
+          const float v0 = rows_at (d0[e], j);
+          const float v1 = 20.0f;
+          const float v2 = (v0) * (v1);
           s1[0][c] = fmaxf (s1[0][c], v2);
           k2[e][j] = v2;
         }
@@ -74,8 +74,8 @@ const float v2 = (v0) * (v1);
 #pragma unroll
         for (int j = 0; j < PIECE; j++) {
           const int c = j % 1;
-const float v2 = k2[e][j];
-const float v3 = ms_exp (v2 - shift);
+          const float v2 = k2[e][j];
+          const float v3 = ms_exp (v2 - shift);
           s2[0][c] += v3;
           k3[e][j] = v3;
         }
@@ -89,9 +89,9 @@ const float v3 = ms_exp (v2 - shift);
       float y[PIECE];
 #pragma unroll
       for (int j = 0; j < PIECE; j++) {
-const float v3 = k3[e][j];
-const float v4 = r4;
-const float v5 = ms_div(v3, v4);
+        const float v3 = k3[e][j];
+        const float v4 = r4;
+        const float v5 = ms_div(v3, v4);
         y[j] = v5;
       }
       if (live && first + e * STRIDE < columns) rows_store (o6 + first + e * STRIDE, y);

@@ -166,7 +166,7 @@ extern "C" __global__ void __launch_bounds__ (384, 1) k0_stream (const ms_bf16 *
 #pragma unroll
       for (int c = 0; c < 2; c++) {
         if (c >= inside) break;
-const float e9 = a9[h + 2 * c];
+        const float e9 = a9[h + 2 * c];
         v0[c] = e9;
       }
       stream_store<false> (o10 + row * 1000LL + column, v0[0], v0[1], inside);

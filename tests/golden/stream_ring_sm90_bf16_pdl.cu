@@ -44,8 +44,8 @@
 #define STREAM_PRODUCT_ms_bf16_16
 template <bool TURNED = false> MS_DEVICE void stream_group_product (ms_bf16, float (&d)[8], unsigned long long w, unsigned long long x) {
   asm volatile ("wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7}, %8, %9, 1, 1, 1, %10, 0;"
-                : "+f" (d[0]), "+f" (d[1]), "+f" (d[2]), "+f" (d[3]), "+f" (d[4]), "+f" (d[5]), "+f" (d[6]), "+f" (d[7])
-                : "l" (w), "l" (x), "n" ((int) !TURNED));
+      : "+f" (d[0]), "+f" (d[1]), "+f" (d[2]), "+f" (d[3]), "+f" (d[4]), "+f" (d[5]), "+f" (d[6]), "+f" (d[7])
+      : "l" (w), "l" (x), "n" ((int) !TURNED));
 }
 #endif
 
@@ -136,9 +136,9 @@ extern "C" __global__ void __launch_bounds__ (288, 1) k0_stream (const ms_bf16 *
         stream_read_tile (x.x0[m], stream_ring + s * STAGE + 8192, row0 + m * 16, unit);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
-const float e0 = stream_at (x.x0[m], 4 * u + j);
-const float v = e0;
-y4[m] += v * v;
+          const float e0 = stream_at (x.x0[m], 4 * u + j);
+          const float v = e0;
+          y4[m] += v * v;
         }
       }
       __syncwarp ();
@@ -183,9 +183,9 @@ y4[m] += v * v;
       float v0[2];
 #pragma unroll
       for (int c = 0; c < 2; c++) {
-const float e3 = a3[h + 2 * c];
-const float e4 = z4;
-const float e5 = e3 * over4;
+        const float e3 = a3[h + 2 * c];
+        const float e4 = z4;
+        const float e5 = e3 * over4;
         v0[c] = e5;
       }
       stream_store<true> (o6 + row * 6144LL + column, v0[0], v0[1], inside);

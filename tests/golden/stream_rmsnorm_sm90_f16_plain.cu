@@ -103,8 +103,8 @@ extern "C" __global__ void __launch_bounds__ (512, 1) __cluster_dims__ (2, 1, 1)
     for (int m = 0; m < M; m++)
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-const float e0 = stream_at (x.x0[m], 4 * u + j);
-const float v = e0;
+        const float e0 = stream_at (x.x0[m], 4 * u + j);
+        const float v = e0;
         y4[m] += v * v;
       }
   };
@@ -168,9 +168,9 @@ const float v = e0;
       float v0[2];
 #pragma unroll
       for (int c = 0; c < 2; c++) {
-const float e3 = a3[h + 2 * c];
-const float e4 = z4;
-const float e5 = e3 * over4;
+        const float e3 = a3[h + 2 * c];
+        const float e4 = z4;
+        const float e5 = e3 * over4;
         v0[c] = e5;
       }
       stream_store<true> (o6 + row * 6144LL + column, v0[0], v0[1], inside);
