@@ -2,7 +2,6 @@
    newest one then. */
 #include "arena.h"
 
-#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -58,13 +57,8 @@ void *eval_take (eval_arena *a, size_t bytes) {
   return spoil (p, bytes);
 }
 
-eval_mark eval_set_mark (const eval_arena *a) { return (eval_mark){a->at, a->end, a->live}; }
-
-void eval_release (eval_arena *a, eval_mark m) {
-  assert (m.live <= a->live);
-  if (m.end == a->end) a->at = m.at;
-  else if (a->chunks) a->at = (char *) (a->chunks + 1); /* all of the newest chunk was taken after the mark */
-  a->live = m.live;
+void eval_rewind_chunk (eval_arena *a) {
+  if (a->chunks) a->at = (char *) (a->chunks + 1);
 }
 
 void *eval_take_large (size_t bytes) {

@@ -3,6 +3,7 @@
 #ifndef VERIFY_ARENA_H
 #define VERIFY_ARENA_H
 
+#include <assert.h>
 #include <stddef.h>
 
 typedef struct eval_chunk eval_chunk;
@@ -26,8 +27,14 @@ void eval_arena_free (eval_arena *);
 void *eval_take (eval_arena *, size_t bytes);
 
 /* Everything that was taken since the mark is given back by eval_release. A chunk that was added meanwhile stays. */
-eval_mark eval_set_mark (const eval_arena *);
-void eval_release (eval_arena *, eval_mark);
+static inline eval_mark eval_set_mark (const eval_arena *a) { return (eval_mark){a->at, a->end, a->live}; }
+void eval_rewind_chunk (eval_arena *); /* to the beginning of the newest chunk */
+static inline void eval_release (eval_arena *a, eval_mark m) {
+  assert (m.live <= a->live);
+  if (m.end == a->end) a->at = m.at;
+  else eval_rewind_chunk (a); /* all of the newest chunk was taken after the mark */
+  a->live = m.live;
+}
 
 /* A piece by itself, in huge pages where the system has them, since touching fresh memory is not free. The caller frees
    it with free (). */

@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* When an operator runs: sets of phases. */
+enum { FIRST_ITERATION = 1, LATER_ITERATIONS = 2, AFTER_LOOP = 4 };
+
 typedef struct {
   int index; /* kernel operator */
   const mugraph_op *op;
@@ -28,6 +31,7 @@ typedef struct {
   bool looped[MUGRAPH_BLOCK_OPS];          /* the tile differs between iterations */
   const bool *stable_exp;                  /* exponentials with running maxima; NULL: none */
   const int8_t *degree;                    /* of tiles, in these maxima */
+  uint8_t when[MUGRAPH_BLOCK_OPS];         /* phases */
   bool ragged;
 } kernel;
 
@@ -39,7 +43,7 @@ typedef struct {
   eval_maxima max;
   int32_t at[3]; /* of the grid */
   int32_t iteration;
-  bool after_loop;
+  uint8_t phase;
 } block;
 
 static bool is_accumulator (const mugraph_op *op) { return mugraph_op_table[op->kind].klass == MUGRAPH_ACCUM; }
@@ -217,7 +221,7 @@ static bool apply (eval_context *c, const kernel *k, block *b, int i) {
 
 static bool compute_tile (eval_context *c, const kernel *k, block *b, int i) {
   const mugraph_op *op = &k->graph->op[i];
-  if (is_accumulator (op)) return b->after_loop ? finish_accumulator (c, k, b, i) : accumulate (c, k, b, i);
+  if (is_accumulator (op)) return b->phase == AFTER_LOOP ? finish_accumulator (c, k, b, i) : accumulate (c, k, b, i);
   if (op->kind == MUGRAPH_OP_INPUT) return load (c, k, b, i), true;
   if (op->kind == MUGRAPH_OP_OUTPUT) return save (c, k, b, i), true;
   return k->stable_exp && k->stable_exp[i] ? stable_exp (c, k, b, i) : apply (c, k, b, i);
@@ -230,18 +234,19 @@ static bool run_operator (eval_context *c, const kernel *k, block *b, int i) {
   if (k->ragged) set_valid (k, b, i);
   if (!compute_tile (c, k, b, i)) return false;
   eval_release (c->arena, before);
-  CHECK (op->kind == MUGRAPH_OP_OUTPUT || (is_accumulator (op) && !b->after_loop) ||
+  CHECK (op->kind == MUGRAPH_OP_OUTPUT || (is_accumulator (op) && b->phase != AFTER_LOOP) ||
          eval_is_value (c, &b->tile[i], k->need[i]));
   return true;
 }
 
 /* ---- blocks ---- */
 
-/* Whether operator i runs in this iteration: what no looped input reaches is the same in each, and is summed in each.
- */
-static bool runs_in_loop (const kernel *k, int i, int iteration) {
-  const mugraph_op *op = &k->graph->op[i];
-  return k->need[i] && (is_accumulator (op) || (!op->after_loop && (!iteration || k->looped[i])));
+/* The operators of one phase. */
+static bool run_phase (eval_context *c, const kernel *k, block *b, uint8_t phase) {
+  b->phase = phase;
+  for (int i = 0; i < k->graph->n_ops; i++)
+    if ((k->when[i] & phase) && !run_operator (c, k, b, i)) return false;
+  return true;
 }
 
 static bool run_block (eval_context *c, const kernel *k, block *b, int64_t index) {
@@ -251,17 +256,12 @@ static bool run_block (eval_context *c, const kernel *k, block *b, int64_t index
   b->at[2] = (int32_t) (index / g->grid[0] / g->grid[1]);
   if (k->stable_exp) eval_start_maxima (&b->max, k->index, index << 24);
   memset (b->count, 0, sizeof b->count[0] * g->n_ops);
-  b->after_loop = false;
   for (b->iteration = 0; b->iteration < g->loop; b->iteration++) {
     if (eval_stopped (c)) return eval_goes_on (c);
-    for (int i = 0; i < g->n_ops; i++)
-      if (runs_in_loop (k, i, b->iteration) && !run_operator (c, k, b, i)) return false;
+    if (!run_phase (c, k, b, b->iteration ? LATER_ITERATIONS : FIRST_ITERATION)) return false;
   }
   b->iteration = 0;
-  b->after_loop = true;
-  for (int i = 0; i < g->n_ops; i++)
-    if (k->need[i] && g->op[i].after_loop && !run_operator (c, k, b, i)) return false;
-  return true;
+  return run_phase (c, k, b, AFTER_LOOP);
 }
 
 /* Room for the tiles of one thread. */
@@ -292,6 +292,15 @@ static void find_looped (kernel *k) {
   }
 }
 
+/* What no looped input reaches is the same in each iteration, but is summed in each. */
+static uint8_t phases_of (const kernel *k, int i) {
+  const mugraph_op *op = &k->graph->op[i];
+  if (!k->need[i]) return 0;
+  if (is_accumulator (op)) return FIRST_ITERATION | LATER_ITERATIONS | AFTER_LOOP;
+  if (op->after_loop) return AFTER_LOOP;
+  return k->looped[i] ? FIRST_ITERATION | LATER_ITERATIONS : FIRST_ITERATION;
+}
+
 /* Room for the maxima beside output n, whose saver is i. */
 static bool take_saved_maxima (eval_context *c, kernel *k, int i, int n) {
   const mugraph_op *op = &k->graph->op[i];
@@ -312,6 +321,7 @@ static bool prepare_kernel (eval_context *c, kernel *k) {
   const mugraph_stable *stable = c->options->stable;
   k->ragged = mugraph_block_ragged (k->graph);
   find_looped (k);
+  for (int i = 0; i < k->graph->n_ops; i++) k->when[i] = phases_of (k, i);
   for (int i = 0, n = 0; i < k->graph->n_ops; i++) {
     if (stable && stable->block_exp[k->op->block][i]) {
       k->stable_exp = stable->block_exp[k->op->block];

@@ -3,11 +3,6 @@
 
 #include <string.h>
 
-void eval_strides (const mugraph_shape *s, int64_t stride[MUGRAPH_DIMS]) {
-  int64_t v = 1;
-  for (int d = s->n_dims; d--; v *= s->dim[d]) stride[d] = v;
-}
-
 void eval_around (const mugraph_shape *s, int dim, int64_t *outer, int64_t *n, int64_t *inner) {
   *outer = *inner = 1;
   for (int d = 0; d < dim; d++) *outer *= s->dim[d];

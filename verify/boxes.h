@@ -6,7 +6,10 @@
 #include "mugraph/mugraph.h"
 #include "number.h"
 
-void eval_strides (const mugraph_shape *, int64_t stride[MUGRAPH_DIMS]);
+static inline void eval_strides (const mugraph_shape *s, int64_t stride[MUGRAPH_DIMS]) {
+  int64_t v = 1;
+  for (int d = s->n_dims; d--; v *= s->dim[d]) stride[d] = v;
+}
 
 /* Elements of a row, which is the last dimension, and how many rows there are. */
 static inline int64_t eval_row (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }

@@ -2,8 +2,6 @@
 
 #include <omp.h>
 
-bool eval_stopped (const eval_context *c) { return c->options->stop && *c->options->stop; }
-
 bool eval_goes_on (eval_context *c) {
   if (eval_stopped (c)) c->status = EVAL_STOPPED;
   else if (c->options->deadline && omp_get_wtime () > c->options->deadline) c->status = EVAL_TIME;

@@ -34,7 +34,7 @@ typedef struct {
   eval_value v;
 } eval_operand;
 
-bool eval_stopped (const eval_context *);
+static inline bool eval_stopped (const eval_context *c) { return c->options->stop && *c->options->stop; }
 
 /* Whether to go on; if not, the status says why. */
 bool eval_goes_on (eval_context *);
