@@ -14,7 +14,7 @@
    keeps what it has. Every file is written under another name and renamed. Exit status: 0 all right, 1 some program
    failed, 2 usage, or no GPU. */
 #include "cuda_templates/cuda.h"
-#include "cuda_templates/emit/emit.h"
+#include "cuda_templates/emit/launches.h"
 #include "cuda_templates/runtime/meter.h"
 #include "cuda_templates/runtime/nvrtc.h"
 #include "cuda_templates/runtime/probe.h"

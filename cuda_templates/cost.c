@@ -1,28 +1,9 @@
 #include "cost.h"
+#include "generator.h"
 #include "roofline.h"
 
 #include <math.h>
 #include <string.h>
-
-/* What each generator's kernels cost beside the roofline. */
-void cost_generic (cost_launch *);
-void cost_stream (cost_launch *);
-void cost_chain (cost_launch *);
-void cost_rows (cost_launch *);
-void cost_tiled (cost_launch *);
-
-static const struct {
-  void (*cost) (cost_launch *);
-  size_t mma_rate; /* of the constants */
-  bool waits;      /* its kernels wait for the end of the one before */
-} generators[CUDA_N_GENERATORS] = {
-#define ROW(name, waits)                                                                                               \
-  { cost_##name, offsetof (cost_constants, mma_rate_##name), waits }
-    [CUDA_GENERATOR_AUTO] = ROW (generic, true),   [CUDA_GENERATOR_GENERIC] = ROW (generic, true),
-    [CUDA_GENERATOR_STREAM] = ROW (stream, false), [CUDA_GENERATOR_CHAIN] = ROW (chain, false),
-    [CUDA_GENERATOR_ROWS] = ROW (rows, false),     [CUDA_GENERATOR_TILED] = ROW (tiled, false),
-#undef ROW
-};
 
 double cost_score (double plain, double pdl) { return pdl > 0 && isfinite (pdl) ? cbrt (plain * pdl * pdl) : plain; }
 
@@ -59,7 +40,7 @@ static void use_units (cost_launch *l, cost_parts *t) {
   const cuda_plan *p = l->plan;
   const cuda_device *d = l->device;
   const cost_constants *c = l->constant;
-  double rate = *(const double *) ((const char *) c + generators[p->backend].mma_rate);
+  double rate = *(const double *) ((const char *) c + cuda_generator_of (p->backend)->mma_rate);
   t->mma = p->mma_flops / (d->mma_f16 * rate), t->sfu = p->sfu_ops / d->sfu;
   t->fp32 = 2 * p->fp32_flops / d->fp32; /* counted one a result; half the rate of fused multiply-adds */
   l->compute =
@@ -94,13 +75,13 @@ static bool before_waiting (const cost_launch *l) {
   do k = (k + 1) % g->n_ops;
   while (g->op[k].kind == MUGRAPH_OP_CONST);
   if (&g->op[k] == l->op) return false;
-  return g->op[k].kind != MUGRAPH_OP_CUSTOM || generators[g->block[g->op[k].block].sched.backend].waits;
+  return g->op[k].kind != MUGRAPH_OP_CUSTOM || cuda_generator_of (g->block[g->op[k].block].sched.backend)->waits;
 }
 
 /* Whether it waits for the end of the kernel before: one of the same call that it reads from, or because its generator
    has it so. */
 static bool waits (const cost_launch *l) {
-  bool wait = generators[l->plan->backend].waits || before_waiting (l);
+  bool wait = cuda_generator_of (l->plan->backend)->waits || before_waiting (l);
   for (int i = 0; i < l->op->n_in; i++) wait |= l->op->in[i] >= l->graph->n_inputs;
   return wait;
 }
@@ -132,7 +113,7 @@ double cost_planned (const mugraph *g, int k, const cuda_plan *p, const cuda_dev
   if (!roofline_places (&l)) return INFINITY;
   count_work (&l);
   use_units (&l, &t);
-  generators[p->backend].cost (&l);
+  cuda_generator_of (p->backend)->cost (&l);
   move_bytes (&l, caches, &t);
   t.occupancy = l.occupancy, t.waves = l.waves, t.latency = l.latency;
   t.plain = roofline_alone (&l);

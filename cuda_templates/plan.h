@@ -1,10 +1,13 @@
 /* The tile program of a graph-defined kernel: which code generator handles it, where each tile lives, which warps own
-   it, how it is copied, and what that costs. The cost model (search/) and the emitter (cuda_templates/) read the same
-   plan, so what is ranked is what is built. Printed by `msearch show FILE --tiles`. */
+   it, how it is copied, and what that costs. The cost model and the emitter read the same plan, so what is ranked is
+   what is built. Printed by `msearch show FILE --tiles`. */
 #ifndef CUDA_TEMPLATES_PLAN_H
 #define CUDA_TEMPLATES_PLAN_H
 
 #include "mugraph/mugraph.h"
+
+#include <assert.h>
+#include <string.h>
 
 /* Device facts: rows of device.def. Bandwidths in bytes/s, rates in flop/s, times in seconds. */
 typedef struct {
@@ -27,18 +30,20 @@ const cuda_device *cuda_device_find (const char *name); /* by --device spelling 
 
 typedef enum { CUDA_HOME_NONE, CUDA_HOME_REGISTERS, CUDA_HOME_SHARED, CUDA_HOME_DEVICE } cuda_home;
 
-/* Code generators, in the order in which the planner prefers them when sched.backend is 0. */
-typedef enum {
-  CUDA_GENERATOR_AUTO,
-  CUDA_GENERATOR_GENERIC, /* anything: tiles in shared or device memory, mma.sync where sizes allow */
-  CUDA_GENERATOR_STREAM,  /* skinny matmuls against streamed weights; split loop combined over a cluster */
-  CUDA_GENERATOR_CHAIN,   /* chained matmuls, scores in registers, running maxima */
-  CUDA_GENERATOR_ROWS,    /* no matmul: whole rows in registers, reductions over a block or cluster */
-  CUDA_GENERATOR_TILED,   /* matmuls of many rows: wgmma on tiles that tensor copies bring, a persistent grid */
-  CUDA_N_GENERATORS
-} cuda_generator;
+/* Code generators by their numbers in sched.backend, see generators.def. */
+enum {
+  CUDA_GENERATOR_AUTO, /* the planner's choice */
+#define GENERATOR(number, ID, ...) CUDA_GENERATOR_##ID = number,
+#include "generators.def"
+#undef GENERATOR
+  CUDA_N_GENERATORS = 1
+#define GENERATOR(...) +1
+#include "generators.def"
+#undef GENERATOR
+};
 
-const char *cuda_generator_text (cuda_generator);
+/* "chain"; "auto" for 0, "unknown" for what is no generator's number. */
+const char *cuda_generator_text (int backend);
 
 /* How a tile that an iterator brings comes from device memory. */
 typedef enum {
@@ -59,8 +64,10 @@ typedef struct {
   int depth;             /* tiles of it that are there or on their way */
 } cuda_tile_plan;
 
+enum { CUDA_FOUND_BYTES = 6144 };
+
 typedef struct {
-  cuda_generator backend;
+  int backend;         /* CUDA_GENERATOR_ */
   mugraph_sched sched; /* every 0 of the block's schedule replaced by what is used */
   int threads;         /* of a block */
   int cluster;         /* blocks of a cluster: along the split loop, or of tiles side by side; 1: none */
@@ -74,7 +81,21 @@ typedef struct {
   double smem_bytes;                     /* through shared memory, where that may be the bottleneck; 0: not counted */
   int iterations;                        /* of the loop in one block */
   cuda_tile_plan tile[MUGRAPH_BLOCK_OPS];
+  /* Last, for comparisons of plans leave it out: what the generator's planner found of the graph, a struct of its own.
+   */
+  unsigned char found[CUDA_FOUND_BYTES];
 } cuda_plan;
+
+/* Keeps and gives back what a planner found: a copy of its generator's struct, of which cost and emitter of the same
+   generator know the type. Nobody looks at the graph a second time. */
+static inline void cuda_plan_keep (cuda_plan *p, const void *found, size_t size) {
+  assert (size <= sizeof p->found);
+  memcpy (p->found, found, size);
+}
+static inline void cuda_plan_found (const cuda_plan *p, void *found, size_t size) {
+  assert (size <= sizeof p->found);
+  memcpy (found, p->found, size);
+}
 
 /* How tensor t of the kernel graph is stored in device memory: program inputs and outputs in their declared type,
    everything in between in f32 (partial sums and unnormalised values overflow or lose half the digits of a half). */
@@ -90,12 +111,5 @@ int cuda_plan_splits (const mugraph *, int t);
 /* Plans kernel operator k (a CUSTOM) for a device. False with the reason when the chosen backend cannot take it or it
    does not fit; with sched.backend 0 generic is tried last and takes everything that passes mugraph_infer. */
 bool cuda_plan_kernel (const mugraph *, int k, const cuda_device *, cuda_plan *, mugraph_error *e);
-
-/* Rows of one backend each, in plan_<backend>.c: false when it cannot take the graph. */
-bool cuda_plan_generic (const mugraph *, int k, const cuda_device *, cuda_plan *, mugraph_error *e);
-bool cuda_plan_stream (const mugraph *, int k, const cuda_device *, cuda_plan *, mugraph_error *e);
-bool cuda_plan_chain (const mugraph *, int k, const cuda_device *, cuda_plan *, mugraph_error *e);
-bool cuda_plan_rows (const mugraph *, int k, const cuda_device *, cuda_plan *, mugraph_error *e);
-bool cuda_plan_tiled (const mugraph *, int k, const cuda_device *, cuda_plan *, mugraph_error *e);
 
 #endif

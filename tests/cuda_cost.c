@@ -121,13 +121,8 @@ static void test_every_generator (void **state) {
   cost_parts parts;
   ok (build_rms_norm (&g, 512, 4096, 6144, 128, 64, &error));
   for (int b = CUDA_GENERATOR_GENERIC; b < CUDA_N_GENERATORS; b++) {
-    cuda_plan p = {.backend = (cuda_generator) b,
-                   .threads = 384,
-                   .cluster = 1,
-                   .blocks = 128,
-                   .smem = 180000,
-                   .regs = 168,
-                   .iterations = 128};
+    cuda_plan p = {
+        .backend = b, .threads = 384, .cluster = 1, .blocks = 128, .smem = 180000, .regs = 168, .iterations = 128};
     p.sched.stages = 4, p.sched.split = 1, p.sched.tile_n = 128, p.sched.tile_m = 64;
     p.dram_read = 55e6, p.l2_read = 250e6, p.dram_write = 6.3e6, p.mma_flops = 2.0 * 512 * 4096 * 6144;
     double t = of_plan (&p, h100, &parts);

@@ -37,7 +37,7 @@ static int compile_text (const char *text, const char *arch, const char *more) {
 }
 
 /* unit: of the text, by the generator that was meant. copy: of the schedule, 2 for weights by tensor copies. */
-static void check_file (const char *name, cuda_generator backend, int copy, const char *unit, const char *device,
+static void check_file (const char *name, int backend, int copy, const char *unit, const char *device,
                         const char *arch) {
   mugraph program, candidate;
   mugraph_error e;

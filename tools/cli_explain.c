@@ -199,7 +199,7 @@ static bool explain_search (const cli *c, FILE *out, const subject *s, cJSON *ro
 
 /* Asks a generator about kernel k: with the schedule that the µGraph has where it is the one in use, else with its own
    choice. us: by the model, infinity when no block fits an SM. False: it refuses, e says why. */
-static bool ask_generator (const mugraph *g, int k, cuda_generator generator, bool in_use, const cuda_device *d,
+static bool ask_generator (const mugraph *g, int k, int generator, bool in_use, const cuda_device *d,
                            const cost_caches *caches, double *us, mugraph_error *e) {
   mugraph *asked = malloc (sizeof *asked);
   cuda_plan *plan = malloc (sizeof *plan);
@@ -209,7 +209,7 @@ static bool ask_generator (const mugraph *g, int k, cuda_generator generator, bo
     mugraph_sched *sched = &asked->block[g->op[k].block].sched;
     *asked = *g;
     if (!in_use) mugraph_sched_default (sched);
-    sched->backend = generator;
+    sched->backend = (int16_t) generator;
     good = cuda_plan_kernel (asked, k, d, plan, e);
   }
   if (good) *us = 1e6 * cost_planned (asked, k, plan, d, caches, &parts);
@@ -219,15 +219,15 @@ static bool ask_generator (const mugraph *g, int k, cuda_generator generator, bo
 }
 
 /* "stream: no matmul" without the generator's own name. */
-static const char *reason (cuda_generator generator, const char *text) {
+static const char *reason (int generator, const char *text) {
   const char *name = cuda_generator_text (generator);
   size_t n = strlen (name);
   return !strncmp (text, name, n) && !strncmp (text + n, ": ", 2) ? text + n + 2 : text;
 }
 
 /* One generator's line and record; used: the one that builds the kernel. */
-static cJSON *explain_generator (FILE *out, const mugraph *g, int k, cuda_generator generator, cuda_generator used,
-                                 const cuda_device *d, const cost_caches *caches) {
+static cJSON *explain_generator (FILE *out, const mugraph *g, int k, int generator, int used, const cuda_device *d,
+                                 const cost_caches *caches) {
   mugraph_error e = {""};
   double us = INFINITY;
   bool takes = ask_generator (g, k, generator, generator == used, d, caches, &us, &e);
@@ -259,8 +259,8 @@ static void explain_generators (FILE *out, const subject *s, cJSON *list) {
                g->op[k].kind == MUGRAPH_OP_CUSTOM ? "graph-defined" : "pre-defined: it has code of its own");
     }
     if (g->op[k].kind == MUGRAPH_OP_CUSTOM) {
-      cuda_generator used = cuda_plan_kernel (g, k, &s->device, plan, &e) ? plan->backend : CUDA_GENERATOR_AUTO;
-      for (cuda_generator b = CUDA_GENERATOR_AUTO + 1; b < CUDA_N_GENERATORS; b++)
+      int used = cuda_plan_kernel (g, k, &s->device, plan, &e) ? plan->backend : CUDA_GENERATOR_AUTO;
+      for (int b = CUDA_GENERATOR_AUTO + 1; b < CUDA_N_GENERATORS; b++)
         cJSON_AddItemToArray (list, explain_generator (out, g, k, b, used, &s->device, &caches));
     }
     cost_leave (g, k, &s->device, &caches);

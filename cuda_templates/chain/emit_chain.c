@@ -1,8 +1,9 @@
 /* Kernels of the chain generator: cuda_templates/chain/plan_chain.h says what they compute, chain.cuh how. Printed
    here: the parts that depend on the graph (struct k<i>_parts), the wgmma shapes in use, and a kernel that finds the
    block's operands. */
-#include "cuda_templates/emit/emit.h"
 #include "cuda_templates/emit/kernel.h"
+#include "cuda_templates/emit/launches.h"
+#include "cuda_templates/generator.h"
 #include "plan_chain.h"
 
 #include <math.h>
@@ -398,7 +399,7 @@ static void print_kernel (printer *p, int launch) {
   P ("}\n");
 }
 
-bool cuda_emit_chain (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_error *error) {
+void cuda_emit_chain (cuda_emitter *e, int k, const cuda_plan *plan) {
   const mugraph_op *kernel = &e->g->op[k];
   printer printing = {.e = e,
                       .b = &e->g->block[kernel->block],
@@ -406,7 +407,7 @@ bool cuda_emit_chain (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_err
                       .stable = e->stable->block_exp[kernel->block],
                       .k = k},
           *p = &printing;
-  if (!cuda_chain_match (e->g, k, e->device, &p->c, error)) return false;
+  cuda_plan_found (plan, &p->c, sizeof p->c);
   const cuda_chain *c = &p->c;
   cuda_use_template (e, "chain.cuh");
   if (c->wgmma) {
@@ -426,5 +427,4 @@ bool cuda_emit_chain (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_err
     cuda_add_tensor_map (e, launch, &map2, "map2");
   }
   print_kernel (p, launch);
-  return true;
 }

@@ -29,6 +29,7 @@
    rows costs 10 %, that of B1's 20 %. Right operands stored as transposes cost nothing: K as [n, d] is 1 to 2 % faster
    than as [d, n]. */
 #include "plan_chain.h"
+#include "cuda_templates/generator.h"
 
 #include <string.h>
 
@@ -488,7 +489,7 @@ static bool starts_aligned (const mugraph *g, const mugraph_op *kernel, const mu
   return columns % 8 == 0 && (!last->full || last->axis < 0 || ceil_div (columns, b->grid[last->axis]) % 8 == 0);
 }
 
-bool cuda_chain_match (const mugraph *g, int k, const cuda_device *d, cuda_chain *c, mugraph_error *e) {
+static bool match (const mugraph *g, int k, const cuda_device *d, cuda_chain *c, mugraph_error *e) {
   const mugraph_op *kernel = &g->op[k];
   const mugraph_block *b = &g->block[kernel->block];
   static _Thread_local mugraph_stable stable;
@@ -544,7 +545,8 @@ bool cuda_plan_chain (const mugraph *g, int k, const cuda_device *d, cuda_plan *
   const mugraph_op *kernel = &g->op[k];
   const mugraph_block *b = &g->block[kernel->block];
   cuda_chain c;
-  if (!cuda_chain_match (g, k, d, &c, e)) return false;
+  if (!match (g, k, d, &c, e)) return false;
+  cuda_plan_keep (p, &c, sizeof c);
   int64_t grid = (int64_t) b->grid[0] * b->grid[1] * b->grid[2], tiles = ceil_div (c.n, c.nt);
   p->sched = b->sched;
   p->sched.warps = (int16_t) (4 * c.wm * c.wn);

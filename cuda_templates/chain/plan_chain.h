@@ -50,8 +50,6 @@ typedef struct {
   int64_t smem;
 } cuda_chain;
 
-bool cuda_chain_match (const mugraph *, int k, const cuda_device *, cuda_chain *, mugraph_error *e);
-
 /* Rows of the factor of operator i that multiplies or divides: see cuda_chain.factor. The operand that is the factor.
  */
 int cuda_chain_factor (const mugraph_block *, int i);

@@ -1,18 +1,13 @@
 /* cuda_emit: walks the kernel graph, gives every tensor a buffer and every operator its launches, and joins device
    templates and kernels into one source text. */
-#include "emit.h"
+#include "cuda_templates/generator.h"
 #include "emit_predefined.h"
+#include "launches.h"
 #include "templates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static bool (*const generators[CUDA_N_GENERATORS]) (cuda_emitter *, int, const cuda_plan *, mugraph_error *) = {
-    [CUDA_GENERATOR_GENERIC] = cuda_emit_generic, [CUDA_GENERATOR_STREAM] = cuda_emit_stream,
-    [CUDA_GENERATOR_CHAIN] = cuda_emit_chain,     [CUDA_GENERATOR_ROWS] = cuda_emit_rows,
-    [CUDA_GENERATOR_TILED] = cuda_emit_tiled,
-};
 
 static int64_t bytes_of (const cuda_tensor *t) { return mugraph_volume (&t->shape) * mugraph_dtype_bytes (t->dtype); }
 
@@ -92,7 +87,7 @@ static bool emit_kernels (cuda_emitter *e, mugraph_error *error) {
     }
     cuda_plan plan;
     if (!plan_kernel (e, k, &plan, error)) return false;
-    if (!generators[plan.backend](e, k, &plan, error)) return false;
+    cuda_generator_of (plan.backend)->emit (e, k, &plan);
   }
   copy_outputs (e);
   return true;

@@ -5,8 +5,9 @@
    its side table, x4 its value at the current element, c0 .. c3 the coordinates of that element in the tile (aligned at
    the right, missing dimensions 1), n0, n1, .. numbers of valid positions of ragged splits, bx, by, bz the block, l the
    iteration. */
-#include "cuda_templates/emit/emit.h"
 #include "cuda_templates/emit/kernel.h"
+#include "cuda_templates/emit/launches.h"
+#include "cuda_templates/generator.h"
 #include "plan_generic.h"
 
 #include <stdio.h>
@@ -747,9 +748,9 @@ static void print_kernel (generator *w, int64_t blocks, int64_t launched) {
   cuda_print (w->text, "}\n");
 }
 
-bool cuda_emit_generic (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_error *error) {
+void cuda_emit_generic (cuda_emitter *e, int k, const cuda_plan *plan) {
   generator w = {.e = e, .text = &e->body, .k = k, .kernel = &e->g->op[k], .block = &e->g->block[e->g->op[k].block]};
-  if (!cuda_generic_derive (e->g, k, e->device, &w.d, error)) return false;
+  cuda_plan_found (plan, &w.d, sizeof w.d);
   int64_t launched = plan->blocks;
   if (w.d.workspace && launched > 2 * e->device->sms) launched = 2 * e->device->sms;
   int l = cuda_add_launch (e, launched, w.d.threads, w.d.smem, "k%d_generic", k);
@@ -765,5 +766,4 @@ bool cuda_emit_generic (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_e
   collect_ragged (&w);
   cuda_open_kernel (e, l);
   print_kernel (&w, plan->blocks, launched);
-  return true;
 }

@@ -2,6 +2,7 @@
    reduced or multiplied is stored, in f32, in shared memory while there is room and in a workspace in device memory
    beyond that. */
 #include "plan_generic.h"
+#include "cuda_templates/generator.h"
 
 #include <string.h>
 
@@ -319,7 +320,7 @@ static int choose_threads (const mugraph_block *b, const cuda_generic *d) {
   return most <= 1024 ? 64 : most <= 8192 ? 128 : 256;
 }
 
-bool cuda_generic_derive (const mugraph *g, int k, const cuda_device *device, cuda_generic *d, mugraph_error *e) {
+static bool derive (const mugraph *g, int k, const cuda_device *device, cuda_generic *d, mugraph_error *e) {
   const mugraph_block *b = block_of (g, k);
   memset (d, 0, sizeof *d);
   mugraph_analyse_stable (g, &d->stable);
@@ -371,7 +372,8 @@ static void count_work (const mugraph *g, int k, const cuda_generic *d, cuda_pla
 bool cuda_plan_generic (const mugraph *g, int k, const cuda_device *device, cuda_plan *p, mugraph_error *e) {
   cuda_generic d;
   const mugraph_block *b = block_of (g, k);
-  if (!cuda_generic_derive (g, k, device, &d, e)) return false;
+  if (!derive (g, k, device, &d, e)) return false;
+  cuda_plan_keep (p, &d, sizeof d);
   p->sched = b->sched;
   p->sched.warps = (int16_t) (d.threads / 32);
   p->sched.stages = 1; /* raised below by a matmul that streams */

@@ -52,6 +52,4 @@ int cuda_generic_dim (const mugraph_block *, int i, int dim);
 /* Positions of dimension d (aligned) of tile i may be invalid. */
 bool cuda_generic_ragged (const mugraph_block *, int i, int d);
 
-bool cuda_generic_derive (const mugraph *, int k, const cuda_device *, cuda_generic *, mugraph_error *);
-
 #endif

@@ -5,8 +5,9 @@
    would hold up all. What only later passes need is widened before that exchange, whose latencies hide it. Each level
    of reductions is one pass over the elements and one exchange; what a pass has computed and a later one needs stays in
    registers. */
-#include "cuda_templates/emit/emit.h"
 #include "cuda_templates/emit/kernel.h"
+#include "cuda_templates/emit/launches.h"
+#include "cuda_templates/generator.h"
 #include "plan_rows.h"
 
 #include <stdio.h>
@@ -303,14 +304,14 @@ static void print_stores (printer *p) {
   }
 }
 
-bool cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_error *error) {
+void cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan) {
   const mugraph_op *kernel = &e->g->op[k];
   printer state = {.e = e,
                    .b = &e->g->block[kernel->block],
                    .kernel = kernel,
                    .stable = e->stable->block_exp[kernel->block]},
           *p = &state;
-  if (!cuda_rows_match (e->g, k, e->device, &p->s, error)) return false;
+  cuda_plan_found (plan, &p->s, sizeof p->s);
   const cuda_rows *s = &p->s;
   cuda_use_template (e, "rows.cuh");
   int l = cuda_add_launch (e, plan->blocks, plan->threads, 0, "k%d_rows", k);
@@ -346,5 +347,4 @@ bool cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_erro
   if (turns > 1 && s->levels && s->split > 1) P ("    ms_cluster_sync ();\n"); /* buffers again */
   else if (turns > 1 && s->levels && s->row_warps > 1) P ("    __syncthreads ();\n");
   P ("  }\n}\n");
-  return true;
 }

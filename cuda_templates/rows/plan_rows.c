@@ -11,6 +11,7 @@
    than one within a block: only for rows that one block cannot hold.
    - loop 1 only. stages, swap, tile_m: nothing to choose. */
 #include "plan_rows.h"
+#include "cuda_templates/generator.h"
 
 #include <string.h>
 
@@ -165,7 +166,7 @@ static bool schedule (const mugraph *g, const mugraph_op *kernel, const mugraph_
   return true;
 }
 
-bool cuda_rows_match (const mugraph *g, int k, const cuda_device *d, cuda_rows *s, mugraph_error *e) {
+static bool match (const mugraph *g, int k, const cuda_device *d, cuda_rows *s, mugraph_error *e) {
   const mugraph_op *kernel = &g->op[k];
   const mugraph_block *b = &g->block[kernel->block];
   memset (s, 0, sizeof *s);
@@ -192,7 +193,8 @@ bool cuda_rows_match (const mugraph *g, int k, const cuda_device *d, cuda_rows *
 
 bool cuda_plan_rows (const mugraph *g, int k, const cuda_device *d, cuda_plan *p, mugraph_error *e) {
   cuda_rows s;
-  if (!cuda_rows_match (g, k, d, &s, e)) return false;
+  if (!match (g, k, d, &s, e)) return false;
+  cuda_plan_keep (p, &s, sizeof s);
   const mugraph_op *kernel = &g->op[k];
   const mugraph_block *b = &g->block[kernel->block];
   p->sched = b->sched;

@@ -27,8 +27,6 @@ typedef struct {
   bool even, even_rows; /* no piece, no row beyond the end */
 } cuda_rows;
 
-bool cuda_rows_match (const mugraph *, int k, const cuda_device *, cuda_rows *, mugraph_error *e);
-
 /* True for operators that end in an exchange along the row. */
 bool cuda_rows_reduces (const mugraph_block *, int i);
 

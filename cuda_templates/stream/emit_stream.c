@@ -9,8 +9,9 @@
      each block finishes its share of the elements and stores them
    With a ring, warps have different work in place of the first two lines: the copy engine's, the matrix units', row
    statistics.  */
-#include "cuda_templates/emit/emit.h"
 #include "cuda_templates/emit/kernel.h"
+#include "cuda_templates/emit/launches.h"
+#include "cuda_templates/generator.h"
 #include "plan_stream.h"
 
 #include <stdio.h>
@@ -853,9 +854,9 @@ static void print_ring (printer *p) {
   P ("\n");
 }
 
-bool cuda_emit_stream (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_error *error) {
+void cuda_emit_stream (cuda_emitter *e, int k, const cuda_plan *plan) {
   printer state = {.e = e, .b = &e->g->block[e->g->op[k].block], .kernel = &e->g->op[k]}, *p = &state;
-  if (!cuda_stream_match (e->g, k, e->device, &p->s, error)) return false;
+  cuda_plan_found (plan, &p->s, sizeof p->s);
   p->groups = ceil_div (p->s.m.chunk, 8);
   cuda_use_template (e, p->s.ring ? "stream_ring.cuh" : "stream.cuh");
   if (p->s.ring) print_group_product (p);
@@ -889,5 +890,4 @@ bool cuda_emit_stream (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_er
   print_finish (p);
   if (p->s.ring) cuda_close_sm90a (e);
   P ("}\n");
-  return true;
 }

@@ -20,6 +20,7 @@
    delivers in 2 us.
    - swap: 0 or 2. tile_m: 0. */
 #include "plan_stream.h"
+#include "cuda_templates/generator.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -535,7 +536,7 @@ bool cuda_stream_classify (const mugraph *g, int k, const char *name, cuda_strea
   return classify (&match, k);
 }
 
-bool cuda_stream_match (const mugraph *g, int k, const cuda_device *d, cuda_stream *s, mugraph_error *e) {
+static bool match (const mugraph *g, int k, const cuda_device *d, cuda_stream *s, mugraph_error *e) {
   memset (s, 0, sizeof *s);
   matcher match = {g, &g->op[k], &g->block[g->op[k].block], s, "stream", e}, *c = &match;
   if (!classify (c, k) || !schedule (c, d)) return false;
@@ -548,7 +549,8 @@ bool cuda_stream_match (const mugraph *g, int k, const cuda_device *d, cuda_stre
 
 bool cuda_plan_stream (const mugraph *g, int k, const cuda_device *d, cuda_plan *p, mugraph_error *e) {
   cuda_stream s;
-  if (!cuda_stream_match (g, k, d, &s, e)) return false;
+  if (!match (g, k, d, &s, e)) return false;
+  cuda_plan_keep (p, &s, sizeof s);
   const mugraph_op *kernel = &g->op[k];
   const mugraph_block *b = &g->block[kernel->block];
   p->sched = b->sched;

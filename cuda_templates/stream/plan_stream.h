@@ -77,9 +77,6 @@ typedef struct {
 /* Everything down to the schedule: extents, roles, types. name: of the generator that asks, for the reason. */
 bool cuda_stream_classify (const mugraph *, int k, const char *name, cuda_stream *, mugraph_error *e);
 
-/* False with the reason when operator k's block graph is not of this class, or does not fit with its schedule. */
-bool cuda_stream_match (const mugraph *, int k, const cuda_device *, cuda_stream *, mugraph_error *e);
-
 /* The iterator that right operand i is, or is the transpose of; -1: it is computed. */
 int cuda_stream_weight (const mugraph_block *, int i);
 

@@ -1,3 +1,4 @@
+#include "cuda_templates/generator.h"
 #include "cuda_templates/roofline.h"
 #include "plan_tiled.h"
 

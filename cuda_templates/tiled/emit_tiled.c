@@ -1,8 +1,9 @@
 /* Kernels of the tiled generator: cuda_templates/tiled/plan_tiled.h says what they compute, tiled.cuh has the loop and
    the order of things. Printed here: which tile a block goes to, its copies, its products, sums along rows of the
    operands, and what follows. */
-#include "cuda_templates/emit/emit.h"
 #include "cuda_templates/emit/kernel.h"
+#include "cuda_templates/emit/launches.h"
+#include "cuda_templates/generator.h"
 #include "plan_tiled.h"
 
 #include <stdio.h>
@@ -528,10 +529,10 @@ static void print_parts (printer *p) {
   P ("};\n");
 }
 
-bool cuda_emit_tiled (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_error *error) {
+void cuda_emit_tiled (cuda_emitter *e, int k, const cuda_plan *plan) {
   const mugraph_op *kernel = &e->g->op[k];
   printer printing = {.e = e, .b = &e->g->block[kernel->block], .kernel = kernel, .k = k}, *p = &printing;
-  if (!cuda_tiled_match (e->g, k, e->device, &p->t, error)) return false;
+  cuda_plan_found (plan, &p->t, sizeof p->t);
   const cuda_tiled *t = &p->t;
   cuda_use_template (e, "tiled.cuh");
   cuda_print_wgmma (&e->body, t->c.type, t->columns);
@@ -557,5 +558,4 @@ bool cuda_emit_tiled (cuda_emitter *e, int k, const cuda_plan *plan, mugraph_err
   P ("0, 0, 0};\n  tiled_run (p, smem);\n");
   cuda_close_sm90a (e);
   P ("}\n");
-  return true;
 }

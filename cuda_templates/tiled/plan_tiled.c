@@ -9,6 +9,7 @@
    - multicast 1, 2, 4: blocks of a cluster. Default 2 where the tiles divide.
    - warps, tile_m, tile_n: what the tile asks for. split 1, swap 0 or 1. */
 #include "plan_tiled.h"
+#include "cuda_templates/generator.h"
 
 #include <math.h>
 #include <string.h>
@@ -253,7 +254,7 @@ static bool schedule (const mugraph_block *b, const cuda_device *d, cuda_tiled *
   return true;
 }
 
-bool cuda_tiled_match (const mugraph *g, int k, const cuda_device *d, cuda_tiled *t, mugraph_error *e) {
+static bool match (const mugraph *g, int k, const cuda_device *d, cuda_tiled *t, mugraph_error *e) {
   const mugraph_op *kernel = &g->op[k];
   const mugraph_block *b = &g->block[kernel->block];
   memset (t, 0, sizeof *t);
@@ -278,7 +279,8 @@ static int left_reads (const mugraph_block *b, const cuda_tiled *t) {
 
 bool cuda_plan_tiled (const mugraph *g, int k, const cuda_device *d, cuda_plan *p, mugraph_error *e) {
   cuda_tiled t;
-  if (!cuda_tiled_match (g, k, d, &t, e)) return false;
+  if (!match (g, k, d, &t, e)) return false;
+  cuda_plan_keep (p, &t, sizeof t);
   const mugraph_op *kernel = &g->op[k];
   const mugraph_block *b = &g->block[kernel->block];
   p->sched = b->sched;

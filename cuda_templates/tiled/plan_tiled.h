@@ -55,9 +55,6 @@ typedef struct {
  * sum. */
 int cuda_tiled_folded (const cuda_tiled *, const mugraph_block *, int i);
 
-/* False with the reason when operator k's block graph is not of this class, or does not fit with its schedule. */
-bool cuda_tiled_match (const mugraph *, int k, const cuda_device *, cuda_tiled *, mugraph_error *e);
-
 /* Whether operator `from` is `to` or computed from it. */
 bool cuda_tiled_reaches (const mugraph_block *, int from, int to);
 

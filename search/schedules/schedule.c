@@ -1,5 +1,6 @@
 /* The schedules of a whole structure: a beam from kernel to kernel. See schedule.h. */
 #include "schedule.h"
+#include "cuda_templates/generator.h"
 #include "search/structures/canonical.h"
 #include "tune_kernel.h"
 
@@ -80,12 +81,6 @@ static int select_beam (const mugraph *g, int k, const partial next[], int n_nex
 
 /* ---- what becomes of a µGraph ---- */
 
-/* Whether the generator cuts the loop by itself: with and without one a block graph becomes the same kernel. */
-static bool cuts_loop (const cuda_plan *p) {
-  return p->backend == CUDA_GENERATOR_STREAM || p->backend == CUDA_GENERATOR_CHAIN ||
-         p->backend == CUDA_GENERATOR_TILED;
-}
-
 uint64_t schedule_identity (const mugraph *g, const cuda_device *d, bool schedules) {
   mugraph *looped = malloc (sizeof *looped); /* with the loops that the launch has */
   uint64_t plans = 0;
@@ -94,7 +89,7 @@ uint64_t schedule_identity (const mugraph *g, const cuda_device *d, bool schedul
   for (int k = 0; k < g->n_ops; k++) {
     cuda_plan p;
     if (g->op[k].kind != MUGRAPH_OP_CUSTOM || !cuda_plan_kernel (g, k, d, &p, NULL)) continue;
-    if (cuts_loop (&p)) canonical_forget_loop (&looped->block[g->op[k].block]);
+    if (cuda_generator_of (p.backend)->cuts_loop) canonical_forget_loop (&looped->block[g->op[k].block]);
     uint64_t own = tune_hash_of_plan (g->block[g->op[k].block].grid, &p);
     plans = XXH3_64bits_withSeed (&own, sizeof own, plans);
   }

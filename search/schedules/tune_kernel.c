@@ -3,6 +3,7 @@
 #include "values.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -98,7 +99,7 @@ static bool plans_the_same (tuner *t, mugraph_block *b, mugraph_sched request, c
   bool same = cuda_plan_kernel (&t->graph, t->kernel, t->device, &again, NULL);
   b->sched = asked;
   memset (&want.sched, 0, sizeof want.sched), memset (&again.sched, 0, sizeof again.sched);
-  return same && !memcmp (&want, &again, sizeof want);
+  return same && !memcmp (&want, &again, offsetof (cuda_plan, found));
 }
 
 /* Takes from a choice what its plan does not depend on, and names what the planner chose where it takes that back as a

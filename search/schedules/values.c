@@ -36,8 +36,11 @@ const int16_t values_split[VALUES_SPLITS] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16}
 static const int16_t warps[] = {0, 1, 2, 4, 8, 16, 32}, stages[] = {0, 1, 2, 3, 4, 6, 8};
 static const int16_t swaps[] = {0, 1, 2}, tile_ms[] = {0, 16, 32, 64}, tile_ns[] = {0, 8, 16, 32, 64, 128};
 static const int16_t multicasts[] = {0, 1, 2, 4}, copies[] = {0, 1, 2};
-static const int16_t backends[] = {CUDA_GENERATOR_AUTO,  CUDA_GENERATOR_GENERIC, CUDA_GENERATOR_STREAM,
-                                   CUDA_GENERATOR_CHAIN, CUDA_GENERATOR_ROWS,    CUDA_GENERATOR_TILED};
+static const int16_t backends[] = {
+#define GENERATOR(number, ...) [number] = number,
+#include "cuda_templates/generators.def"
+#undef GENERATOR
+};
 
 const values_parameter values_of[VALUES_PARAMETERS] = {
 #define PARAMETER(name, values)                                                                                        \
