@@ -41,49 +41,45 @@ static char *draw (const char *dot, size_t size, size_t *drawn, mugraph_error *e
   return svg;
 }
 
-static void print_tiles (FILE *out, const mugraph *g, const cuda_device *d) {
+static void print_tile (FILE *out, int i, const mugraph_op *o, const cuda_tile_plan *t) {
   static const char *const homes[] = {[CUDA_HOME_NONE] = "-",
                                       [CUDA_HOME_REGISTERS] = "registers",
                                       [CUDA_HOME_SHARED] = "shared",
                                       [CUDA_HOME_DEVICE] = "device"};
+  char dims[100];
+  fprintf (out, "  %3d %-12s %-16s %-9s", i, mugraph_op_table[o->kind].text,
+           mugraph_dims_text (&o->shape, dims, sizeof dims), t->fused ? "fused" : homes[t->home]);
+  if (!t->fused && t->home != CUDA_HOME_NONE)
+    fprintf (out, " %lld bytes at %lld", (long long) t->bytes, (long long) t->offset);
+  if (t->copy) fprintf (out, ", by %s, %d deep", cuda_copy_text (t->copy), t->depth);
+  fprintf (out, "%s\n", o->after_loop ? ", after the loop" : "");
+}
+
+static void print_plan (FILE *out, const mugraph_block *b, const cuda_plan *p) {
+  char words[256];
+  fprintf (out, ", %s generator\n", cuda_generator_text (p->backend));
+  fprintf (out,
+           "  grid %dx%dx%d, %lld blocks of %d threads, cluster %d, %d iterations, %lld bytes of shared memory, %lld "
+           "of workspace a block, about %d registers a thread\n",
+           b->grid[0], b->grid[1], b->grid[2], (long long) p->blocks, p->threads, p->cluster, p->iterations,
+           (long long) p->smem, (long long) p->workspace, p->regs);
+  fprintf (out, "  schedule %s\n", mugraph_sched_text (&p->sched, words, sizeof words));
+  fprintf (out,
+           "  moves %.3g MB from device memory (%.3g MB from L2), %.3g MB to it; %.3g mma, %.3g fp32, %.3g special "
+           "operations\n",
+           p->dram_read / 1e6, p->l2_read / 1e6, p->dram_write / 1e6, p->mma_flops, p->fp32_flops, p->sfu_ops);
+  for (int i = 0; i < b->n_ops; i++) print_tile (out, i, &b->op[i], &p->tile[i]);
+}
+
+static void print_tiles (FILE *out, const mugraph *g, const cuda_device *d) {
   cuda_plan *p = malloc (sizeof *p);
   for (int k = 0; p && k < g->n_ops; k++) {
     mugraph_error e;
-    char dims[100], words[256];
     if (g->op[k].kind == MUGRAPH_OP_CONST) continue;
     fprintf (out, "kernel %d: %s", k, mugraph_op_table[g->op[k].kind].text);
-    if (g->op[k].kind != MUGRAPH_OP_CUSTOM) {
-      fputs (", pre-defined\n", out);
-      continue;
-    }
-    const mugraph_block *b = &g->block[g->op[k].block];
-    if (!cuda_plan_kernel (g, k, d, p, &e)) {
-      fprintf (out, ", no plan for %s: %s\n", d->name, e.text);
-      continue;
-    }
-    fprintf (out, ", %s generator\n", cuda_generator_text (p->backend));
-    fprintf (out,
-             "  grid %dx%dx%d, %lld blocks of %d threads, cluster %d, %d iterations, %lld bytes of shared memory, %lld "
-             "of workspace a block, about %d registers a thread\n",
-             b->grid[0], b->grid[1], b->grid[2], (long long) p->blocks, p->threads, p->cluster, p->iterations,
-             (long long) p->smem, (long long) p->workspace, p->regs);
-    fprintf (out, "  schedule %s\n", mugraph_sched_text (&p->sched, words, sizeof words));
-    fprintf (out,
-             "  moves %.3g MB from device memory (%.3g MB from L2), %.3g MB to it; %.3g mma, %.3g fp32, %.3g special "
-             "operations\n",
-             p->dram_read / 1e6, p->l2_read / 1e6, p->dram_write / 1e6, p->mma_flops, p->fp32_flops, p->sfu_ops);
-    for (int i = 0; i < b->n_ops; i++) {
-      const cuda_tile_plan *t = &p->tile[i];
-      fprintf (out, "  %3d %-12s %-16s %-9s", i, mugraph_op_table[b->op[i].kind].text,
-               mugraph_dims_text (&b->op[i].shape, dims, sizeof dims),
-               t->fused                                          ? "fused"
-               : (size_t) t->home < sizeof homes / sizeof *homes ? homes[t->home]
-                                                                 : "?");
-      if (!t->fused && t->home != CUDA_HOME_NONE)
-        fprintf (out, " %lld bytes at %lld", (long long) t->bytes, (long long) t->offset);
-      if (t->copy) fprintf (out, ", by %s, %d deep", cuda_copy_text (t->copy), t->depth);
-      fprintf (out, "%s\n", b->op[i].after_loop ? ", after the loop" : "");
-    }
+    if (g->op[k].kind != MUGRAPH_OP_CUSTOM) fputs (", pre-defined\n", out);
+    else if (cuda_plan_kernel (g, k, d, p, &e)) print_plan (out, &g->block[g->op[k].block], p);
+    else fprintf (out, ", no plan for %s: %s\n", d->name, e.text);
   }
   free (p);
 }
@@ -149,37 +145,50 @@ static bool show_graph (FILE *out, const mugraph *g, const char *title, const cl
   return true;
 }
 
-int cli_show (const cli *c, mugraph_error *e) {
-  mugraph_file f;
+/* A workload as it is written, unless it is asked for at other sizes. */
+static void print_program (FILE *out, const mugraph_program *p, const cli *c) {
+  const mugraph_workload *w = mugraph_workload_find (c->subject);
+  if (w && !c->batch && !c->shape.n_overrides) {
+    fputs (mugraph_workload_text (w), out);
+    return;
+  }
+  char *printed = mugraph_program_print (&p->graph);
+  fprintf (out, "# %s, b = %d\n%s", p->name, p->batch, printed ? printed : "");
+  free (printed);
+}
+
+static bool show_program (FILE *out, const cli *c, bool picture, mugraph_error *e) {
   mugraph_program *p = malloc (sizeof *p);
+  bool ok = p ? mugraph_program_open (c->subject, &c->shape, p, e) : mugraph_fail (e, "out of memory");
+  if (ok && picture) ok = show_graph (out, &p->graph, p->name, c, e);
+  else if (ok) print_program (out, p, c);
+  free (p);
+  return ok;
+}
+
+static bool show_file (FILE *out, const cli *c, bool picture, mugraph_error *e) {
+  mugraph_file f;
+  mugraph_file_init (&f);
+  bool ok = cli_load_indexed (c, &f, e);
+  if (ok && picture)
+    ok = f.n ? show_graph (out, &f.saved[c->index].graph, *f.name ? f.name : c->subject, c, e)
+             : mugraph_fail (e, "%s: holds no µGraph", c->subject);
+  else if (ok) print_file (out, &f, c);
+  mugraph_file_free (&f);
+  return ok;
+}
+
+int cli_show (const cli *c, mugraph_error *e) {
   char *text = NULL, *svg = NULL;
   size_t size = 0, drawn = 0;
-  bool program = is_program (c->subject), picture = c->dot || c->svg || c->tiles;
-  mugraph_file_init (&f);
-  FILE *out = p ? open_memstream (&text, &size) : NULL;
-  bool ok = out || mugraph_fail (e, "out of memory");
-  if (ok) ok = program ? mugraph_program_open (c->subject, &c->shape, p, e) : cli_load_indexed (c, &f, e);
-  if (ok && picture && !program && !f.n) ok = mugraph_fail (e, "%s: holds no µGraph", c->subject);
-  if (ok && picture)
-    ok = show_graph (out, program ? &p->graph : &f.saved[c->index].graph,
-                     program   ? p->name
-                     : *f.name ? f.name
-                               : c->subject,
-                     c, e);
-  else if (ok && program) {
-    const mugraph_workload *w = mugraph_workload_find (c->subject);
-    if (w && !c->batch && !c->shape.n_overrides) fputs (mugraph_workload_text (w), out);
-    else { /* with its sizes worked out */ char *printed = mugraph_program_print (&p->graph);
-      fprintf (out, "# %s, b = %d\n%s", p->name, p->batch, printed ? printed : "");
-      free (printed);
-    }
-  } else if (ok) print_file (out, &f, c);
-  if (out) fclose (out);
+  bool picture = c->dot || c->svg || c->tiles;
+  FILE *out = open_memstream (&text, &size);
+  if (!out) return mugraph_fail (e, "out of memory"), CLI_BAD;
+  bool ok = is_program (c->subject) ? show_program (out, c, picture, e) : show_file (out, c, picture, e);
+  fclose (out);
   if (ok && c->svg) ok = (svg = draw (text, size, &drawn, e)) != NULL;
   if (ok && !c->quiet) ok = cli_write (c->out, svg ? svg : text, svg ? drawn : size, e);
   free (svg);
   free (text);
-  free (p);
-  mugraph_file_free (&f);
   return ok ? CLI_DONE : CLI_BAD;
 }
