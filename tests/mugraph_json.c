@@ -17,6 +17,7 @@
 #include <utime.h>
 #include <cmocka.h>
 
+#include "edited.h"
 #include "mugraph/file/graph_json.h"
 #include "mugraph/file/load.h"
 #include "mugraph/file/saved.h"
@@ -46,15 +47,6 @@ static const char *const base =
     "   {\"op\": \"mul\", \"in\": [3, 4], \"out\": [5], \"names\": [\"scaled\"]}],\n"
     "  \"outputs\": [{\"tensor\": 5, \"name\": \"O\"}]}],\n"
     " \"verify\": {\"p\": 7, \"equivalent\": true}, \"search\": {\"seconds\": 0.1}}\n";
-
-/* base with the first occurrence of one text replaced. Owned by the caller. */
-static char *edited (const char *from, const char *to) {
-  const char *at = strstr (base, from);
-  if (!at) fail_msg ("no '%s' in the base text", from);
-  char *text = malloc (strlen (base) + strlen (to) + 1);
-  sprintf (text, "%.*s%s%s", (int) (at - base), base, to, at + strlen (from));
-  return text;
-}
 
 static void base_is_read (void **state) {
   (void) state;
@@ -152,7 +144,7 @@ static void broken_files_are_refused (void **state) {
       {"{\"seconds\": 0.1}}\n", "{\"seconds\": 0.1}} x", "more text after the end"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    char *text = edited (rows[i].from, rows[i].to);
+    char *text = edited (base, rows[i].from, rows[i].to, 0);
     mugraph_file f;
     mugraph_error e = {""};
     if (mugraph_file_parse ("bad.json", text, strlen (text), &f, &e)) fail_msg ("accepted: %s", rows[i].to);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "edited.h"
 #include "mugraph/file/load.h"
 #include "mugraph/file/mirage.h"
 #include "mugraph/file/reader.h"
@@ -104,16 +105,6 @@ static void imported_graphs_are_saved_and_read (void **state) {
     mugraph_file_free (&r);
     assert_false (mugraph_file_load (paths[i], &r, &e)); /* our own reader does not take it */
   }
-}
-
-/* text with occurrence number nth of one part replaced. Owned by the caller. */
-static char *edited (const char *text, const char *from, const char *to, int nth) {
-  const char *at = strstr (text, from);
-  while (at && nth--) at = strstr (at + 1, from);
-  if (!at) fail_msg ("no '%s' in the text", from);
-  char *out = malloc (strlen (text) + strlen (to) + 1);
-  sprintf (out, "%.*s%s%s", (int) (at - text), text, to, at + strlen (from));
-  return out;
 }
 
 static void broken_files_are_refused (void **state) {
