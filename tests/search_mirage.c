@@ -18,6 +18,7 @@
 #include "mugraph/print.h"
 #include "mugraph/program/program.h"
 #include "search/schedules/schedule.h"
+#include "search/structures/canonical.h"
 #include "search/structures/enumerate.h"
 #include "verify/verify.h"
 
@@ -30,56 +31,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-/* ---- structures up to the names of axes ---- */
-
-static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
-
-static void permute_axes (mugraph_block *b, const int order[3]) {
-  const mugraph_block was = *b;
-  for (int a = 0; a < 3; a++) {
-    b->grid[a] = was.grid[order[a]];
-    for (int i = 0; i < b->n_ops; i++) b->op[i].map[a] = was.op[i].map[order[a]];
-  }
-}
-
-static void forget_loop (mugraph_block *b) {
-  for (int i = 0; i < b->n_ops; i++) {
-    mugraph_op *o = &b->op[i];
-    for (int k = 0; k < o->n_in && o->kind != MUGRAPH_OP_INPUT; k++)
-      while (b->op[o->in[k]].kind == MUGRAPH_OP_ACCUM) o->in[k] = b->op[o->in[k]].in[0];
-    o->fmap = -1;
-    if (o->kind == MUGRAPH_OP_ACCUM_SUM || o->kind == MUGRAPH_OP_ACCUM_MEAN) {
-      o->dim = (int8_t) (b->op[o->in[0]].shape.n_dims - 1);
-      o->kind = o->kind == MUGRAPH_OP_ACCUM_SUM ? MUGRAPH_OP_SUM : MUGRAPH_OP_MEAN;
-    }
-    if (o->kind == MUGRAPH_OP_ACCUM_SUM_TO) o->kind = MUGRAPH_OP_SUM_TO;
-  }
-  b->loop = 1;
-}
-
-/* The least hash over the orders of the axes of all blocks. */
-static uint64_t least_hash (mugraph *g, int block) {
-  if (block == g->n_blocks) return mugraph_hash (g, false);
-  uint64_t least = UINT64_MAX;
-  const mugraph_block was = g->block[block];
-  for (int o = 0; o < 6; o++) {
-    permute_axes (&g->block[block], orders[o]);
-    uint64_t h = least_hash (g, block + 1);
-    if (h < least) least = h;
-    g->block[block] = was;
-  }
-  return least;
-}
-
-/* A loop of one iteration is none. */
-static uint64_t structure_of (const mugraph *g, bool loops) {
-  static mugraph copy;
-  copy = *g;
-  for (int b = 0; b < copy.n_blocks; b++)
-    if (!loops || copy.block[b].loop == 1) forget_loop (&copy.block[b]);
-  return least_hash (&copy, 0);
-}
 
 /* ---- one file ---- */
 
@@ -97,26 +48,16 @@ static void add (set *s, uint64_t h) {
   s->hash[s->n++] = h;
 }
 
-/* The structures that schedules make of g: any axes of its blocks from this one on, and any of their loops, of
- * extent 1. */
-static void add_schedules (const mugraph *g, int block, set *with, set *without) {
-  if (block == g->n_blocks) {
-    add (with, structure_of (g, true));
-    add (without, structure_of (g, false));
-    return;
-  }
-  mugraph *copy = malloc (sizeof *copy);
-  assert_non_null (copy);
-  for (int mask = 0; mask < 16; mask++) {
-    *copy = *g;
-    mugraph_block *b = &copy->block[block];
-    bool news = true;
-    for (int a = 0; a < 3; a++)
-      if (mask >> a & 1) news &= b->grid[a] > 1, b->grid[a] = 1;
-    if (mask >> 3) news &= b->loop > 1, b->loop = 1;
-    if (news) add_schedules (copy, block + 1, with, without);
-  }
-  free (copy);
+/* The structures that schedules make of one, with and without loops. */
+typedef struct {
+  set *with, *without;
+} sets;
+
+static bool add_both (void *user, const mugraph *g) {
+  sets *s = user;
+  add (s->with, canonical_hash (g, true));
+  add (s->without, canonical_hash (g, false));
+  return false;
 }
 
 static double cheapest_us (const mugraph *g) {
@@ -138,7 +79,7 @@ static double enumerate_all (const mugraph *program, set *with, set *without) {
   static mugraph g;
   with->structures = enumeration_size (x);
   for (int i = 0; i < with->structures; i++)
-    if (enumeration_graph (x, i, false, &g, &e)) add_schedules (&g, 0, with, without);
+    if (enumeration_graph (x, i, false, &g, &e)) canonical_each_schedule (&g, add_both, &(sets){with, without});
   double best = INFINITY;
   for (int i = 0; i < 4 && i < with->structures; i++)
     if (enumeration_graph (x, i, true, &g, &e)) best = fmin (best, cheapest_us (&g));
@@ -209,8 +150,8 @@ static bool look_on (candidate c[], const mugraph_file *f, const char *name, mug
     candidate *x = &c[at[k]];
     if (report[k].verdict != VERIFY_EQUIVALENT) continue;
     x->same = true;
-    x->found |= among (with->hash, with->n, structure_of (&x->graph, true));
-    x->near |= among (without->hash, without->n, structure_of (&x->graph, false));
+    x->found |= among (with->hash, with->n, canonical_hash (&x->graph, true));
+    x->near |= among (without->hash, without->n, canonical_hash (&x->graph, false));
   }
   free (graph), free (report), free (trials), free (at);
   return n > 0;
