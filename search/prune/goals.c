@@ -1,5 +1,6 @@
 /* Goals: the targets and all that they are computed from inside of functions. And the decision: see expr.h. */
 #include "confirm.h"
+#include "mugraph/check.h"
 #include "normal.h"
 
 #include <limits.h>
@@ -148,7 +149,10 @@ static bool decide (expr_pool *pool, expr_id e) {
    no divisor makes it reach one, so all quotients of one numerator share its question. */
 static bool confirmed (expr_pool *pool, expr_id e) {
   expr_id num = normal_numerator (pool, e);
-  if (num && num != e && !expr_may_contribute (pool, num)) return true;
+  if (num && num != e && !expr_may_contribute (pool, num)) {
+    CHECK (confirm_no_way (pool, e) != PRUNE_YES);
+    return true;
+  }
   if (confirm_known (pool, e)) return true;
   prune_answer answer = confirm_no_way (pool, e);
   if (answer == PRUNE_YES) pool->disagreements++, pool->stats->z3_denied++;
