@@ -9,7 +9,7 @@
 #ifdef MSEARCH_CHECK
 #define CHECK(condition) assert (condition)
 #else
-#define CHECK(condition) ((void) sizeof (condition))
+#define CHECK(condition) (0 ? (void) (condition) : (void) 0) /* compiled, never run */
 #endif
 
 #endif

@@ -4,6 +4,8 @@
    they check every index and size and assume nothing. */
 #include "mugraph.h"
 
+#include "check.h"
+
 #include <string.h>
 
 #define TEXT(op) (mugraph_op_table[(op)->kind].text)
@@ -193,11 +195,12 @@ bool mugraph_infer_iterator (const mugraph_op *op, const mugraph_shape *s, const
   *tile = *s;
   for (int d = 0; d < MUGRAPH_DIMS; d++) split[d] = (mugraph_split){0, -1, 0};
   for (int g = 0; g < 3; g++) {
-    int d = op->map[g];
+    const int d = op->map[g];
+    const char axis = "xyz"[g];
     if (d == -1) continue;
     if (d < 0 || d >= s->n_dims)
-      return mugraph_fail (e, "imap: grid dimension %c splits dimension %d of a tensor of %d dimensions", "xyz"[g], d,
-                           s -> n_dims);
+      return mugraph_fail (e, "imap: grid dimension %c splits dimension %d of a tensor of %d dimensions", axis, d,
+                           s->n_dims);
     if (grid[g] == 1) continue;
     if (split[d].axis >= 0) return mugraph_fail (e, "imap: two grid dimensions split dimension %d", d);
     split[d] = (mugraph_split){s->dim[d], (int8_t) g, 0};
@@ -336,22 +339,23 @@ static bool infer_splits (mugraph_block *b, mugraph_op *op, mugraph_error *e) {
 
 /* ---- block graphs ---- */
 
-/* A tile that a looped iterator reaches before any accumulator differs between iterations. */
+/* What a saver writes: the tiles of all blocks, concatenated as omap says. Two blocks never write the same place. */
 static bool infer_saver (const mugraph_block *b, mugraph_op *op, mugraph_shape *out, mugraph_error *e) {
   const mugraph_op *x = &b->op[op->in[0]];
   *out = op->shape = x->shape;
   memcpy (op->split, x->split, sizeof op->split);
   bool used[MUGRAPH_DIMS] = {false};
   for (int g = 0; g < 3; g++) {
-    int d = op->map[g];
+    const int d = op->map[g];
+    const char axis = "xyz"[g];
     if (d < -1 || d >= out->n_dims)
-      return mugraph_fail (e, "omap: grid dimension %c writes dimension %d of a tile of %d dimensions", "xyz"[g], d,
-                           out -> n_dims);
+      return mugraph_fail (e, "omap: grid dimension %c writes dimension %d of a tile of %d dimensions", axis, d,
+                           out->n_dims);
     if (b->grid[g] == 1) continue;
     if (d < 0)
       return mugraph_fail (
-          e, "omap: grid dimension %c has %d blocks but no dimension to write: they would write the same place",
-          "xyz"[g], b -> grid[g]);
+          e, "omap: grid dimension %c has %d blocks but no dimension to write: they would write the same place", axis,
+          b->grid[g]);
     if (used[d]) return mugraph_fail (e, "omap: two grid dimensions write dimension %d", d);
     used[d] = true;
   }
@@ -375,16 +379,15 @@ static bool infer_saver (const mugraph_block *b, mugraph_op *op, mugraph_shape *
   return check_shape (out, e, "output");
 }
 
-bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], int *n_out, mugraph_shape out[],
-                          mugraph_error *e) {
-  bool looped[MUGRAPH_BLOCK_OPS];                         /* may differ from one iteration to the next */
-  mugraph_error buffer = {""}, *why = e ? &buffer : NULL; /* nothing is formatted for those who do not ask */
-  *n_out = 0;
+/* Grid, loop range and schedule. */
+static bool check_launch (const mugraph_block *b, mugraph_error *e) {
   int64_t blocks = 1;
   for (int g = 0; g < 3; g++) {
-    if (b->grid[g] < 1 || b->grid[g] > (g ? 65535 : INT32_MAX))
-      return mugraph_fail (e, "grid dimension %c is %d", "xyz"[g], b -> grid[g]);
-    blocks *= b->grid[g];
+    const int32_t extent = b->grid[g];
+    const char axis = "xyz"[g];
+    if (extent < 1 || extent > (g ? 65535 : INT32_MAX))
+      return mugraph_fail (e, "grid dimension %c is %d", axis, extent);
+    blocks *= extent;
     if (blocks > (int64_t) 1 << 31) return mugraph_fail (e, "the grid has more than 2^31 blocks");
   }
   if (b->loop < 1 || b->loop > 1 << 24)
@@ -396,52 +399,74 @@ bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], 
     return mugraph_fail (e, "schedule: " #name " is %d, %d to %d are supported", b->sched.name, low, high);
 #include "sched.def"
 #undef SCHED
+  return true;
+}
+
+/* Kind, number and order of the operands of operator i, before anything of them is read. */
+static bool check_block_op (const mugraph_block *b, int i, mugraph_error *e) {
+  const mugraph_op *op = &b->op[i];
+  if (op->kind >= MUGRAPH_N_OPS) return mugraph_fail (e, "unknown kind %d", op->kind);
+  const mugraph_op_info *info = &mugraph_op_table[op->kind];
+  if (!(info->levels & MUGRAPH_BLOCK_LEVEL)) return mugraph_fail (e, "%s is not a block operator", info->text);
+  if (op->n_in != info->arity) return mugraph_fail (e, "%s takes %d inputs, has %d", info->text, info->arity, op->n_in);
+  if (op->n_out) return mugraph_fail (e, "block operators have no kernel tensors");
+  for (int k = 0; k < op->n_in; k++) {
+    const int j = op->in[k];
+    if (j >= i) return mugraph_fail (e, "%s reads operator %d, which does not stand before it", info->text, j);
+    if (b->op[j].kind == MUGRAPH_OP_OUTPUT) return mugraph_fail (e, "%s reads a saver", info->text);
+  }
+  return true;
+}
+
+/* Whether operator i runs after the loop (after_loop), and whether its tile may differ from one iteration to the next:
+   looped[i], from those of its operands. */
+static bool infer_phase (mugraph_block *b, int i, bool looped[], mugraph_error *e) {
+  mugraph_op *op = &b->op[i];
+  bool after = false, loops = op->kind == MUGRAPH_OP_INPUT && op->fmap >= 0 && b->loop > 1;
+  for (int k = 0; k < op->n_in; k++) {
+    after |= b->op[op->in[k]].after_loop;
+    loops |= looped[op->in[k]];
+  }
+  if (mugraph_op_table[op->kind].klass == MUGRAPH_ACCUM) {
+    if (after) return mugraph_fail (e, "%s reads the result of an accumulator", TEXT (op));
+    after = true;
+    loops = false;
+  }
+  if (after && loops && b->loop > 1)
+    return mugraph_fail (e, "%s mixes a value of the loop with the result of an accumulator", TEXT (op));
+  if (op->kind == MUGRAPH_OP_OUTPUT && loops && b->loop > 1)
+    return mugraph_fail (e, "saves a value of the loop; accumulate it first");
+  op->after_loop = after || op->kind == MUGRAPH_OP_OUTPUT;
+  looped[i] = loops;
+  return true;
+}
+
+/* The tile of operator i and where it comes from; of a saver, also the next of the kernel's outputs. */
+static bool infer_tile (mugraph_block *b, int i, int n_in, const mugraph_shape in[], int *n_out, mugraph_shape out[],
+                        mugraph_error *e) {
+  mugraph_op *op = &b->op[i];
+  if (op->kind == MUGRAPH_OP_INPUT) {
+    if (op->in[0] >= n_in) return mugraph_fail (e, "iterates over input %d, the kernel has %d", op->in[0], n_in);
+    return mugraph_infer_iterator (op, &in[op->in[0]], b->grid, b->loop, &op->shape, op->split, e);
+  }
+  if (op->kind == MUGRAPH_OP_OUTPUT) return infer_saver (b, op, &out[(*n_out)++], e);
+  const mugraph_shape *shapes[MUGRAPH_FANIN];
+  for (int k = 0; k < op->n_in; k++) shapes[k] = &b->op[op->in[k]].shape;
+  return mugraph_infer_op (op, shapes, &op->shape, e) && infer_splits (b, op, e);
+}
+
+bool mugraph_infer_block (mugraph_block *b, int n_in, const mugraph_shape in[], int *n_out, mugraph_shape out[],
+                          mugraph_error *e) {
+  bool looped[MUGRAPH_BLOCK_OPS];
+  mugraph_error buffer = {""}, *why = e ? &buffer : NULL; /* nothing is formatted for those who do not ask */
+  *n_out = 0;
+  if (!check_launch (b, e)) return false;
   for (int i = 0; i < b->n_ops; i++) {
-    mugraph_op *op = &b->op[i];
-    if (op->kind >= MUGRAPH_N_OPS) return mugraph_fail (e, "operator %d: unknown kind %d", i, op->kind);
-    if (!(mugraph_op_table[op->kind].levels & MUGRAPH_BLOCK_LEVEL))
-      return mugraph_fail (e, "operator %d: %s is not a block operator", i, TEXT (op));
-    if (op->n_in != mugraph_op_table[op->kind].arity)
-      return mugraph_fail (e, "operator %d: %s takes %d inputs, has %d", i, TEXT (op), mugraph_op_table[op->kind].arity,
-                           op->n_in);
-    if (op->n_out) return mugraph_fail (e, "operator %d: block operators have no kernel tensors", i);
-    const mugraph_shape *shapes[MUGRAPH_FANIN];
-    bool after = false, loops = false;
-    for (int k = 0; k < op->n_in; k++) {
-      int j = op->in[k];
-      if (j >= i)
-        return mugraph_fail (e, "operator %d: %s reads operator %d, which does not stand before it", i, TEXT (op), j);
-      if (b->op[j].kind == MUGRAPH_OP_OUTPUT) return mugraph_fail (e, "operator %d: %s reads a saver", i, TEXT (op));
-      shapes[k] = &b->op[j].shape;
-      after |= b->op[j].after_loop;
-      loops |= looped[j];
-    }
-    if (mugraph_op_table[op->kind].klass == MUGRAPH_ACCUM) {
-      if (after) return mugraph_fail (e, "operator %d: %s reads the result of an accumulator", i, TEXT (op));
-      after = true;
-      loops = false;
-    }
-    if (after && loops && b->loop > 1)
-      return mugraph_fail (e, "operator %d: %s mixes a value of the loop with the result of an accumulator", i,
-                           TEXT (op));
-    if (op->kind == MUGRAPH_OP_INPUT) {
-      if (op->in[0] >= n_in)
-        return mugraph_fail (e, "operator %d: iterates over input %d, the kernel has %d", i, op->in[0], n_in);
-      if (!mugraph_infer_iterator (op, &in[op->in[0]], b->grid, b->loop, &op->shape, op->split, why))
-        return mugraph_fail (e, "operator %d: %s", i, buffer.text);
-      loops = op->fmap >= 0 && b->loop > 1;
-    } else if (op->kind == MUGRAPH_OP_OUTPUT) {
-      if (loops && b->loop > 1)
-        return mugraph_fail (e, "operator %d: saves a value of the loop; accumulate it first", i);
-      if (*n_out >= MUGRAPH_FANOUT) return mugraph_fail (e, "more than %d savers in a block graph", MUGRAPH_FANOUT);
-      if (!infer_saver (b, op, &out[(*n_out)++], why)) return mugraph_fail (e, "operator %d: %s", i, buffer.text);
-      after = true;
-    } else {
-      if (!mugraph_infer_op (op, shapes, &op->shape, why) || !infer_splits (b, op, why))
-        return mugraph_fail (e, "operator %d: %s", i, buffer.text);
-    }
-    op->after_loop = after;
-    looped[i] = loops;
+    if (b->op[i].kind == MUGRAPH_OP_OUTPUT && *n_out >= MUGRAPH_FANOUT)
+      return mugraph_fail (e, "more than %d savers in a block graph", MUGRAPH_FANOUT);
+    if (!check_block_op (b, i, why) || !infer_phase (b, i, looped, why) ||
+        !infer_tile (b, i, n_in, in, n_out, out, why))
+      return mugraph_fail (e, "operator %d: %s", i, buffer.text);
   }
   if (!*n_out) return mugraph_fail (e, "the block graph saves nothing");
   return true;
@@ -481,7 +506,7 @@ static bool infer_kernel_op (mugraph *g, mugraph_op *op, bool defined[], mugraph
   return true;
 }
 
-bool mugraph_infer (mugraph *g, mugraph_error *e) {
+static bool infer_graph (mugraph *g, mugraph_error *e) {
   bool defined[MUGRAPH_TENSORS] = {false}, owned[MUGRAPH_BLOCKS] = {false};
   mugraph_error why;
   if (g->n_tensors > MUGRAPH_TENSORS || g->n_inputs > MUGRAPH_INPUTS || g->n_inputs > g->n_tensors ||
@@ -509,4 +534,35 @@ bool mugraph_infer (mugraph *g, mugraph_error *e) {
   for (int i = 0; i < g->n_blocks; i++)
     if (!owned[i]) return mugraph_fail (e, "block graph %d belongs to no operator", i);
   return true;
+}
+
+/* What everybody below relies on: operands stand before their readers, tiles have shapes, the loop's part comes before
+   what runs after it, and a kernel has an output for each of its savers. */
+static bool is_sound (const mugraph *g) {
+  for (int t = 0; t < g->n_tensors; t++)
+    if (!check_shape (&g->tensor[t].shape, NULL, "")) return false;
+  for (int k = 0; k < g->n_ops; k++) {
+    const mugraph_op *kernel = &g->op[k];
+    int savers = 0;
+    for (int i = 0; i < kernel->n_in; i++)
+      for (int o = 0; o < kernel->n_out; o++)
+        if (kernel->in[i] == kernel->out[o]) return false;
+    if (kernel->kind != MUGRAPH_OP_CUSTOM) continue;
+    const mugraph_block *b = &g->block[kernel->block];
+    for (int i = 0; i < b->n_ops; i++) {
+      const mugraph_op *op = &b->op[i];
+      if (!check_shape (&op->shape, NULL, "")) return false;
+      for (int j = 0; j < op->n_in; j++)
+        if (op->in[j] >= i || b->op[op->in[j]].after_loop > op->after_loop) return false;
+      savers += op->kind == MUGRAPH_OP_OUTPUT;
+    }
+    if (savers != kernel->n_out) return false;
+  }
+  return true;
+}
+
+bool mugraph_infer (mugraph *g, mugraph_error *e) {
+  const bool ok = infer_graph (g, e);
+  CHECK (!ok || is_sound (g));
+  return ok;
 }

@@ -57,6 +57,15 @@ static void put_block (mugraph_writer *w, cJSON *o, const mugraph_block *b) {
   }
 }
 
+/* Whether what was written reads back to an equal graph. */
+static bool reads_back (const cJSON *o, const mugraph *g) {
+  mugraph *again = malloc (sizeof *again);
+  const bool same =
+      !again || (mugraph_read_graph (o, &(mugraph_place){NULL, "", 0}, again, NULL) && mugraph_equal (again, g));
+  free (again);
+  return same;
+}
+
 void mugraph_put_graph (mugraph_writer *w, cJSON *to, const mugraph *g) {
   cJSON *inputs = mugraph_put (w, to, "inputs", cJSON_CreateArray ());
   for (int t = 0; t < g->n_inputs; t++) {
@@ -89,13 +98,7 @@ void mugraph_put_graph (mugraph_writer *w, cJSON *to, const mugraph *g) {
     mugraph_put_int (w, o, "tensor", g->output[k]);
     mugraph_put_text (w, o, "name", g->output_name[k]);
   }
-}
-
-cJSON *mugraph_to_json (const mugraph *g) {
-  mugraph_writer w = {!g};
-  cJSON *root = cJSON_CreateObject ();
-  if (root && g) mugraph_put_graph (&w, root, g);
-  return mugraph_finish_json (&w, root);
+  CHECK (w->failed || reads_back (to, g));
 }
 
 /* ---- reading ---- */
@@ -358,6 +361,15 @@ bool mugraph_read_graph (const cJSON *o, const mugraph_place *at, mugraph *g, mu
     if (!read_output (m, &(mugraph_place){&out, NULL, i}, g, e)) return false;
   if (!mugraph_infer (g, &why)) return mugraph_fail_at (at, e, "%s", why.text);
   return check_stated (ops, &list, g, e);
+}
+
+/* ---- a tree of its own ---- */
+
+cJSON *mugraph_to_json (const mugraph *g) {
+  mugraph_writer w = {!g};
+  cJSON *root = cJSON_CreateObject ();
+  if (root && g) mugraph_put_graph (&w, root, g);
+  return mugraph_finish_json (&w, root);
 }
 
 bool mugraph_from_json (const cJSON *v, const char *where, mugraph *g, mugraph_error *e) {
