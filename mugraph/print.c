@@ -101,6 +101,35 @@ static void add_tile (line *l, const mugraph_block *b, int i) {
   else add (l, "%%%d", i);
 }
 
+char *mugraph_block_op_text (const mugraph *g, const mugraph_op *kernel, int i, char *out, size_t size) {
+  const mugraph_block *b = &g->block[kernel->block];
+  const mugraph_op *op = &b->op[i];
+  char name[MUGRAPH_NAME];
+  line l = {.n = 0};
+  if (op->kind == MUGRAPH_OP_OUTPUT) {
+    int saver = 0;
+    for (int j = 0; j < i; j++) saver += b->op[j].kind == MUGRAPH_OP_OUTPUT;
+    add (&l, "%s = %%%d", mugraph_tensor_name (g, kernel->out[saver], name), op->in[0]);
+    add_map (&l, ", omap", op->map, b->grid);
+  } else if (op->kind == MUGRAPH_OP_INPUT) {
+    add (&l, "%%%d = %s", i, mugraph_tensor_name (g, kernel->in[op->in[0]], name));
+    add_map (&l, ", imap", op->map, b->grid);
+    if (op->fmap >= 0 && b->loop > 1) add (&l, ", fmap %d", op->fmap);
+  } else {
+    add (&l, "%%%d = ", i);
+    add_kind (&l, op);
+    for (int k = 0; k < op->n_in; k++) {
+      const mugraph_op *in = &b->op[op->in[k]];
+      add (&l, k ? ", " : " (");
+      if (in->kind == MUGRAPH_OP_CONST) add (&l, "%.9g", in->c[0]);
+      else add (&l, "%%%d", op->in[k]);
+    }
+    add (&l, ")");
+  }
+  snprintf (out, size, "%s", l.text);
+  return out;
+}
+
 enum { SHAPE_COLUMN = 48, MAP_COLUMN = 64 };
 
 static void print_block_op (FILE *out, const mugraph *g, const mugraph_op *kernel, int i, int indent) {

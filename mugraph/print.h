@@ -25,4 +25,8 @@ char *mugraph_summary (const mugraph *, char *out, size_t size);
 /* A Graphviz digraph: a cluster for each block graph, in it a dotted one for each thread graph. */
 void mugraph_print_dot (FILE *, const mugraph *, const char *title);
 
+/* One operator of a block graph in a line without shapes: "%7 = div (%5, %6)", "%2 = K, imap x:0, fmap 2",
+   "O = %8, omap y:1". kernel: the operator of g that holds the block. Returns out. */
+char *mugraph_block_op_text (const mugraph *g, const mugraph_op *kernel, int i, char *out, size_t size);
+
 #endif
