@@ -128,7 +128,7 @@ static bool is_there (void *user, int i, cuda_text *t) {
 
 static void walk (printer *p, int where, int i, uint64_t *done) {
   place w = {p, where};
-  cuda_walk walker = {.block = p->b, .prefix = "v", .materialised = is_there, .user = &w};
+  cuda_walk walker = {.g = p->e->g, .kernel = p->kernel, .prefix = "v", .materialised = is_there, .user = &w};
   cuda_print_walk (&p->e->body, &walker, i, done);
 }
 
@@ -281,9 +281,10 @@ static void print_parts (printer *p) {
   const mugraph_block *b = p->b;
   uint64_t inputs = context_iterators (p);
   bool ragged = c->n % c->nt || (c->n_axis >= 0 && c->n_full % c->n);
-  P ("\n// %d rows, %d deep, over %d columns; %d columns of the result\nstruct k%d_parts {\n  typedef %s type;\n  "
-     "struct context {\n    int length, columns;\n",
-     c->rows, c->d, c->n, c->dv, p->k, cuda_type (c->dtype));
+  P ("\n// %d rows, %d deep, over %d columns; %d columns of the result\n", c->rows, c->d, c->n, c->dv);
+  for (int i = 0; i < b->n_ops; i++) cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
+  P ("struct k%d_parts {\n  typedef %s type;\n  struct context {\n    int length, columns;\n", p->k,
+     cuda_type (c->dtype));
   for (int i = 0; i < b->n_ops; i++)
     if (inputs >> i & 1) P ("    const %s *in%d;\n", cuda_type (data_of (p, i)->dtype), i);
   for (int k = 0; k < p->kernel->n_out; k++)

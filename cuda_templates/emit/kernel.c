@@ -23,6 +23,43 @@ void cuda_print_begin (cuda_text *t, const mugraph_block *b, const mugraph_op *o
   }
 }
 
+void cuda_print_place (cuda_text *t, const mugraph_block *b, int split) {
+  const bool y = b->grid[1] > 1, z = b->grid[2] > 1; /* the last dimension needs no remainder */
+  long long below = 1;
+  if (split > 1)
+    cuda_print (t, "const int rank = blockIdx.x %% %d;\nconst unsigned block = blockIdx.x / %d;\n", split, split);
+  else cuda_print (t, "constexpr int rank = 0;\nconst unsigned block = blockIdx.x;\n");
+  for (int g = 0; g < 3; g++) {
+    if (b->grid[g] == 1) continue;
+    cuda_print (t, "const unsigned b%c = block", "xyz"[g]);
+    if (below > 1) cuda_print (t, " / %lld", below);
+    if (g == 0 ? y || z : g == 1 && z) cuda_print (t, " %% %d", b->grid[g]);
+    cuda_print (t, ";\n");
+    below *= b->grid[g];
+  }
+  cuda_print (t, "(void) block;\n");
+}
+
+void cuda_print_iterator (cuda_emitter *e, const mugraph_op *kernel, int i) {
+  const mugraph_block *b = &e->g->block[kernel->block];
+  const cuda_tensor *data = &e->tensor[kernel->in[b->op[i].in[0]]];
+  cuda_print (&e->body, "const %s *const p%d = in%d", cuda_type (data->dtype), i, b->op[i].in[0]);
+  cuda_print_begin (&e->body, b, &b->op[i], &data->shape, 0, MUGRAPH_DIMS, 1);
+  cuda_print (&e->body, ";");
+  cuda_print_comment (&e->body, e->g, kernel, i);
+}
+
+void cuda_print_saver (cuda_emitter *e, const mugraph_op *kernel, int i) {
+  const mugraph_block *b = &e->g->block[kernel->block];
+  int saver = 0;
+  for (int j = 0; j < i; j++) saver += b->op[j].kind == MUGRAPH_OP_OUTPUT;
+  const cuda_tensor *out = &e->tensor[kernel->out[saver]];
+  cuda_print (&e->body, "%s *const o%d = out%d", cuda_type (out->dtype), i, saver);
+  cuda_print_begin (&e->body, b, &b->op[i], &out->shape, 0, MUGRAPH_DIMS, 1);
+  cuda_print (&e->body, ";");
+  cuda_print_comment (&e->body, e->g, kernel, i);
+}
+
 void cuda_aligned (const mugraph_shape *s, int dim[4], int64_t stride[4]) {
   for (int d = 0; d < 4; d++) dim[d] = d < 4 - s->n_dims ? 1 : s->dim[d - (4 - s->n_dims)];
   cuda_dense_strides (dim, stride);

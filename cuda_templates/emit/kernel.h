@@ -14,6 +14,12 @@ int64_t cuda_stride (const mugraph_shape *, int d); /* of a dense tensor's dimen
 void cuda_print_begin (cuda_text *, const mugraph_block *, const mugraph_op *o, const mugraph_shape *data, int d0,
                        int d1, int64_t unit);
 
+/* Declares rank, this block's place among the `split` ones that share a place of the grid, and its place bx, by, bz. */
+void cuda_print_place (cuda_text *, const mugraph_block *, int split);
+/* Declares p<i>, where this block's part of iterator i begins, or o<i>, of saver i, with the operator as a comment. */
+void cuda_print_iterator (cuda_emitter *, const mugraph_op *kernel, int i);
+void cuda_print_saver (cuda_emitter *, const mugraph_op *kernel, int i);
+
 /* An index expression from four coordinate expressions; dimensions of size 1 are left out, so they broadcast. */
 void cuda_print_index (cuda_text *, const char *const at[4], const int dim[4], const int64_t stride[4]);
 

@@ -1,5 +1,6 @@
 /* Elementwise expressions: thread graphs become one variable an operator. */
 #include "walk.h"
+#include "mugraph/print.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -26,14 +27,21 @@ void cuda_print_op (cuda_text *t, const mugraph_op *o, const char *a, const char
       }
 }
 
+void cuda_print_comment (cuda_text *t, const mugraph *g, const mugraph_op *kernel, int i) {
+  char text[256];
+  cuda_print (t, " // %s\n", mugraph_block_op_text (g, kernel, i, text, sizeof text));
+}
+
 void cuda_print_walk (cuda_text *t, const cuda_walk *w, int i, uint64_t *done) {
   if (*done >> i & 1) return;
   *done |= (uint64_t) 1 << i;
-  const mugraph_op *o = &w->block->op[i];
+  const mugraph_op *o = &w->g->block[w->kernel->block].op[i];
   cuda_text value = {0}, shift = {0};
   char a[48] = "", b[48] = "";
+  bool computed = false;
   if (o->kind == MUGRAPH_OP_CONST) cuda_print_number (&value, o->c[0]);
   else if (!w->materialised (w->user, i, &value)) {
+    computed = true;
     for (int k = 0; k < o->n_in; k++) {
       cuda_print_walk (t, w, o->in[k], done);
       snprintf (k ? b : a, sizeof a, "%s%d", w->prefix, o->in[k]);
@@ -44,7 +52,9 @@ void cuda_print_walk (cuda_text *t, const cuda_walk *w, int i, uint64_t *done) {
       cuda_print (&value, "ms_exp (%s - %s)", a, shift.data);
     else cuda_print_op (&value, o, a, b);
   }
-  cuda_print (t, "const float %s%d = %s;\n", w->prefix, i, value.data ? value.data : "0.0f");
+  cuda_print (t, "const float %s%d = %s;", w->prefix, i, value.data ? value.data : "0.0f");
+  if (computed) cuda_print_comment (t, w->g, w->kernel, i);
+  else cuda_print (t, "\n");
   if (value.failed || shift.failed) t->failed = true;
   cuda_text_free (&value);
   cuda_text_free (&shift);

@@ -11,9 +11,13 @@ void cuda_print_number (cuda_text *, double);
 /* Appends the op.def expression of an elementwise operator with $a, $b, $0, $1 replaced. */
 void cuda_print_op (cuda_text *, const mugraph_op *, const char *a, const char *b);
 
+/* Ends a line of code with the operator that it stands for as a comment. */
+void cuda_print_comment (cuda_text *, const mugraph *, const mugraph_op *kernel, int i);
+
 typedef struct {
-  const mugraph_block *block;
-  const char *prefix; /* of the variables: operator i becomes float <prefix>i */
+  const mugraph *g;
+  const mugraph_op *kernel; /* the operator of g that holds the block */
+  const char *prefix;       /* of the variables: operator i becomes float <prefix>i */
   /* Whether tile i exists somewhere (memory or registers) for this reader; then writes its value at the current
      element, right-aligned broadcasting included, as a float expression. Constants never reach it. */
   bool (*materialised) (void *user, int i, cuda_text *);

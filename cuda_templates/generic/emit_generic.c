@@ -139,7 +139,8 @@ static void print_iterator (generator *w, int i) {
     first_of (w, i, d, first);
     if (*first) cuda_print (w->text, " + (long long) %s * %lld", first, (long long) stride[d]);
   }
-  cuda_print (w->text, ";\n");
+  cuda_print (w->text, ";");
+  cuda_print_comment (w->text, w->e->g, w->kernel, i);
 }
 
 static bool iterator_in_loop (const generator *w, int i) {
@@ -240,7 +241,7 @@ static bool norm_value (void *user, int i, const char *a, const char *b, cuda_te
 /* Declares x<i>, the value of operator i at these coordinates; computed: even where i is stored (it is being stored).
  */
 static void print_value (generator *w, int i, const coordinates *at, bool computed) {
-  cuda_walk walk = {w->block, "x", materialised, shift, norm_value, w};
+  cuda_walk walk = {w->e->g, w->kernel, "x", materialised, shift, norm_value, w};
   uint64_t done = 0;
   bool stored = w->d.stored[i];
   w->at = *at;
@@ -283,7 +284,7 @@ static void barrier (generator *w) { cuda_print (w->text, "  __syncthreads ();\n
 
 static void step_store (generator *w, int i) {
   coordinates at;
-  cuda_print (w->text, "  // t%d = %s\n", i, mugraph_op_table[w->block->op[i].kind].text);
+  cuda_print_comment (w->text, w->e->g, w->kernel, i);
   begin_elements (w, w->d.dim[i], &at);
   print_value (w, i, &at, true);
   cuda_print (w->text, "ms_store (t%d + e, x%d);\n  }\n", i, i);
@@ -364,6 +365,7 @@ static void step_sum (generator *w, int i) {
   case MUGRAPH_OP_SUM_TO: r.width = o->width; /* fall through */
   default: snprintf (r.last, sizeof r.last, "t%d[o] = sum;", i);
   }
+  cuda_print_comment (w->text, w->e->g, w->kernel, i);
   step_reduce (w, &r);
 }
 
@@ -382,6 +384,7 @@ static void step_norm (generator *w, int i) {
             epsilon.data ? epsilon.data : "0.0f");
   if (epsilon.failed) w->text->failed = true;
   cuda_text_free (&epsilon);
+  cuda_print_comment (w->text, w->e->g, w->kernel, i);
   step_reduce (w, &r);
 }
 
@@ -391,6 +394,7 @@ static void step_accumulate (generator *w, int i) {
   const mugraph_op *o = &w->block->op[i];
   int from = o->in[0];
   if (w->d.direct[from] == i) return;
+  cuda_print_comment (w->text, w->e->g, w->kernel, i);
   if (o->kind == MUGRAPH_OP_ACCUM) {
     coordinates at;
     cuda_text mask = {0};
@@ -518,7 +522,8 @@ static void step_matmul (generator *w, int i) {
   int tiles_m = (dim[2] + x.bm - 1) / x.bm, tiles_n = (dim[3] + x.bn - 1) / x.bn, k_limit = valid_variable (w, a, 3);
   if (k_limit < 0) k_limit = valid_variable (w, b, 2);
   int64_t tiles = (int64_t) dim[0] * dim[1] * tiles_m * tiles_n;
-  cuda_print (w->text, "  // t%d %s x%d x x%d\n", target, target == i ? "=" : "+=", a, b);
+  cuda_print_comment (w->text, w->e->g, w->kernel, i);
+  if (target != i) cuda_print_comment (w->text, w->e->g, w->kernel, target);
   cuda_print (w->text, "  for (int tile = 0; tile < %lld; tile++) {\n", (long long) tiles);
   cuda_print (
       w->text,
@@ -601,7 +606,7 @@ static void step_save (generator *w, int i) {
   coordinates at;
   cuda_text mask = {0};
   tensor_strides (&t->shape, stride);
-  cuda_print (w->text, "  // out%d = x%d\n", n, from);
+  cuda_print_comment (w->text, w->e->g, w->kernel, i);
   begin_elements (w, w->d.dim[i], &at);
   if (print_mask (w, &mask, i, &at, 15)) cuda_print (w->text, "if (!%s) continue;\n", mask.data ? mask.data : "(1)");
   cuda_text_free (&mask);

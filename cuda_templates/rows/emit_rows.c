@@ -42,21 +42,16 @@ static void print_row (printer *p, const mugraph_op *o, const mugraph_shape *dat
 
 static void print_geometry (printer *p) {
   const cuda_rows *s = &p->s;
-  const int32_t *grid = p->b->grid;
   P ("  // %d rows of %d: %d at a time, %d warps x %d blocks each, %d x %d elements a thread\n", s->rows, s->n,
      s->groups, s->row_warps, s->split, s->pieces, s->piece);
   P ("  constexpr int PIECES = %d, PIECE = %d, STRIDE = %d;\n", s->pieces, s->piece,
      s->piece * s->lanes * s->row_warps * s->split);
-  P ("  const int lane = threadIdx.x %% %d, rank = blockIdx.x %% %d;\n", s->lanes, s->split);
+  P ("  const int lane = threadIdx.x %% %d;\n", s->lanes);
+  cuda_print_place (&p->e->body, p->b, s->split);
   if (s->lanes < 32) P ("  constexpr int warp = 0;\n  const int group = threadIdx.x / %d;\n", s->lanes);
   else if (s->groups > 1)
     P ("  const int warp = threadIdx.x / 32 %% %d, group = threadIdx.x / %d;\n", s->row_warps, 32 * s->row_warps);
   else P ("  const int warp = threadIdx.x / 32;\n  constexpr int group = 0;\n");
-  P ("  const unsigned block = blockIdx.x / %d;\n  (void) block;\n", s->split);
-  const bool y = grid[1] > 1, z = grid[2] > 1; /* the last dimension needs no remainder */
-  if (grid[0] > 1) P (y || z ? "  const unsigned bx = block %% %d;\n" : "  const unsigned bx = block;\n", grid[0]);
-  if (y) P (z ? "  const unsigned by = block / %d %% %d;\n" : "  const unsigned by = block / %d;\n", grid[0], grid[1]);
-  if (z) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
   P ("  const int first = ((rank * %d + warp) * %d + lane) * PIECE;\n", s->row_warps, s->lanes);
   if (s->axis >= 0 && s->full % s->n)
     P ("  const int columns = min (%d, %d - (int) b%c * %d);\n", s->n, s->full, "xyz"[s->axis], s -> n);
@@ -64,19 +59,9 @@ static void print_geometry (printer *p) {
   if (s->levels && s->row_warps * s->split > 1)
     P ("  __shared__ __align__ (16) float buffer[%d * %d * %d];\n", s->levels, s->groups,
        s->widest * s->row_warps * s->split);
-  for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
-    const mugraph_op *o = &p->b->op[i];
-    if (is_input (p, i)) {
-      P ("  const %s *const p%d = in%d", cuda_type (input_of (p, i)->dtype), i, o->in[0]);
-      cuda_print_begin (&p->e->body, p->b, o, &input_of (p, i)->shape, 0, MUGRAPH_DIMS, 1);
-      P (";\n");
-    } else if (o->kind == MUGRAPH_OP_OUTPUT) {
-      const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
-      P ("  %s *const o%d = out%d", cuda_type (out->dtype), i, saver++);
-      cuda_print_begin (&p->e->body, p->b, o, &out->shape, 0, MUGRAPH_DIMS, 1);
-      P (";\n");
-    }
-  }
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (is_input (p, i)) cuda_print_iterator (p->e, p->kernel, i);
+    else if (p->b->op[i].kind == MUGRAPH_OP_OUTPUT) cuda_print_saver (p->e, p->kernel, i);
 }
 
 /* row<d>: index along the d-th dimension from the end (2 and up); live: inside of the data. */
@@ -204,7 +189,8 @@ static void print_kept (printer *p, uint64_t done) {
 /* One pass over the elements, one exchange: all reductions of a level. */
 static void print_level (printer *p, int level) {
   const cuda_rows *s = &p->s;
-  cuda_walk w = {.block = p->b,
+  cuda_walk w = {.g = p->e->g,
+                 .kernel = p->kernel,
                  .prefix = "v",
                  .materialised = is_materialised,
                  .shift = is_shifted,
@@ -268,13 +254,15 @@ static void print_level (printer *p, int level) {
       cuda_print_number (&p->e->body, o->c[0]);
       P (")");
     }
-    P (";\n");
+    P (";");
+    cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
   }
   if (shift) P ("    const float shift = x%d[%d];\n", level, shift_at);
 }
 
 static void print_stores (printer *p) {
-  cuda_walk w = {.block = p->b,
+  cuda_walk w = {.g = p->e->g,
+                 .kernel = p->kernel,
                  .prefix = "v",
                  .materialised = is_materialised,
                  .shift = is_shifted,

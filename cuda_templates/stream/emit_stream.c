@@ -85,20 +85,14 @@ static void print_geometry (printer *p) {
   P ("  constexpr int M = %d, Q = %d, N = %d, STEPS = %d, STAGES = %d, U = %d;\n", p->groups, s->pieces, s->piece,
      s->steps, s->stages, s->quads);
   P ("  const int lane = threadIdx.x %% 32, warp = threadIdx.x / 32, g = lane / 4, t = lane %% 4;\n");
-  P ("  const int rank = blockIdx.x %% %d;\n", s->split);
-  P ("  unsigned block = blockIdx.x / %d;\n", s->split);
-  const int32_t *grid = p->b->grid;
-  const bool y = grid[1] > 1, z = grid[2] > 1; /* the last dimension needs no remainder */
-  if (grid[0] > 1) P (y || z ? "  const unsigned bx = block %% %d;\n" : "  const unsigned bx = block;\n", grid[0]);
-  if (y) P (z ? "  const unsigned by = block / %d %% %d;\n" : "  const unsigned by = block / %d;\n", grid[0], grid[1]);
-  if (z) P ("  const unsigned bz = block / %lld;\n", (long long) grid[0] * grid[1]);
-  P ("  (void) block;\n");
+  cuda_print_place (&p->e->body, p->b, s->split);
   print_limit (p, "rows", &s->m);
   print_limit (p, "columns", &s->n);
   print_limit (p, "depth", &s->k);
   P ("  (void) g, (void) t, (void) depth, (void) rows;\n");
   if (s->ring) return;
-  P ("  const int wn = warp %% %d, wk = warp / %d;\n", s->n_warps, s->n_warps);
+  if (s->n_warps > 1) P ("  const int wn = warp %% %d, wk = warp / %d;\n", s->n_warps, s->n_warps);
+  else P ("  constexpr int wn = 0;\n  const int wk = warp;\n");
   P ("  const int n0 = wn * %d + g * N, n1 = min (columns, wn * %d + %d); // columns n0 .. n1 of this lane\n",
      s->columns, s->columns, s->columns);
   P ("  const int k0 = rank * %d + (wk * 4 + t) * (4 * U);                  // its first k\n", s->part);
@@ -106,13 +100,8 @@ static void print_geometry (printer *p) {
 }
 
 static void print_savers (printer *p) {
-  for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
-    if (op_of (p, i)->kind != MUGRAPH_OP_OUTPUT) continue;
-    const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
-    P ("  %s *const o%d = out%d", cuda_type (out->dtype), i, saver++);
-    cuda_print_begin (&p->e->body, p->b, op_of (p, i), &out->shape, 0, MUGRAPH_DIMS, 1);
-    P (";\n");
-  }
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (op_of (p, i)->kind == MUGRAPH_OP_OUTPUT) cuda_print_saver (p->e, p->kernel, i);
 }
 
 static void print_pointers (printer *p) {
@@ -121,9 +110,7 @@ static void print_pointers (printer *p) {
     const mugraph_op *o = op_of (p, i);
     if (is_input (p, i) && p->s.role[i]) {
       const char *type = type_of (p, i);
-      P ("  const %s *const p%d = in%d", type, i, o->in[0]);
-      cuda_print_begin (&p->e->body, p->b, o, &data_of (p, i)->shape, 0, MUGRAPH_DIMS, 1);
-      P (";\n");
+      cuda_print_iterator (p->e, p->kernel, i);
       bool source = has (p, i, CUDA_STREAM_SOURCE);
       if (is_streamed (p, i) && has (p, i, CUDA_STREAM_RIGHT)) {
         const bool turned = is_turned (p, i);
@@ -257,7 +244,7 @@ static bool side_value (void *user, int i, cuda_text *t) {
 }
 
 static void print_side (printer *p, int i, const char *row, const char *col, const char *result) {
-  cuda_walk w = {.block = p->b, .prefix = "e", .materialised = side_value, .user = p};
+  cuda_walk w = {.g = p->e->g, .kernel = p->kernel, .prefix = "e", .materialised = side_value, .user = p};
   snprintf (p->row, sizeof p->row, "%s", row);
   snprintf (p->col, sizeof p->col, "%s", col);
   uint64_t done = 0;
@@ -381,20 +368,28 @@ static int product_of (const printer *p, int i) {
 }
 
 static void print_sums (printer *p, int i) {
-  if (p->s.ring) P ("  float f%d[GROUPS][4 * M] = {};\n", i);
-  else P ("  float f%d[Q][N / 2][M][4] = {};\n", i);
+  if (p->s.ring) P ("  float f%d[GROUPS][4 * M] = {};", i);
+  else P ("  float f%d[Q][N / 2][M][4] = {};", i);
+  cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
 }
 
 static void print_accumulators (printer *p) {
   const cuda_stream *s = &p->s;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (has (p, i, CUDA_STREAM_PRODUCT)) {
-      if (has (p, i, CUDA_STREAM_SOURCE))
-        P ("  float f%d[(M + 1) / 2][%d][%d][2][4] = {};\n", i, s->pieces_inner, s->piece_inner / 2);
-      else if (!s->stacked || pair_of (p, i) % 2 == 0) print_sums (p, i);
-      else P ("  auto &f%d = f%d; // rows 32 to 63\n", i, partner_of (p, i));
+      if (has (p, i, CUDA_STREAM_SOURCE)) {
+        P ("  float f%d[(M + 1) / 2][%d][%d][2][4] = {};", i, s->pieces_inner, s->piece_inner / 2);
+        cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
+      } else if (!s->stacked || pair_of (p, i) % 2 == 0) print_sums (p, i);
+      else {
+        P ("  auto &f%d = f%d; // rows 32 to 63\n", i, partner_of (p, i));
+        cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
+      }
     }
-    if (has (p, i, CUDA_STREAM_ROW)) P ("  float y%d[%s] = {};\n", i, s->ring ? "PART" : "M");
+    if (has (p, i, CUDA_STREAM_ROW)) {
+      P ("  float y%d[%s] = {};", i, s->ring ? "PART" : "M");
+      cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
+    }
   }
 }
 
@@ -613,7 +608,8 @@ static bool post_quotient (void *user, int i, const char *a, const char *b, cuda
 static void print_finish (printer *p) {
   const cuda_stream *s = &p->s;
   int rows = p->groups * 8;
-  cuda_walk w = {.block = p->b, .prefix = "e", .materialised = post_value, .value = post_quotient, .user = p};
+  cuda_walk w = {
+      .g = p->e->g, .kernel = p->kernel, .prefix = "e", .materialised = post_value, .value = post_quotient, .user = p};
   P ("  ms_wait_inputs (); // nothing before this writes, or reads what earlier launches write, unless it has waited "
      "by itself\n");
   P ("  for (unsigned i = threadIdx.x; i < SHARE; i += blockDim.x) {\n");
@@ -781,9 +777,7 @@ static void print_ring (printer *p) {
      s->part);
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_input (p, i) || !p->s.role[i] || (is_copied (p, i) && !has (p, i, CUDA_STREAM_POST))) continue;
-    P ("  const %s *const p%d = in%d", type_of (p, i), i, op_of (p, i)->in[0]);
-    cuda_print_begin (&p->e->body, p->b, op_of (p, i), &data_of (p, i)->shape, 0, MUGRAPH_DIMS, 1);
-    P (";\n");
+    cuda_print_iterator (p->e, p->kernel, i);
   }
   print_savers (p);
   print_copies (p, false);

@@ -265,7 +265,7 @@ static void print_operands (printer *p) {
     if (used[l])
       P ("          const float x%d = c ? ms_high<type> (a%d[k][e]) : ms_low<type> (a%d[k][e]);\n", t->left[l],
          t->left[l], t->left[l]);
-  cuda_walk w = {.block = p->b, .prefix = "v", .materialised = operand_value, .user = p};
+  cuda_walk w = {.g = p->e->g, .kernel = p->kernel, .prefix = "v", .materialised = operand_value, .user = p};
   uint64_t done = 0;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, CUDA_STREAM_ROW)) continue;
@@ -304,8 +304,9 @@ static void print_multiply (printer *p) {
     int fragment = fragment_of (p, o->in[0]);
     if (fragment >= 0) P ("l[%d][k]", fragment);
     else P ("ms_tile_descriptor (a + %d + k * 2, 16)", offset_of (p, o->in[0], LEFT) / 16);
-    P (turned ? ", ms_tile_descriptor (b + %d + k * 2, 16));\n" : ", ms_tile_descriptor (b + %d + k * 128, 8192));\n",
+    P (turned ? ", ms_tile_descriptor (b + %d + k * 2, 16));" : ", ms_tile_descriptor (b + %d + k * 128, 8192));",
        offset_of (p, right, side) / 16);
+    cuda_print_comment (&p->e->body, p->e->g, p->kernel, narrow ? t->source[i - t->n_products] : t->product[i]);
   }
   P ("    }\n  }\n");
   if (!t->n_chains) return;
@@ -320,10 +321,11 @@ static void print_multiply (printer *p) {
       int from = op_of (p, t->chain[i])->in[0];
       while (op_of (p, from)->kind == MUGRAPH_OP_ACCUM) from = op_of (p, from)->in[0];
       P (t->chains_turned
-             ? "      ms_wgmma<type, N>::add<true> (d[%d], %s[%d][k], ms_tile_descriptor (b + %d + k * 2, 16));\n"
-             : "      ms_wgmma<type, N>::add (d[%d], %s[%d][k], ms_tile_descriptor (b + %d + k * 128, %d));\n",
+             ? "      ms_wgmma<type, N>::add<true> (d[%d], %s[%d][k], ms_tile_descriptor (b + %d + k * 2, 16));"
+             : "      ms_wgmma<type, N>::add (d[%d], %s[%d][k], ms_tile_descriptor (b + %d + k * 128, %d));",
          t->into[i], coarse ? "rest" : "a", find (t->source, t->n_sources, from), i * t->chain_bytes / 16,
          t->inner_k * 128);
+      cuda_print_comment (&p->e->body, p->e->g, p->kernel, t->chain[i]);
     }
   P ("    }\n  }\n");
 }
@@ -367,7 +369,9 @@ static void print_row_values (printer *p) {
     bool rms = o->kind == MUGRAPH_OP_ACCUM_RMS, mean = o->kind == MUGRAPH_OP_ACCUM_MEAN || o->kind == MUGRAPH_OP_MEAN;
     P ("    float z%d[2]%s", i, rms ? ", over" : "");
     if (rms) P ("%d[2]", i);
-    P (";\n#pragma unroll\n    for (int h = 0; h < 2; h++) {\n      z%d[h] = y[%d][h]", i,
+    P (";");
+    cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
+    P ("#pragma unroll\n    for (int h = 0; h < 2; h++) {\n      z%d[h] = y[%d][h]", i,
        rank_of (p, i, CUDA_STREAM_ROW));
     P (rms || mean ? " * (1.0f / (float) depth)" : "");
     if (rms) {
@@ -386,9 +390,7 @@ static void print_inputs (printer *p) {
     if (!is_input (p, i) || !has (p, i, CUDA_STREAM_POST)) continue;
     const mugraph_op *o = op_of (p, i);
     const mugraph_shape *data = &data_of (p, i)->shape;
-    P ("    const %s *const p%d = in%d", cuda_type (data_of (p, i)->dtype), i, o->in[0]);
-    cuda_print_begin (&p->e->body, p->b, o, data, 0, MUGRAPH_DIMS, 1);
-    P (";\n");
+    cuda_print_iterator (p->e, p->kernel, i);
     if (cols_of (&o->shape) > 1) continue;
     if (rows_of (&o->shape) == 1) P ("    const float i%d = ms_load (p%d);\n", i, i);
     else
@@ -415,14 +417,8 @@ static void print_finish (printer *p) {
   print_limit (p, "rows", &c->m);
   print_limit (p, "columns", &c->n);
   print_limit (p, "depth", &c->k);
-  for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
-    const mugraph_op *o = op_of (p, i);
-    if (o->kind != MUGRAPH_OP_OUTPUT) continue;
-    const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
-    P ("    %s *const o%d = out%d", cuda_type (out->dtype), i, saver++);
-    cuda_print_begin (&p->e->body, p->b, o, &out->shape, 0, MUGRAPH_DIMS, 1);
-    P (";\n");
-  }
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (op_of (p, i)->kind == MUGRAPH_OP_OUTPUT) cuda_print_saver (p->e, p->kernel, i);
   print_row_values (p);
   print_inputs (p);
   P ("#pragma unroll\n    for (int q = 0; q < (N + 31) / 32; q++) {\n");
@@ -446,7 +442,8 @@ static void print_finish (printer *p) {
   for (int i = 0; i < p->b->n_ops; i++)
     if (op_of (p, i)->kind == MUGRAPH_OP_OUTPUT) P ("          float s%d[2];\n", i);
   P ("#pragma unroll\n          for (int c = 0; c < 2; c++) {\n");
-  cuda_walk w = {.block = p->b, .prefix = "v", .materialised = post_value, .value = post_known, .user = p};
+  cuda_walk w = {
+      .g = p->e->g, .kernel = p->kernel, .prefix = "v", .materialised = post_value, .value = post_known, .user = p};
   uint64_t done = 0;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (op_of (p, i)->kind != MUGRAPH_OP_OUTPUT) continue;

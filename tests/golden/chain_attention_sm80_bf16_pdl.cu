@@ -36,6 +36,16 @@
 #include "chain.cuh"
 
 // 64 rows, 64 deep, over 4096 columns; 64 columns of the result
+// %0 = Q, imap x:0 y:1
+// %1 = K, imap x:0, fmap 2
+// %2 = V, imap x:0, fmap 1
+// %3 = matmul (%0, %1)
+// %4 = exp (%3)
+// %5 = matmul (%4, %2)
+// %6 = accum (%5)
+// %7 = accum_sum (%4)
+// %8 = div (%6, %7)
+// t3 = %8, omap x:0 y:1
 struct k0_parts {
   typedef ms_bf16 type;
   struct context {
@@ -84,7 +94,7 @@ struct k0_parts {
         (void) column, (void) o;
         const float v6 = o;
         const float v7 = sum[0];
-        const float v8 = ms_div(v6, v7);
+        const float v8 = ms_div(v6, v7); // %8 = div (%6, %7)
         return v8;
       };
       ms_bf16 *to = c.out0 + row * 64LL;

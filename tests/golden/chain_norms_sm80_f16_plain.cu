@@ -36,6 +36,18 @@
 #include "chain.cuh"
 
 // 25 rows, 40 deep, over 504 columns; 40 columns of the result
+// %0 = Q, imap x:0 y:1
+// %1 = K, imap x:0, fmap 2
+// %2 = V, imap x:0, fmap 1
+// %3 = rms_norm dim 2 (%0)
+// %4 = rms_norm dim 2 (%2)
+// %5 = matmul (%3, %1)
+// %6 = exp (%5)
+// %7 = matmul (%6, %4)
+// %8 = accum (%7)
+// %9 = accum_sum (%6)
+// %10 = div (%8, %9)
+// t3 = %10, omap x:0 y:1
 struct k0_parts {
   typedef ms_f16 type;
   struct context {
@@ -90,7 +102,7 @@ struct k0_parts {
         (void) column, (void) o;
         const float v8 = o;
         const float v9 = sum[0];
-        const float v10 = ms_div(v8, v9);
+        const float v10 = ms_div(v8, v9); // %10 = div (%8, %9)
         return v10;
       };
       ms_f16 *to = c.out0 + row * 40LL;

@@ -41,11 +41,12 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
   float *t8 = (float *) (smem + 28672);
   float *t9 = (float *) (smem + 32512);
   float *row_max = (float *) (smem + 13824), *row_move = (float *) (smem + 13952);
-  const ms_f16 *i0 = in0 + (long long) (bx * 1) * 1650 + (long long) (by * 25) * 33;
+  const ms_f16 *i0 = in0 + (long long) (bx * 1) * 1650 + (long long) (by * 25) * 33; // %0 = Q, imap x:0 y:1
   for (int e = threadIdx.x; e < 25; e += 128) row_max[e] = -MS_INF;
   for (int e = threadIdx.x; e < 825; e += 128) t8[e] = 0.0f;
   for (int e = threadIdx.x; e < 25; e += 128) t9[e] = 0.0f;
   __syncthreads ();
+  // %3 = rms_norm dim 2 (%0)
   for (int o = threadIdx.x / 32; o < 25; o += 4) {
     const int c2 = (int) (o);
     float sum = 0.0f;
@@ -61,8 +62,9 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
   __syncthreads ();
   for (int l = 0; l < 7; l++) {
     const int n0 = ms_valid (500, 500, 0 * 500, l * 72, 72);
-    const ms_f16 *i1 = in1 + (long long) (bx * 1) * 16500 + (long long) (l * 72) * 1;
-    const ms_f16 *i2 = in2 + (long long) (bx * 1) * 16500 + (long long) (l * 72) * 33;
+    const ms_f16 *i1 = in1 + (long long) (bx * 1) * 16500 + (long long) (l * 72) * 1; // %1 = K, imap x:0, fmap 2
+    const ms_f16 *i2 = in2 + (long long) (bx * 1) * 16500 + (long long) (l * 72) * 33; // %2 = V, imap x:0, fmap 1
+    // %4 = rms_norm dim 2 (%2)
     for (int o = threadIdx.x / 32; o < 72; o += 4) {
       const int c2 = (int) (o);
       float sum = 0.0f;
@@ -76,7 +78,7 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
       if (threadIdx.x % 32 == 0) { s4[o] = 1.0f / sqrtf (sum / (33.0f) + 0.0f); }
     }
     __syncthreads ();
-    // t5 = x3 x x1
+    // %5 = matmul (%3, %1)
     for (int tile = 0; tile < 2; tile++) {
       const int from_n = tile % 2 * 64, from_m = tile / 2 % 1 * 32, b1 = tile / 2 % 1, b0 = tile / 2;
       ms_product<float, 2, 2, 1, 4, true, false> product (smem);
@@ -87,7 +89,7 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
           float x = 0.0f;
           if (c2 < 25 && c3 < 33) {
             const float x0 = (ms_load (i0 + c2 * 33 + c3));
-            const float x3 = x0 * s3[c2];
+            const float x3 = x0 * s3[c2]; // %3 = rms_norm dim 2 (%0)
             x = x3;
           }
           product.put_a (r, c, x);
@@ -138,16 +140,17 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
       if (move != 0.0f) t9[e] *= ms_exp (move * 1.0f);
     }
     __syncthreads ();
-    // t6 = exp
+    // %6 = exp (%5)
     for (int e = threadIdx.x; e < 1800; e += 128) {
       const int c3 = (int) (e % 72);
       const int c2 = (int) (e / 72);
       const float x5 = ms_load (t5 + c2 * 72 + c3);
-      const float x6 = ms_exp (x5 - row_max[c2]);
+      const float x6 = ms_exp (x5 - row_max[c2]); // %6 = exp (%5)
       ms_store (t6 + e, x6);
     }
     __syncthreads ();
-    // t8 += x6 x x4
+    // %7 = matmul (%6, %4)
+    // %8 = accum (%7)
     for (int tile = 0; tile < 1; tile++) {
       const int from_n = tile % 1 * 64, from_m = tile / 1 % 1 * 32, b1 = tile / 1 % 1, b0 = tile / 1;
       ms_product<float, 2, 2, 1, 4, true, true> product (smem);
@@ -168,7 +171,7 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
           float x = 0.0f;
           if (c2 < 72 && c3 < 33 && c2 < n0) {
             const float x2 = ((c2 < n0) ? ms_load (i2 + c2 * 33 + c3) : 0.0f);
-            const float x4 = x2 * s4[c2];
+            const float x4 = x2 * s4[c2]; // %4 = rms_norm dim 2 (%2)
             x = x4;
           }
           product.put_b (r, c, x);
@@ -182,6 +185,7 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
       });
     }
     __syncthreads ();
+    // %9 = accum_sum (%6)
     for (int o = threadIdx.x / 32; o < 25; o += 4) {
       const int c2 = (int) (o);
       float sum = 0.0f;
@@ -197,13 +201,13 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
     }
     __syncthreads ();
   }
-  // out0 = x10
+  // t3 = %10, omap x:0 y:1
   for (int e = threadIdx.x; e < 825; e += 128) {
     const int c3 = (int) (e % 33);
     const int c2 = (int) (e / 33);
     const float x8 = ms_load (t8 + c2 * 33 + c3);
     const float x9 = ms_load (t9 + c2);
-    const float x10 = ms_div(x8, x9);
+    const float x10 = ms_div(x8, x9); // %10 = div (%8, %9)
     ms_store (out0 + (0LL + (long long) (bx * 1 + 0) * 1650 + (long long) (by * 25 + c2) * 33 + (long long) (c3) * 1), x10);
   }
 }

@@ -42,15 +42,15 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
   float *t6 = (float *) (smem + 88576);
   float *t7 = (float *) (smem + 104960);
   float *row_max = (float *) (smem + 55296), *row_move = (float *) (smem + 55552);
-  const ms_f16 *i0 = in0 + (long long) (bx * 1) * 4096;
+  const ms_f16 *i0 = in0 + (long long) (bx * 1) * 4096; // %0 = Q, imap x:0
   for (int e = threadIdx.x; e < 64; e += 128) row_max[e] = -MS_INF;
   for (int e = threadIdx.x; e < 4096; e += 128) t6[e] = 0.0f;
   for (int e = threadIdx.x; e < 64; e += 128) t7[e] = 0.0f;
   __syncthreads ();
   for (int l = 0; l < 4; l++) {
-    const ms_f16 *i1 = in1 + (long long) (bx * 1) * 65536 + (long long) (by * 256 + l * 64) * 1;
-    const ms_f16 *i2 = in2 + (long long) (bx * 1) * 65536 + (long long) (by * 256 + l * 64) * 64;
-    // t3 = x0 x x1
+    const ms_f16 *i1 = in1 + (long long) (bx * 1) * 65536 + (long long) (by * 256 + l * 64) * 1; // %1 = K, imap x:0 y:2, fmap 2
+    const ms_f16 *i2 = in2 + (long long) (bx * 1) * 65536 + (long long) (by * 256 + l * 64) * 64; // %2 = V, imap x:0 y:1, fmap 1
+    // %3 = matmul (%0, %1)
     for (int tile = 0; tile < 1; tile++) {
       const int from_n = tile % 1 * 64, from_m = tile / 1 % 1 * 64, b1 = tile / 1 % 1, b0 = tile / 1;
       ms_streamed_product<ms_f16, 2, 2, 2, 4, 3> product (smem);
@@ -86,16 +86,17 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
       if (move != 0.0f) t7[e] *= ms_exp (move * 1.0f);
     }
     __syncthreads ();
-    // t4 = exp
+    // %4 = exp (%3)
     for (int e = threadIdx.x; e < 4096; e += 128) {
       const int c3 = (int) (e % 64);
       const int c2 = (int) (e / 64);
       const float x3 = ms_load (t3 + c2 * 64 + c3);
-      const float x4 = ms_exp (x3 - row_max[c2]);
+      const float x4 = ms_exp (x3 - row_max[c2]); // %4 = exp (%3)
       ms_store (t4 + e, x4);
     }
     __syncthreads ();
-    // t6 += x4 x x2
+    // %5 = matmul (%4, %2)
+    // %6 = accum (%5)
     for (int tile = 0; tile < 1; tile++) {
       const int from_n = tile % 1 * 64, from_m = tile / 1 % 1 * 64, b1 = tile / 1 % 1, b0 = tile / 1;
       ms_product<float, 2, 2, 2, 4, true, false> product (smem);
@@ -129,6 +130,7 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
       });
     }
     __syncthreads ();
+    // %7 = accum_sum (%4)
     for (int o = threadIdx.x / 32; o < 64; o += 4) {
       const int c2 = (int) (o);
       float sum = 0.0f;
@@ -143,7 +145,7 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
     }
     __syncthreads ();
   }
-  // out0 = x6
+  // t3 = %6, omap x:0 y:2
   for (int e = threadIdx.x; e < 4096; e += 128) {
     const int c3 = (int) (e % 64);
     const int c2 = (int) (e / 64);
@@ -154,7 +156,7 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
     const int c2 = (int) (e);
     out0_max[0LL + (long long) (bx * 1 + 0) * 256 + (long long) (c2) * 4 + by] = row_max[c2];
   }
-  // out1 = x7
+  // t4 = %7, omap x:0 y:2
   for (int e = threadIdx.x; e < 64; e += 128) {
     const int c2 = (int) (e);
     const float x7 = ms_load (t7 + c2);

@@ -35,19 +35,20 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k0_rows (const ms_bf16 *__
   ms_launch_dependents ();
   // 4 rows of 4096: 1 at a time, 8 warps x 1 blocks each, 2 x 8 elements a thread
   constexpr int PIECES = 2, PIECE = 8, STRIDE = 2048;
-  const int lane = threadIdx.x % 32, rank = blockIdx.x % 1;
+  const int lane = threadIdx.x % 32;
+  constexpr int rank = 0;
+  const unsigned block = blockIdx.x;
+  const unsigned bx = block;
+  (void) block;
   const int warp = threadIdx.x / 32;
   constexpr int group = 0;
-  const unsigned block = blockIdx.x / 1;
-  (void) block;
-  const unsigned bx = block;
   const int first = ((rank * 8 + warp) * 32 + lane) * PIECE;
   constexpr int columns = 4096;
   __shared__ __align__ (16) float buffer[2 * 1 * 8];
-  const ms_bf16 *const p0 = in0 + (long long) bx * 16384;
-  const ms_bf16 *const p1 = in1 + (long long) bx * 16384;
-  const ms_bf16 *const p2 = in2 + (long long) bx * 16384;
-  ms_bf16 *const o8 = out0 + (long long) bx * 16384;
+  const ms_bf16 *const p0 = in0 + (long long) bx * 16384; // %0 = X, imap x:0
+  const ms_bf16 *const p1 = in1 + (long long) bx * 16384; // %1 = H, imap x:0
+  const ms_bf16 *const p2 = in2 + (long long) bx * 16384; // %2 = A, imap x:0
+  ms_bf16 *const o8 = out0 + (long long) bx * 16384; // t3 = %7, omap x:0
   constexpr int GROUPS = 1;
   for (int at = 0; at < 4; at++) {
     const int row = at * GROUPS + group;
@@ -85,7 +86,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k0_rows (const ms_bf16 *__
 #pragma unroll
       for (int j = 0; j < PIECE; j++) w2[e][j] = rows_at (d2[e], j);
     rows_exchange<32, 8, 1, 1, 0u> (x1, buffer + (0 + group) * 8, warp, rank);
-    const float r3 = rsqrtf (x1[0] * (1.0f / (float) columns) + 0.0f);
+    const float r3 = rsqrtf (x1[0] * (1.0f / (float) columns) + 0.0f); // %3 = rms_norm dim 1 (%1)
     float s2[1][4];
     rows_clear<0u> (s2);
     float k6[PIECES][PIECE];
@@ -97,17 +98,17 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k0_rows (const ms_bf16 *__
         const float v0 = w0[e][j];
         const float v2 = w2[e][j];
         const float v1 = rows_at (d1[e], j);
-        const float v3 = v1 * r3;
-        const float v4 = (v3) + (v0);
-        const float v5 = (v2) * (v4);
-        const float v6 = (v0) + (v5);
+        const float v3 = v1 * r3; // %3 = rms_norm dim 1 (%1)
+        const float v4 = (v3) + (v0); // %4 = add (%3, %0)
+        const float v5 = (v2) * (v4); // %5 = mul (%2, %4)
+        const float v6 = (v0) + (v5); // %6 = add (%0, %5)
         s2[0][c] += v6 * v6;
         k6[e][j] = v6;
       }
     float x2[1];
     rows_fold<0u> (x2, s2);
     rows_exchange<32, 8, 1, 1, 0u> (x2, buffer + (1 + group) * 8, warp, rank);
-    const float r7 = rsqrtf (x2[0] * (1.0f / (float) columns) + 0.0f);
+    const float r7 = rsqrtf (x2[0] * (1.0f / (float) columns) + 0.0f); // %7 = rms_norm dim 1 (%6)
     ms_wait_inputs ();
 #pragma unroll
     for (int e = 0; e < PIECES; e++) {
@@ -115,7 +116,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k0_rows (const ms_bf16 *__
 #pragma unroll
       for (int j = 0; j < PIECE; j++) {
         const float v6 = k6[e][j];
-        const float v7 = v6 * r7;
+        const float v7 = v6 * r7; // %7 = rms_norm dim 1 (%6)
         y[j] = v7;
       }
       if (live) rows_store (o8 + row2 * 4096LL + first + e * STRIDE, y);

@@ -30,17 +30,18 @@ extern "C" __global__ void __launch_bounds__ (256, 1) __cluster_dims__ (2, 1, 1)
   ms_cluster_arrive_release ();
   // 1 rows of 5001: 1 at a time, 8 warps x 2 blocks each, 10 x 1 elements a thread
   constexpr int PIECES = 10, PIECE = 1, STRIDE = 512;
-  const int lane = threadIdx.x % 32, rank = blockIdx.x % 2;
+  const int lane = threadIdx.x % 32;
+  const int rank = blockIdx.x % 2;
+  const unsigned block = blockIdx.x / 2;
+  const unsigned bx = block;
+  (void) block;
   const int warp = threadIdx.x / 32;
   constexpr int group = 0;
-  const unsigned block = blockIdx.x / 2;
-  (void) block;
-  const unsigned bx = block;
   const int first = ((rank * 8 + warp) * 32 + lane) * PIECE;
   constexpr int columns = 5001;
   __shared__ __align__ (16) float buffer[2 * 1 * 16];
-  const ms_f16 *const p0 = in0 + (long long) bx * 5001;
-  ms_f16 *const o6 = out0 + (long long) bx * 5001;
+  const ms_f16 *const p0 = in0 + (long long) bx * 5001; // %0 = X, imap x:0
+  ms_f16 *const o6 = out0 + (long long) bx * 5001; // t1 = %5, omap x:0
   {
     const int row = group;
     bool live = row < 1;
@@ -59,7 +60,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) __cluster_dims__ (2, 1, 1)
           const int c = j % 1;
           const float v0 = rows_at (d0[e], j);
           const float v1 = 20.0f;
-          const float v2 = (v0) * (v1);
+          const float v2 = (v0) * (v1); // %2 = mul (%0, 20)
           s1[0][c] = fmaxf (s1[0][c], v2);
           k2[e][j] = v2;
         }
@@ -77,14 +78,14 @@ extern "C" __global__ void __launch_bounds__ (256, 1) __cluster_dims__ (2, 1, 1)
         for (int j = 0; j < PIECE; j++) {
           const int c = j % 1;
           const float v2 = k2[e][j];
-          const float v3 = ms_exp (v2 - shift);
+          const float v3 = ms_exp (v2 - shift); // %3 = exp (%2)
           s2[0][c] += v3;
           k3[e][j] = v3;
         }
     float x2[1];
     rows_fold<0u> (x2, s2);
     rows_exchange<32, 8, 2, 1, 0u> (x2, buffer + (1 + group) * 16, warp, rank);
-    const float r4 = x2[0];
+    const float r4 = x2[0]; // %4 = sum dim 1 (%3)
     ms_wait_inputs ();
 #pragma unroll
     for (int e = 0; e < PIECES; e++) {
@@ -93,7 +94,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) __cluster_dims__ (2, 1, 1)
       for (int j = 0; j < PIECE; j++) {
         const float v3 = k3[e][j];
         const float v4 = r4;
-        const float v5 = ms_div(v3, v4);
+        const float v5 = ms_div(v3, v4); // %5 = div (%3, %4)
         y[j] = v5;
       }
       if (live && first + e * STRIDE < columns) rows_store (o6 + first + e * STRIDE, y);

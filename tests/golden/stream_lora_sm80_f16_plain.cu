@@ -39,8 +39,8 @@ extern "C" __global__ void __launch_bounds__ (384, 1) k0_stream (const ms_f16 *_
   typedef ms_f16 T;
   constexpr int M = 1, Q = 3, N = 2, STEPS = 3, STAGES = 2, U = 1;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-  const int rank = blockIdx.x % 1;
-  unsigned block = blockIdx.x / 1;
+  constexpr int rank = 0;
+  const unsigned block = blockIdx.x;
   const unsigned bx = block;
   (void) block;
   constexpr int rows = 3;
@@ -51,14 +51,14 @@ extern "C" __global__ void __launch_bounds__ (384, 1) k0_stream (const ms_f16 *_
   const int n0 = wn * 48 + g * N, n1 = min (columns, wn * 48 + 48); // columns n0 .. n1 of this lane
   const int k0 = rank * 192 + (wk * 4 + t) * (4 * U);                  // its first k
   (void) n0, (void) n1, (void) k0;
-  const ms_f16 *const p0 = in0;
+  const ms_f16 *const p0 = in0; // %0 = X, imap -, fmap 1
   const ms_f16 *x0 = p0 + (long long) g * 130 + k0;
-  const ms_f16 *const p1 = in1 + (long long) bx * 143;
+  const ms_f16 *const p1 = in1 + (long long) bx * 143; // %1 = W, imap x:1, fmap 0
   const ms_f16 *w1 = p1 + (long long) k0 * 1000 + n0;
-  const ms_f16 *const p2 = in2;
+  const ms_f16 *const p2 = in2; // %2 = A, imap -, fmap 0
   const ms_f16 *w2 = p2 + (long long) k0 * 5 + g * 2;
-  const ms_f16 *const p3 = in3 + (long long) bx * 143;
-  ms_f16 *const o10 = out0 + (long long) bx * 143;
+  const ms_f16 *const p3 = in3 + (long long) bx * 143; // %3 = B, imap x:1
+  ms_f16 *const o10 = out0 + (long long) bx * 143; // t4 = %9, omap x:1
   struct {
     stream_piece<ms_f16, 2> w1[3][4];
     stream_piece<ms_f16, 2> w2[1][4];
@@ -109,8 +109,8 @@ extern "C" __global__ void __launch_bounds__ (384, 1) k0_stream (const ms_f16 *_
         for (int q = 0; q < Q; q++)
           stream_load<STREAM_GATHER, false> (b3[qi][vi][q][r], p3 + inner * 1000LL + n0 + q * 8 * N, inner >= 5 ? 0 : n1 - n0 - q * 8 * N);
       }
-  float f4[Q][N / 2][M][4] = {};
-  float f6[(M + 1) / 2][1][1][2][4] = {};
+  float f4[Q][N / 2][M][4] = {}; // %4 = matmul (%0, %1)
+  float f6[(M + 1) / 2][1][1][2][4] = {}; // %6 = matmul (%0, %2)
   const auto use = [&] (int i, int at) {
     auto &s = stage[at];
     auto &x = left[at / U];
@@ -140,9 +140,9 @@ extern "C" __global__ void __launch_bounds__ (384, 1) k0_stream (const ms_f16 *_
   }
   auto &f5 = f4;
   auto &f7 = f6;
-  float f8[Q][N / 2][M][4] = {};
+  float f8[Q][N / 2][M][4] = {}; // %8 = matmul (%7, %3)
   stream_chain<T, Q, N, M, 1, 2> (f8, f7, b3);
-  float f9[Q][N / 2][M][4] = {};
+  float f9[Q][N / 2][M][4] = {}; // %9 = add (%5, %8)
 #pragma unroll
   for (int i = 0; i < (int) (sizeof f9 / 4); i++) ((float *) f9)[i] = ((float *) f5)[i] + ((float *) f8)[i];
   constexpr int SLOTS = 288, SHARE = 288, ROOTS = 1; // groups of four sums: of a block, of one that finishes them

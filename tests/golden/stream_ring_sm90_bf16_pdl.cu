@@ -56,8 +56,8 @@ extern "C" __global__ void __launch_bounds__ (288, 1) k0_stream (const ms_bf16 *
   typedef ms_bf16 T;
   constexpr int M = 2, Q = 4, N = 2, STEPS = 64, STAGES = 8, U = 1;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-  const int rank = blockIdx.x % 1;
-  unsigned block = blockIdx.x / 1;
+  constexpr int rank = 0;
+  const unsigned block = blockIdx.x;
   const unsigned bx = block;
   (void) block;
   constexpr int rows = 16;
@@ -69,7 +69,7 @@ extern "C" __global__ void __launch_bounds__ (288, 1) k0_stream (const ms_bf16 *
   const unsigned ring = ms_shared_address (stream_ring), full = ring + 86080, empty = full + 8 * STAGES;
   const int steps = max (0, min (STEPS, (depth - rank * 4096 + 63) / 64)), unit = threadIdx.x % 8, row0 = threadIdx.x / 8 % 16;
   (void) unit, (void) row0;
-  ms_bf16 *const o6 = out0 + (long long) bx * 64;
+  ms_bf16 *const o6 = out0 + (long long) bx * 64; // t2 = %5, omap x:1
   const auto copy = [&] (int i, int s) {
     const unsigned to = ring + s * STAGE, done = full + 8 * s;
     const int k = rank * 4096 + i * 64;
@@ -90,8 +90,8 @@ extern "C" __global__ void __launch_bounds__ (288, 1) k0_stream (const ms_bf16 *
     for (int i = 0; i < STAGES && i < steps; i++) copy (i, i);
   }
   __syncthreads ();
-  float f2[GROUPS][4 * M] = {};
-  float y4[PART] = {};
+  float f2[GROUPS][4 * M] = {}; // %2 = matmul (%0, %1)
+  float y4[PART] = {}; // %4 = accum_rms (%0)
   if (warp < 4) {
 #pragma unroll 1
     for (int i = 0, s = 0, turn = 0; i < steps; i++) {
@@ -185,7 +185,7 @@ extern "C" __global__ void __launch_bounds__ (288, 1) k0_stream (const ms_bf16 *
       for (int c = 0; c < 2; c++) {
         const float e3 = a3[h + 2 * c];
         const float e4 = z4;
-        const float e5 = e3 * over4;
+        const float e5 = e3 * over4; // %5 = div (%3, %4)
         v0[c] = e5;
       }
       stream_store<true> (o6 + row * 6144LL + column, v0[0], v0[1], inside);

@@ -37,23 +37,24 @@ extern "C" __global__ void __launch_bounds__ (512, 1) k0_stream (const ms_f16 *_
   typedef ms_f16 T;
   constexpr int M = 2, Q = 1, N = 8, STEPS = 16, STAGES = 2, U = 2;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-  const int rank = blockIdx.x % 1;
-  unsigned block = blockIdx.x / 1;
+  constexpr int rank = 0;
+  const unsigned block = blockIdx.x;
   const unsigned bx = block;
   (void) block;
   constexpr int rows = 16;
   constexpr int columns = 64;
   constexpr int depth = 4096;
   (void) g, (void) t, (void) depth, (void) rows;
-  const int wn = warp % 1, wk = warp / 1;
+  constexpr int wn = 0;
+  const int wk = warp;
   const int n0 = wn * 64 + g * N, n1 = min (columns, wn * 64 + 64); // columns n0 .. n1 of this lane
   const int k0 = rank * 4096 + (wk * 4 + t) * (4 * U);                  // its first k
   (void) n0, (void) n1, (void) k0;
-  const ms_f16 *const p0 = in0;
+  const ms_f16 *const p0 = in0; // %0 = X, imap -, fmap 1
   const ms_f16 *x0 = p0 + (long long) g * 4096 + k0;
-  const ms_f16 *const p1 = in1 + (long long) bx * 64;
+  const ms_f16 *const p1 = in1 + (long long) bx * 64; // %1 = W, imap x:1, fmap 0
   const ms_f16 *w1 = p1 + (long long) k0 * 6144 + n0;
-  ms_f16 *const o6 = out0 + (long long) bx * 64;
+  ms_f16 *const o6 = out0 + (long long) bx * 64; // t2 = %5, omap x:1
   struct {
     stream_piece<ms_f16, 8> w1[1][4];
   } stage[STAGES];
@@ -85,8 +86,8 @@ extern "C" __global__ void __launch_bounds__ (512, 1) k0_stream (const ms_f16 *_
   };
 #pragma unroll
   for (int i = 0; i < STAGES; i++) load (i);
-  float f2[Q][N / 2][M][4] = {};
-  float y4[M] = {};
+  float f2[Q][N / 2][M][4] = {}; // %2 = matmul (%0, %1)
+  float y4[M] = {}; // %4 = accum_rms (%0)
   const auto use = [&] (int i, int at) {
     auto &s = stage[at];
     auto &x = left[at / U];
@@ -155,7 +156,7 @@ extern "C" __global__ void __launch_bounds__ (512, 1) k0_stream (const ms_f16 *_
       for (int c = 0; c < 2; c++) {
         const float e3 = a3[h + 2 * c];
         const float e4 = z4;
-        const float e5 = e3 * over4;
+        const float e5 = e3 * over4; // %5 = div (%3, %4)
         v0[c] = e5;
       }
       stream_store<true> (o6 + row * 6144LL + column, v0[0], v0[1], inside);

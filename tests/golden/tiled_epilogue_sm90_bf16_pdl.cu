@@ -114,7 +114,7 @@ struct k0_parts {
     (void) a, (void) f, (void) l;
 #pragma unroll
     for (int k = 0; k < 4; k++) {
-      ms_wgmma<type, N>::add (d[0], ms_tile_descriptor (a + 0 + k * 2, 16), ms_tile_descriptor (b + 1024 + k * 128, 8192));
+      ms_wgmma<type, N>::add (d[0], ms_tile_descriptor (a + 0 + k * 2, 16), ms_tile_descriptor (b + 1024 + k * 128, 8192)); // %4 = matmul (%0, %1)
     }
   }
   MS_DEVICE void finish (const float (&d)[SUMS][N / 2], const float (&y)[STATS > 0 ? STATS : 1][2], int group) const {
@@ -126,9 +126,9 @@ struct k0_parts {
     (void) columns;
     constexpr int depth = 136;
     (void) depth;
-    ms_bf16 *const o9 = out0 + (long long) bx * 232 + (long long) by * 77256;
-    const ms_bf16 *const p2 = in2 + (long long) bx * 232;
-    const ms_bf16 *const p3 = in3 + (long long) bx * 232 + (long long) by * 77256;
+    ms_bf16 *const o9 = out0 + (long long) bx * 232 + (long long) by * 77256; // t4 = %8, omap x:1 y:0
+    const ms_bf16 *const p2 = in2 + (long long) bx * 232; // %2 = C, imap x:0
+    const ms_bf16 *const p3 = in3 + (long long) bx * 232 + (long long) by * 77256; // %3 = R, imap x:1 y:0
 #pragma unroll
     for (int q = 0; q < (N + 31) / 32; q++) {
       unsigned w9[2][4] = {};
@@ -148,12 +148,12 @@ struct k0_parts {
 #pragma unroll
           for (int c = 0; c < 2; c++) {
             const float v4 = d[0][at + c];
-            const float v5 = v4;
+            const float v5 = v4; // %5 = accum (%4)
             const float v2 = i2[c];
-            const float v6 = (v5) + (v2);
-            const float v7 = ms_gelu(v6);
+            const float v6 = (v5) + (v2); // %6 = add (%5, %2)
+            const float v7 = ms_gelu(v6); // %7 = gelu (%6)
             const float v3 = i3[c];
-            const float v8 = (v7) + (v3);
+            const float v8 = (v7) + (v3); // %8 = add (%7, %3)
             s9[c] = v8;
           }
           w9[h][j] = ms_pack<ms_bf16> (s9[0], s9[1]);

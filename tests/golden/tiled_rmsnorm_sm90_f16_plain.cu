@@ -121,7 +121,7 @@ struct k0_parts {
     (void) a, (void) f, (void) l;
 #pragma unroll
     for (int k = 0; k < 4; k++) {
-      ms_wgmma<type, N>::add (d[0], l[0][k], ms_tile_descriptor (b + 1024 + k * 128, 8192));
+      ms_wgmma<type, N>::add (d[0], l[0][k], ms_tile_descriptor (b + 1024 + k * 128, 8192)); // %2 = matmul (%0, %1)
     }
   }
   MS_DEVICE void finish (const float (&d)[SUMS][N / 2], const float (&y)[STATS > 0 ? STATS : 1][2], int group) const {
@@ -133,8 +133,8 @@ struct k0_parts {
     (void) columns;
     constexpr int depth = 4096;
     (void) depth;
-    ms_f16 *const o6 = out0 + (long long) bx * 192 + (long long) by * 786432;
-    float z4[2], over4[2];
+    ms_f16 *const o6 = out0 + (long long) bx * 192 + (long long) by * 786432; // t2 = %5, omap x:1 y:0
+    float z4[2], over4[2]; // %4 = accum_rms (%0)
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       z4[h] = y[0][h] * (1.0f / (float) depth) + 0.0f;
@@ -157,9 +157,9 @@ struct k0_parts {
 #pragma unroll
           for (int c = 0; c < 2; c++) {
             const float v2 = d[0][at + c];
-            const float v3 = v2;
+            const float v3 = v2; // %3 = accum (%2)
             const float v4 = z4[h];
-            const float v5 = v3 * over4[h];
+            const float v5 = v3 * over4[h]; // %5 = div (%3, %4)
             s6[c] = v5;
           }
           w6[h][j] = ms_pack<ms_f16> (s6[0], s6[1]);
