@@ -89,7 +89,7 @@ $(BUILD)/%.embed.o: $(BUILD)/%.embed.c
 
 # tests/<room>_<topic>.c is a cmocka program that links its room and what stands below it; tests/cli_<topic>.c and
 # tests/all_<topic>.c link everything.
-TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mugraph_*.c tests/verify_*.c tests/search_*.c tests/cuda_*.c tests/cli_*.c tests/all_*.c))
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mugraph_*.c tests/verify_*.c tests/search_*.c tests/cuda_*.c tests/session_*.c tests/cli_*.c tests/all_*.c))
 test_libs = $(foreach r,$(1) $(below_$(1)),$(call archive,$(r)))
 
 define test_of
@@ -100,6 +100,7 @@ $(eval $(call test_of,mugraph,mugraph))
 $(eval $(call test_of,verify,verify))
 $(eval $(call test_of,search,search))
 $(eval $(call test_of,runtime,cuda))
+$(eval $(call test_of,session,session))
 $(BUILD)/tests/cli_%: $(BUILD)/tests/cli_%.o $(foreach r,$(ROOMS),$(call archive,$(r))) | $(BUILD)/msearch
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 $(BUILD)/tests/all_%: $(BUILD)/tests/all_%.o $(foreach r,$(ROOMS),$(call archive,$(r)))
