@@ -40,9 +40,20 @@ static double of_plan (cuda_plan *p, const cuda_device *d, cost_parts *parts) {
   return 1e6 * parts->plain;
 }
 
-/* A plan that a generator of streamed weights might hand over for the graph in g. */
+/* The plan of kernel 0 of the graph in g by a generator, which tests then change. */
+static cuda_plan planned (int generator) {
+  cuda_plan p;
+  g.block[g.op[0].block].sched.backend = (int16_t) generator;
+  ok (cuda_plan_kernel (&g, 0, h100, &p, &error));
+  p.compiled_regs = p.workspace = 0, p.smem_bytes = 0, p.l2_read = p.dram_read = p.dram_write = 0;
+  p.mma_flops = p.sfu_ops = p.fp32_flops = 0;
+  return p;
+}
+
+/* A plan that the generator of streamed weights might make for the graph in g. */
 static cuda_plan streaming (int64_t blocks, int stages, int iterations) {
-  cuda_plan p = {.backend = CUDA_GENERATOR_STREAM, .threads = 256, .cluster = 1, .blocks = blocks, .smem = 40000};
+  cuda_plan p = planned (CUDA_GENERATOR_STREAM);
+  p.threads = 256, p.cluster = 1, p.blocks = blocks, p.smem = 40000;
   p.regs = 128, p.iterations = iterations, p.sched.stages = (int16_t) stages, p.sched.split = 1;
   p.dram_read = p.l2_read = 50.3e6;
   p.dram_write = 24e3;
@@ -50,10 +61,17 @@ static cuda_plan streaming (int64_t blocks, int stages, int iterations) {
   return p;
 }
 
+/* A plan of chained matmuls by so many warpgroups. */
+static cuda_plan chained (int groups, int64_t blocks) {
+  cuda_plan p = planned (CUDA_GENERATOR_CHAIN);
+  p.threads = 128 * groups, p.sched.warps = (int16_t) (4 * groups), p.blocks = blocks;
+  return p;
+}
+
 static void test_rooflines (void **state) {
   (void) state;
   cost_parts parts;
-  ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error));
+  ok (build_rms_norm (&g, 2, 4096, 6144, 96, 64, &error));
   cuda_plan p = streaming (128, 4, 32);
   double t = of_plan (&p, h100, &parts);
   assert_true (t > 16.9 && t < 20); /* reading 50.3 MB takes 17.7 by measurement */
@@ -77,9 +95,9 @@ static void test_rooflines (void **state) {
 static void test_matrix_and_special_units (void **state) {
   (void) state;
   cost_parts parts;
-  ok (build_attention (&g, 16, 256, 64, 4096, 2, 4, 16, &error));
-  cuda_plan p = {.backend = CUDA_GENERATOR_CHAIN, .threads = 256, .cluster = 1, .blocks = 128, .smem = 100000};
-  p.regs = 200, p.iterations = 16, p.sched.stages = 3, p.sched.split = 1;
+  ok (build_attention (&g, 16, 256, 64, 4096, 2, 1, 64, &error));
+  cuda_plan p = chained (2, 128);
+  p.cluster = 1, p.smem = 100000, p.regs = 200, p.iterations = 16, p.sched.stages = 3, p.sched.split = 1;
   p.dram_read = 17.3e6, p.l2_read = 34e6, p.dram_write = 4e6;
   p.mma_flops = 4.0 * 16 * 256 * 4096 * 64, p.sfu_ops = 16.0 * 256 * 4096;
   double both = of_plan (&p, h100, &parts);
@@ -96,15 +114,16 @@ static void test_warpgroups (void **state) {
   cost_parts parts;
   ok (build_attention (&g, 16, 256, 64, 4096, 4, 1, 64, &error));
   g.block[1].sched.backend = CUDA_GENERATOR_ROWS; /* whose kernels let the next call begin */
-  cuda_plan p = {.backend = CUDA_GENERATOR_CHAIN, .threads = 256, .cluster = 2, .blocks = 128, .smem = 180000};
-  p.regs = 120, p.iterations = 16, p.sched.stages = 10, p.sched.split = 2, p.sched.tile_n = 64;
+  cuda_plan p = chained (2, 128);
+  p.cluster = 2, p.smem = 180000, p.regs = 120, p.iterations = 16, p.sched.stages = 10, p.sched.split = 2,
+  p.sched.tile_n = 64;
   p.dram_read = 17.3e6, p.l2_read = 67e6, p.dram_write = 0.5e6;
   p.mma_flops = 4.0 * 16 * 256 * 4096 * 64, p.sfu_ops = 16.0 * 256 * 4096, p.fp32_flops = 4 * p.sfu_ops;
   double two = of_plan (&p, h100, &parts), two_pdl = 1e6 * parts.pdl;
   assert_true (two > 14 && two < 20 && two_pdl > 11 && two_pdl < 17); /* 12.8 / 11.2 for half of these heads */
   p.sched.stages = 4;                                                 /* as deep as two tiles each */
   assert_true (of_plan (&p, h100, &parts) > two + 0.5);
-  p.threads = 128, p.iterations = 32, p.sched.stages = 13;
+  p.threads = 128, p.sched.warps = 4, p.iterations = 32, p.sched.stages = 13;
   double one = of_plan (&p, h100, &parts);
   assert_true (one > 1.3 * two); /* nothing hides its latency */
   p.smem = 50000, p.sched.stages = 2;
@@ -119,10 +138,14 @@ static void test_warpgroups (void **state) {
 static void test_every_generator (void **state) {
   (void) state;
   cost_parts parts;
-  ok (build_rms_norm (&g, 512, 4096, 6144, 128, 64, &error));
   for (int b = CUDA_GENERATOR_GENERIC; b < CUDA_N_GENERATORS; b++) {
-    cuda_plan p = {
-        .backend = b, .threads = 384, .cluster = 1, .blocks = 128, .smem = 180000, .regs = 168, .iterations = 128};
+    if (b == CUDA_GENERATOR_CHAIN) ok (build_attention (&g, 16, 256, 64, 4096, 2, 1, 64, &error));
+    else if (b == CUDA_GENERATOR_ROWS) ok (build_residual (&g, 8, 4096, 8, &error));
+    else if (b == CUDA_GENERATOR_TILED) ok (build_rms_norm (&g, 128, 4096, 6144, 48, 64, &error));
+    else ok (build_rms_norm (&g, 32, 4096, 6144, 128, 64, &error));
+    cuda_plan p = planned (b);
+    p.threads = 384, p.sched.warps = 12, p.cluster = 1, p.blocks = 128, p.smem = 180000, p.regs = 168,
+    p.iterations = 128;
     p.sched.stages = 4, p.sched.split = 1, p.sched.tile_n = 128, p.sched.tile_m = 64;
     p.dram_read = 55e6, p.l2_read = 250e6, p.dram_write = 6.3e6, p.mma_flops = 2.0 * 512 * 4096 * 6144;
     double t = of_plan (&p, h100, &parts);
@@ -136,6 +159,7 @@ static void test_ring (void **state) {
   (void) state;
   cost_parts parts;
   ok (build_rms_norm (&g, 2, 4096, 6144, 96, 64, &error));
+  g.block[0].sched.copy = 2;
   cuda_plan p = streaming (96, 8, 64);
   p.threads = 288, p.regs = 48, p.smem = 76000, p.sched.tile_n = 64, p.sched.copy = 2;
   double t = of_plan (&p, h100, &parts);
@@ -151,13 +175,15 @@ static void test_elements_in_flight (void **state) {
   (void) state;
   cost_parts parts;
   ok (build_residual (&g, 8, 4096, 8, &error));
-  cuda_plan p = {
-      .backend = CUDA_GENERATOR_ROWS, .threads = 128, .cluster = 1, .blocks = 25000, .regs = 64, .iterations = 1};
+  cuda_plan p = planned (CUDA_GENERATOR_ROWS), generic = planned (CUDA_GENERATOR_GENERIC);
+  p.threads = 128, p.cluster = 1, p.blocks = 25000, p.smem = 0, p.regs = 64, p.iterations = 1;
   p.sched.split = 1, p.dram_read = p.l2_read = p.dram_write = 1.02e8, p.fp32_flops = 3.6e8;
   double rows = of_plan (&p, h100, &parts);
   assert_true (rows > 60 && rows < 85);
-  p.backend = CUDA_GENERATOR_GENERIC, p.threads = 256, p.blocks = 264, p.regs = 128;
-  assert_true (of_plan (&p, h100, &parts) > 4 * rows);
+  generic.threads = 256, generic.cluster = 1, generic.blocks = 264, generic.smem = 0, generic.regs = 128;
+  generic.iterations = 1, generic.fp32_flops = p.fp32_flops;
+  generic.dram_read = generic.l2_read = generic.dram_write = 1.02e8;
+  assert_true (of_plan (&generic, h100, &parts) > 4 * rows);
 }
 
 /* What reads another kernel's result cannot begin before it ends, however it is launched. */
@@ -178,13 +204,8 @@ static void test_places (void **state) {
   (void) state;
   cost_parts few, all, more;
   ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error));
-  cuda_plan p = {.backend = CUDA_GENERATOR_STREAM,
-                 .threads = 256,
-                 .cluster = 1,
-                 .blocks = 16,
-                 .smem = 200000,
-                 .regs = 100,
-                 .iterations = 256};
+  cuda_plan p = streaming (16, 1, 256);
+  p.smem = 200000, p.regs = 100;
   p.sched.stages = 2, p.sched.split = 1, p.sched.tile_n = 64;
   p.dram_read = p.l2_read = 4e6, p.mma_flops = 1e8;
   of_plan (&p, h100, &few);
@@ -203,13 +224,8 @@ static void test_clusters_and_rests (void **state) {
   (void) state;
   cost_parts seven, eight, pairs;
   ok (build_attention (&g, 16, 256, 64, 4096, 4, 1, 64, &error));
-  cuda_plan p = {.backend = CUDA_GENERATOR_CHAIN,
-                 .threads = 256,
-                 .cluster = 10,
-                 .blocks = 70,
-                 .smem = 200000,
-                 .regs = 114,
-                 .iterations = 16};
+  cuda_plan p = chained (2, 70);
+  p.cluster = 10, p.smem = 200000, p.regs = 114, p.iterations = 16;
   p.sched.stages = 8, p.sched.split = 10, p.sched.tile_n = 64;
   p.dram_read = 2e6, p.l2_read = 8e6, p.mma_flops = 4.0 * 70 * 64 * 64 * 64 * 32, p.sfu_ops = p.mma_flops / 256;
   double one = of_plan (&p, h100, &seven);

@@ -11,11 +11,12 @@ static bool has_weights (const mugraph_block *b, int i) {
   return b->op[i].kind == MUGRAPH_OP_MATMUL && cuda_stream_weight (b, b->op[i].in[1]) >= 0;
 }
 
-/* Columns of the matmuls with weights in a block. */
-static int weight_columns (const mugraph_block *b) {
-  for (int i = 0; i < b->n_ops; i++)
-    if (has_weights (b, i)) return b->op[i].shape.dim[b->op[i].shape.n_dims - 1];
-  return 1;
+/* Whether warps of a block have other columns of its first product. */
+static bool has_neighbours (const cost_launch *l) {
+  const mugraph_block *b = l->block;
+  int i = 0;
+  while (i < b->n_ops && !has_weights (b, i)) i++;
+  return i < b->n_ops && b->op[i].shape.dim[b->op[i].shape.n_dims - 1] > l->plan->sched.tile_n;
 }
 
 /* Partial sums of a block, f32, rows padded to 8: bytes. */
@@ -50,7 +51,7 @@ static double short_rows (const cost_launch *l) {
   const mugraph_block *b = l->block;
   const cost_constants *c = l->constant;
   double worst = 1;
-  for (int i = 0; i < b->n_ops && l->plan->sched.tile_n > 0; i++) {
+  for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *o = &b->op[i];
     if (o->kind != MUGRAPH_OP_MATMUL || b->op[o->in[1]].kind != MUGRAPH_OP_INPUT) continue;
     const mugraph_op *w = &b->op[o->in[1]];
@@ -64,22 +65,22 @@ static double short_rows (const cost_launch *l) {
 }
 
 /* Boxes bring whole tiles; what of them is beyond the block's columns is another's, who asks for it at another time. */
-static double idle_columns (const cost_launch *l) {
-  int columns = weight_columns (l->block), tile = l->plan->sched.tile_n > 0 ? l->plan->sched.tile_n : 64;
+static double idle_columns (const cost_launch *l, const cuda_stream *s) {
+  int columns = s->n.chunk, tile = l->plan->sched.tile_n;
   double idle = (double) ((columns + tile - 1) / tile * tile) / columns - 1;
   return 1 + l->constant->ring_idle * idle * idle;
 }
 
 /* Weights through a ring of stages in shared memory: blocks keep in step, and calls hide what their neighbours begin
    and end with unless they are crowded. */
-static void cost_ring (cost_launch *l) {
+static void cost_ring (cost_launch *l, const cuda_stream *s) {
   const cost_constants *c = l->constant;
-  l->misaligned *= idle_columns (l);
+  l->misaligned *= idle_columns (l, s);
   l->moved.latency = c->ring_latency;
   l->l2_speed = c->tensor_copy_l2;
   l->hidden = l->blocks > c->ring_crowd * l->device->sms ? 0 : c->ring_hidden;
   double torn = (l->moved.flight * l->blocks - c->ring_apart) / c->ring_torn;
-  if (weight_columns (l->block) < LINE_COLUMNS) l->torn = c->ring_rows * fmin (fmax (torn, 0), 1);
+  if (s->n.chunk < LINE_COLUMNS) l->torn = c->ring_rows * fmin (fmax (torn, 0), 1);
 }
 
 /* Weights into registers: partial sums of warps meet in shared memory. */
@@ -92,9 +93,11 @@ static void cost_registers (cost_launch *l) {
 void cost_stream (cost_launch *l) {
   const cost_constants *c = l->constant;
   const cuda_plan *p = l->plan;
+  cuda_stream found;
+  cuda_plan_found (p, &found, sizeof found);
   if (p->iterations > p->sched.stages) l->early = c->stream_early;
-  if (p->sched.tile_n > 0 && weight_columns (l->block) > p->sched.tile_n) l->again = c->stream_neighbours;
-  if (p->sched.copy == 2) cost_ring (l);
+  if (has_neighbours (l)) l->again = c->stream_neighbours;
+  if (found.ring) cost_ring (l, &found);
   else cost_registers (l);
   /* A cluster's exchange comes before a launch looks for the end of the one before. */
   if (l->cluster > 1) l->latency += c->stream_exchange * partial_bytes (l->block);
