@@ -1,4 +1,4 @@
-/* The roofline cost model (design point 6): what one call of a µGraph takes on a device.
+/* The roofline cost model: what one call of a µGraph takes on a device.
 
    Two ways of launching are costed, plainly and with programmatic dependent launch (pdl), where the device has it;
    cost_score joins them. Plainly a call begins when the one before has ended: its time is the launch and what its last
@@ -11,7 +11,11 @@
    set by the bytes that it has in flight (Little's law), by what one SM draws, by the units that the blocks of its SM
    compete for, and by what does not overlap: first bytes, exchanges, partial sums. With pdl it is the sum of their
    times over the places that counts, for few blocks that take long leave room for other calls. The work itself (bytes,
-   flops with padding, threads, shared memory) comes from cuda_plan_kernel, the rates from device.def. */
+   flops with padding, threads, shared memory) comes from cuda_plan_kernel, the rates from device.def, the constants from
+   cost.def, where each is named and explained.
+
+   cost.c goes through the terms in order; roofline.h has what all kernels share; <generator>/cost_<generator>.c says
+   what only that generator's kernels cost; cost_fit.h fits the constants to measured times. */
 #ifndef CUDA_TEMPLATES_COST_H
 #define CUDA_TEMPLATES_COST_H
 
