@@ -78,7 +78,7 @@ static cost_sample *gather (const timed t[], int n, int *count) {
 }
 
 static double value_of (const cost_constants *c, int row) {
-  return *(const double *) (const void *) ((const char *) c + cost_constant_table[row].offset);
+  return cost_constant_get (c, cost_constant_table[row].offset);
 }
 
 static void print_constants (const cost_constants *before, const cost_constants *after) {

@@ -40,7 +40,7 @@ static void use_units (cost_launch *l, cost_parts *t) {
   const cuda_plan *p = l->plan;
   const cuda_device *d = l->device;
   const cost_constants *c = l->constant;
-  double rate = *(const double *) ((const char *) c + cuda_generator_of (p->backend)->mma_rate);
+  double rate = cost_constant_get (c, cuda_generator_of (p->backend)->mma_rate);
   t->mma = p->mma_flops / (d->mma_f16 * rate), t->sfu = p->sfu_ops / d->sfu;
   t->fp32 = 2 * p->fp32_flops / d->fp32; /* counted one a result; half the rate of fused multiply-adds */
   l->compute =

@@ -5,12 +5,23 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 typedef struct cost_constants {
 #define COST(name, h100, h200, a100, source, unit, sentence) double name;
 #include "cost.def"
 #undef COST
 } cost_constants;
+
+/* The constant at an offset. */
+static inline double cost_constant_get (const cost_constants *c, size_t offset) {
+  double value;
+  memcpy (&value, (const char *) c + offset, sizeof value);
+  return value;
+}
+static inline void cost_constant_set (cost_constants *c, size_t offset, double value) {
+  memcpy ((char *) c + offset, &value, sizeof value);
+}
 
 /* The column of each device of device.def. */
 extern const cost_constants cost_constants_h100, cost_constants_h200, cost_constants_a100;

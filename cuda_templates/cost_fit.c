@@ -104,10 +104,6 @@ typedef struct {
   cost_constants constant, start;
 } fit;
 
-static double *constant_of (cost_constants *c, int row) {
-  return (double *) (void *) ((char *) c + cost_constant_table[row].offset);
-}
-
 /* What is to be least: the mean square of the errors, and that constants stay where they are. */
 static double loss_of (fit *f) {
   double square = 0, error[2], moved = 0;
@@ -119,7 +115,8 @@ static double loss_of (fit *f) {
     timed += ways;
   }
   for (int r = 0; r < cost_n_constants; r++) {
-    double by = log (*constant_of (&f->constant, r) / *constant_of (&f->start, r));
+    size_t at = cost_constant_table[r].offset;
+    double by = log (cost_constant_get (&f->constant, at) / cost_constant_get (&f->start, at));
     moved += by * by;
   }
   return (timed ? square / timed : 0) + STAY * moved;
@@ -127,11 +124,13 @@ static double loss_of (fit *f) {
 
 /* Moves one constant by a factor, within its range. True when the loss is less then; else it is moved back. */
 static bool try_move (fit *f, int row, double factor, double *loss) {
-  double *c = constant_of (&f->constant, row), before = *c, start = *constant_of (&f->start, row);
-  *c = fmin (fmax (before * factor, start / COST_FIT_RANGE), start * COST_FIT_RANGE);
-  double next = *c == before ? INFINITY : loss_of (f);
+  size_t at = cost_constant_table[row].offset;
+  double before = cost_constant_get (&f->constant, at), start = cost_constant_get (&f->start, at),
+         after = fmin (fmax (before * factor, start / COST_FIT_RANGE), start * COST_FIT_RANGE);
+  cost_constant_set (&f->constant, at, after);
+  double next = after == before ? INFINITY : loss_of (f);
   if (next < *loss) return *loss = next, true;
-  *c = before;
+  cost_constant_set (&f->constant, at, before);
   return false;
 }
 
