@@ -11,8 +11,8 @@
    set by the bytes that it has in flight (Little's law), by what one SM draws, by the units that the blocks of its SM
    compete for, and by what does not overlap: first bytes, exchanges, partial sums. With pdl it is the sum of their
    times over the places that counts, for few blocks that take long leave room for other calls. The work itself (bytes,
-   flops with padding, threads, shared memory) comes from cuda_plan_kernel, the rates from device.def, the constants from
-   cost.def, where each is named and explained.
+   flops with padding, threads, shared memory) comes from cuda_plan_kernel, the rates from device.def, the constants
+   from cost.def, where each is named and explained.
 
    cost.c goes through the terms in order; roofline.h has what all kernels share; <generator>/cost_<generator>.c says
    what only that generator's kernels cost; cost_fit.h fits the constants to measured times. */
