@@ -1,4 +1,4 @@
-/* The search: structures at the witness shape, schedules at the real one. See design points 1 to 3 and 6. */
+/* The search: structures at a small shape, schedules at the real one. README.md names the passes. */
 #ifndef SEARCH_SEARCH_H
 #define SEARCH_SEARCH_H
 

@@ -1,4 +1,4 @@
-/* Abstract expressions and the pruning decision (design point 3).
+/* Abstract expressions and the pruning decision.
 
    The abstract expression of a tensor says what its elements are made of and forgets which element is which: all
    elements of input X are the one symbol x, and a sum over n elements only multiplies a sum degree by n. Expressions
@@ -13,14 +13,14 @@
    plus a remainder, in a target's numerator or denominator or (the same, recursively) in an argument of one of its
    atoms.
 
-   The decision is made directly, by comparing monomials: a few microseconds. Nothing is pruned on that word alone: of
-   every normal form that is to be pruned Z3 is asked once whether there is a way from it to any goal, in linear integer
-   arithmetic (prune_z3.h), which it decides in about half a millisecond; pruned is what it says has none. What it does
-   not answer within its limits, or denies, stays (z3_unknown, z3_denied: 0 in all that was ever seen), so results do
-   not depend on its version. Quotients whose numerator alone leads nowhere share its question. The six workloads ask 50
-   (rmsnorm) to 1,000 (ntrans, qknorm) such questions for up to 220,000 prunings. A "yes" needs no confirmation, as
-   keeping too much costs time only;
-   --self-check asks about those too.
+   The decision is made directly, by comparing monomials, in a few microseconds. Nothing is pruned on that word alone.
+   Z3 is asked once of every normal form that is to be pruned whether there is a way from it to any goal, in linear
+   integer arithmetic (prune_z3.h), which it decides in about half a millisecond. A normal form is pruned if Z3 says
+   that there is none. What it does not answer within its limits, or denies, stays (z3_unknown, z3_denied: 0 in all that
+   was ever seen), so results do not depend on its version. If a quotient's numerator cannot reach a target, no divisor
+   makes it reach one, so quotients of one numerator share its question. The six workloads ask 50 (rmsnorm) to 1,000
+   (ntrans, qknorm) such questions for up to 220,000 prunings. A "yes" needs no confirmation, as keeping too much costs
+   time only; --self-check asks about those too.
 
    A pool belongs to one thread; ids of different pools do not compare, hashes do. */
 #ifndef SEARCH_EXPR_H

@@ -9,7 +9,7 @@ struct prune_z3 {
   Z3_solver solver;
 };
 
-/* Far above what a question of the sizes asked here takes (thousands); only a bound on surprises. */
+/* Z3's resource units. Questions of the sizes asked here take thousands; this only bounds surprises. */
 static const unsigned RESOURCE_LIMIT = 20u * 1000 * 1000;
 
 static void ignore_error (Z3_context context, Z3_error_code code) { (void) context, (void) code; }
@@ -29,7 +29,7 @@ prune_z3 *prune_z3_new (void) {
   Z3_params params = Z3_mk_params (z->context);
   Z3_params_inc_ref (z->context, params);
   Z3_params_set_uint (z->context, params, Z3_mk_string_symbol (z->context, "rlimit"), RESOURCE_LIMIT);
-  /* Z3 puts a handler of its own in SIGINT's place for each check; of two threads' checks one puts back the other's. */
+  /* Z3 replaces the handler of SIGINT during a check. Of two checks at once, one would restore the other's handler. */
   Z3_params_set_bool (z->context, params, Z3_mk_string_symbol (z->context, "ctrl_c"), false);
   Z3_solver_set_params (z->context, z->solver, params);
   Z3_params_dec_ref (z->context, params);
@@ -51,7 +51,7 @@ typedef struct {
   Z3_ast *list; /* room for conjunctions and disjunctions, a stack */
   int n, room;
   bool failed;
-  int symbol; /* variables: numbered from 0 in every way, for of those one is enough */
+  int symbol; /* of the next variable: from 0 in every way, as one way is enough and ways may share variables */
 } writer;
 
 static void push (writer *w, Z3_ast a) {
@@ -79,7 +79,7 @@ static Z3_ast join (writer *w, int from, bool all) {
 
 static Z3_ast number (writer *w, int32_t x) { return Z3_mk_int (w->c, x, w->integer); }
 
-/* The variables of a new multiplier, on the stack's top; what is known of them. Returns the first one's place. */
+/* Pushes the variables of a new multiplier. *known says what holds for them. Returns the place of the first one. */
 static int add_multiplier (writer *w, const prune_part *q, Z3_ast *known) {
   int n = q->n_atoms + 2 * q->n_primes, at = w->n;
   for (int v = 0; v < n; v++) push (w, Z3_mk_const (w->c, Z3_mk_int_symbol (w->c, w->symbol++), w->integer));
@@ -114,12 +114,31 @@ static Z3_ast reaches (writer *w, const prune_part *q, int m, const int32_t *p, 
   return join (w, from, true);
 }
 
+/* Whether the counts of p and t allow p to become t. */
+static bool counts_fit (const prune_part *q, int p, int t) {
+  if (q->relation == PRUNE_PART) return q->partial_count[p] <= q->goal_count[t];
+  if (q->relation == PRUNE_FACTOR) return q->goal_count[t] % q->partial_count[p] == 0;
+  return true;
+}
+
+/* Some pair of monomial `o` of the outer side and one of the inner side is related by the multiplier at m. */
+static Z3_ast some_pair (writer *w, const prune_part *q, int m, int o) {
+  int n = q->n_atoms + 2 * q->n_primes, choices = w->n;
+  bool each_goal = q->relation == PRUNE_FACTOR;
+  int inner = each_goal ? q->n_partial : q->n_goal;
+  for (int i = 0; i < inner && !w->failed; i++) {
+    int p = each_goal ? i : o, t = each_goal ? o : i;
+    if (counts_fit (q, p, t)) push (w, reaches (w, q, m, q->partial + (ptrdiff_t) p * n, q->goal + (ptrdiff_t) t * n));
+  }
+  return join (w, choices, false);
+}
+
+/* Multipliers stay on the stack, each followed by what is known of it, below the conjuncts: PRUNE_PART has one for all
+   monomials, the other relations have one for each of the outer side. */
 static Z3_ast part (writer *w, const prune_part *q) {
-  int n = q->n_atoms + 2 * q->n_primes, from = w->n;
-  bool each_goal = q->relation == PRUNE_FACTOR, shared = q->relation == PRUNE_PART;
-  int outer = each_goal ? q->n_goal : q->n_partial, inner = each_goal ? q->n_partial : q->n_goal;
-  /* multipliers stay below the conjuncts on the stack: as many as there are, first */
-  int first = w->n, multipliers = shared ? 1 : outer;
+  int width = q->n_atoms + 2 * q->n_primes + 1, first = w->n;
+  int outer = q->relation == PRUNE_FACTOR ? q->n_goal : q->n_partial;
+  int multipliers = q->relation == PRUNE_PART ? 1 : outer;
   for (int i = 0; i < multipliers; i++) {
     Z3_ast known;
     add_multiplier (w, q, &known);
@@ -127,20 +146,11 @@ static Z3_ast part (writer *w, const prune_part *q) {
     push (w, known);
   }
   int conjuncts = w->n;
-  for (int i = 0; i < multipliers; i++) push (w, w->list[first + i * (n + 1) + n]);
-  for (int o = 0; o < outer && !w->failed; o++) {
-    int choices = w->n;
-    int m = first + (shared ? 0 : o) * (n + 1);
-    for (int i = 0; i < inner && !w->failed; i++) {
-      int p = each_goal ? i : o, t = each_goal ? o : i;
-      if (q->relation == PRUNE_PART && q->partial_count[p] > q->goal_count[t]) continue;
-      if (q->relation == PRUNE_FACTOR && q->goal_count[t] % q->partial_count[p]) continue;
-      push (w, reaches (w, q, m, q->partial + (ptrdiff_t) p * n, q->goal + (ptrdiff_t) t * n));
-    }
-    push (w, join (w, choices, false));
-  }
+  for (int i = 0; i < multipliers; i++) push (w, w->list[first + i * width + width - 1]);
+  for (int o = 0; o < outer && !w->failed; o++)
+    push (w, some_pair (w, q, first + (multipliers > 1 ? o : 0) * width, o));
   Z3_ast all = join (w, conjuncts, true);
-  w->n = from;
+  w->n = first;
   return all;
 }
 

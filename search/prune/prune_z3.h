@@ -1,11 +1,13 @@
 /* The pruning question as linear integer arithmetic, for Z3 (QF_LIA).
 
    A monomial is a vector of exponents and a count. The parts of a question relate the monomials p of a partial result
-   to the monomials t of a goal by multipliers m, vectors of exponents too: PRUNE_PART      exists m >= 0: and_p or_t (p
-   + m = t and count (p) <= count (t)) PRUNE_SUPPORT   and_p exists m >= 0:        or_t (p + m = t) PRUNE_FACTOR and_t
-   exists m >= 0:        or_p (p + m = t and count (p) divides count (t)) In each, m[sum_v] >= m[mean_v] for every prime
-   v: who divides by a count has summed as many elements. The question is whether there is a way to the goal, that is
-   one of which all parts hold. */
+   to the monomials t of a goal by multipliers m, vectors of exponents too:
+   - PRUNE_PART: exists m >= 0 such that for all p there is a t with p + m = t and count (p) <= count (t)
+   - PRUNE_SUPPORT: for all p exists m >= 0 such that there is a t with p + m = t
+   - PRUNE_FACTOR: for all t exists m >= 0 such that there is a p with p + m = t and count (p) divides count (t)
+
+   In each, m[sum_v] >= m[mean_v] for every prime v: a multiplier that divides by a count has summed as many elements.
+   The question is whether there is a way to the goal, that is one of which all parts hold. */
 #ifndef SEARCH_PRUNE_Z3_H
 #define SEARCH_PRUNE_Z3_H
 
@@ -18,8 +20,8 @@ typedef enum { PRUNE_PART, PRUNE_SUPPORT, PRUNE_FACTOR } prune_relation;
    (exponent in the sum degree, exponent in the mean degree). */
 typedef struct {
   prune_relation relation;
-  bool no_bare_sum; /* a multiplier that sums has atoms too */
-  bool no_sum;      /* multipliers sum nothing */
+  bool no_bare_sum; /* a multiplier with a sum degree has atoms too */
+  bool no_sum;      /* multipliers have no sum degree */
   int n_atoms, n_primes;
   int n_partial, n_goal;
   const int32_t *partial, *goal;

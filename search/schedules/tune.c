@@ -29,7 +29,7 @@ static void measure (const tune_job *job, int i, tune_effort effort, tune_result
   r->full = effort == TUNE_FULL;
 }
 
-/* A first look at each, compiled ahead. */
+/* Takes a first look at each candidate while other threads compile those to come. Returns how many it looked at. */
 static int look (const tune_job *job, tune_effort effort, tune_result result[], bool *lost) {
   atomic_int *ready = calloc ((size_t) job->n + 1, sizeof *ready), next = 0;
   int tried = 0;

@@ -10,10 +10,10 @@
 #include <stdbool.h>
 
 typedef enum {
-  TUNE_CHECK,
-  TUNE_QUICK,
-  TUNE_FULL
-} tune_effort; /* right? / a first look at its time / the whole protocol */
+  TUNE_CHECK, /* only whether it is right */
+  TUNE_QUICK, /* and a first look at its time */
+  TUNE_FULL   /* and its time by the whole protocol */
+} tune_effort;
 
 enum { TUNE_PLAIN, TUNE_PDL, TUNE_WAYS };
 
@@ -45,7 +45,7 @@ typedef struct {
    would stand behind them, as far as these are more than one (0: are not). Returns the number tried. */
 int tune_run (const tune_job *, int keep, tune_result result[], int order[]);
 
-/* The score of its cold times; infinity. */
+/* The score of its cold times; infinity when it is not right. */
 double tune_score (const tune_result *);
 
 double tune_now (void); /* seconds, monotonic */

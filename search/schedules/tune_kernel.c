@@ -234,10 +234,10 @@ static int compare_combinations (const void *x, const void *y) {
   const combination *a = x, *b = y;
   if (a->score != b->score) return a->score < b->score ? -1 : 1;
   if (a->split != b->split) return a->split - b->split;
-  return memcmp (a->extent, b->extent, sizeof a->extent); /* the same order everywhere */
+  return memcmp (a->extent, b->extent, sizeof a->extent); /* any order will do, as long as it is always the same */
 }
 
-/* Blocks that one or two an SM make: the number aimed at. */
+/* How far a number of blocks is, in powers of two, from one and a half an SM. */
 static double distance (const tuner *t, double blocks) { return fabs (log2 (blocks / (1.5 * t->device->sms))); }
 
 /* The lower the better: near one or two blocks an SM, tiles that are not tiny, one matrix where there are several. */
@@ -308,7 +308,7 @@ static void try_combination (tuner *t, const tune_choice *start, const combinati
         walks ? values_ceil_div (walks, loops[l] < walks ? loops[l] : walks) : start->extent[TUNE_LOOP];
     double before = t->last;
     try_choice (t, c);
-    if (l == 1 && t->last == before) break; /* a generator that cuts the loop itself */
+    if (l == 1 && t->last == before) break; /* its generator cuts the loop by itself */
   }
 }
 

@@ -75,7 +75,7 @@ static bool add_companions (alphabet *a, const mugraph_op *op) {
         ok &= add_letter (a, *b, none, false, false, false);
       else if (mugraph_op_has (*b, MUGRAPH_HAS_EPSILON)) ok &= add_letter (a, *b, op->c, false, false, false);
       else if (op->c[0] ==
-               0) /* an epsilon stands inside of the root, where no chain of squares, mean and root has it */
+               0) /* an epsilon stands inside of the root, where squares, means and a sqrt have no place for it */
         ok &= add_letter (a, *b, none, false, false, true);
   }
   return ok;

@@ -73,7 +73,7 @@ static bool special_case (const reading *r) {
 static void record (reading *r) {
   block_list *list = r->list;
   if (special_case (r)) return;
-  bool newest = r->s->stage == 1; /* without a tensor of the stage below, a lower stage has this graph too */
+  bool newest = r->s->layer == 1; /* without a tensor of the layer below, a lower layer has this graph too */
   if (list->n_plans >= SPACE_LIST) {
     budget_cut (&r->e->budget);
     return;
@@ -85,7 +85,7 @@ static void record (reading *r) {
   for (int k = 0; k < r->n; k++) {
     const node *n = &r->s->node[r->node[k]];
     if (!node_is_leaf (n)) continue;
-    if (n->tensor >= 0 && r->e->tensor[n->tensor].stage == r->s->stage - 1) newest = true;
+    if (n->tensor >= 0 && r->e->tensor[n->tensor].layer == r->s->layer - 1) newest = true;
     order (r, r->node[k], done, p);
   }
   p->n_leaves = p->n_tiles;

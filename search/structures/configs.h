@@ -10,7 +10,7 @@ typedef struct {
   int n, capacity;
 } configs;
 
-/* All configurations over the tensors of stages below this one, appended to an empty list. */
-void configs_list (enumeration *, int stage, configs *);
+/* All configurations over the tensors of layers below this one, appended to an empty list. */
+void configs_list (enumeration *, int layer, configs *);
 
 #endif

@@ -1,4 +1,4 @@
-/* Stages of an enumeration: see enumerate.h. */
+/* Layers of an enumeration: see enumerate.h. */
 #include "enumerate.h"
 
 #include "build.h"
@@ -15,13 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- a stage ---- */
+/* ---- a layer ---- */
 
 /* What node i of a space makes when it is saved, without values. False when it cannot be saved. */
-static bool describe_saved (const enumeration *e, const space *s, int i, int stage, tensor *out) {
+static bool describe_saved (const enumeration *e, const space *s, int i, int layer, tensor *out) {
   const node *n = &s->node[i];
   int8_t omap[TILE_AXES];
-  *out = (tensor){.stage = (uint8_t) stage,
+  *out = (tensor){.layer = (uint8_t) layer,
                   .graphs = UINT8_MAX,
                   .input = -1,
                   .constant = -1,
@@ -43,25 +43,25 @@ static int tensor_of_saved (enumeration *e, const space *s, int i, tensor *y) {
   return t;
 }
 
-static void merge_node (enumeration *e, int k, int i, int stage, bool last) {
+static void merge_node (enumeration *e, int k, int i, int layer, bool last) {
   space *s = e->space[k];
   node *n = &s->node[i];
   tensor y;
-  if (n->first < 0 || node_is_leaf (n) || !describe_saved (e, s, i, stage, &y)) return;
+  if (n->first < 0 || node_is_leaf (n) || !describe_saved (e, s, i, layer, &y)) return;
   if (n->saved < 0 && last) return;
   int t = n->saved < 0 ? tensor_of_saved (e, s, i, &y) : n->saved;
   if (t < 0 || e->tensor[t].input >= 0 || e->tensor[t].constant >= 0) return;
   n->saved = (int16_t) t;
   tensor *x = &e->tensor[t];
-  if (x->stage > stage) x->stage = (uint8_t) stage;
+  if (x->layer > layer) x->layer = (uint8_t) layer;
   if (x->graphs > 1) x->graphs = 1; /* at least this graph-defined kernel comes before it */
-  tensors_add_producer (e, t, &(producer){.space = k, .node = (uint16_t) i, .stage = (uint8_t) stage});
+  tensors_add_producer (e, t, &(producer){.space = k, .node = (uint16_t) i, .layer = (uint8_t) layer});
 }
 
-/* New tensors from what the spaces of this stage may save, in the order of the spaces. */
-static void merge (enumeration *e, int from, int stage, bool last) {
+/* New tensors from what the spaces of this layer may save, in the order of the spaces. */
+static void merge (enumeration *e, int from, int layer, bool last) {
   for (int k = from; k < e->n_spaces; k++) {
-    for (int i = 0; i < e->space[k]->n_nodes && !enumeration_poll (e, 0); i++) merge_node (e, k, i, stage, last);
+    for (int i = 0; i < e->space[k]->n_nodes && !enumeration_poll (e, 0); i++) merge_node (e, k, i, layer, last);
     space_drop_values (e, e->space[k]);
   }
 }
@@ -91,23 +91,23 @@ static void add_spaces (enumeration *e, int n) {
   }
 }
 
-static bool explore_stage (enumeration *e, int stage, bool last) {
+static bool explore_layer (enumeration *e, int layer, bool last) {
   double start = budget_now ();
   configs list = {.n = 0};
-  configs_list (e, stage, &list);
+  configs_list (e, layer, &list);
   int from = e->n_spaces;
   add_spaces (e, list.n);
   int n = e->n_spaces - from;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(e->budget.n_threads)
   for (int i = 0; i < n; i++) {
     int me = omp_get_thread_num ();
-    if (!enumeration_poll (e, me)) e->space[from + i] = space_close (e, me, &list.config[i], stage, last);
+    if (!enumeration_poll (e, me)) e->space[from + i] = space_close (e, me, &list.config[i], layer, last);
   }
   free (list.config);
   drop_spaces (e, from, last);
-  kernels_try (e, stage, last);
-  merge (e, from, stage, last);
-  LOG (LOG_PASSES, "stage %d: %d configurations, %d tensors in all, %.3f s", stage, n, e->n_tensors,
+  kernels_try (e, layer, last);
+  merge (e, from, layer, last);
+  LOG (LOG_PASSES, "layer %d: %d configurations, %d tensors in all, %.3f s", layer, n, e->n_tensors,
        budget_now () - start);
   return !e->budget.halted;
 }
@@ -147,8 +147,8 @@ enumeration *enumerate (const mugraph *program, const witness *w, const search_o
                        .progress = progress,
                        .user = user};
   if (!start (e)) return enumeration_free (e), NULL;
-  for (int stage = 1; stage <= opt->kernel_ops; stage++)
-    if (!explore_stage (e, stage, stage == opt->kernel_ops)) break;
+  for (int layer = 1; layer <= opt->kernel_ops; layer++)
+    if (!explore_layer (e, layer, layer == opt->kernel_ops)) break;
   extract_structures (e);
   for (int i = 0; i < e->budget.n_threads; i++) budget_add_stats (&e->total, &e->worker[i].stats);
   e->total.structures = (uint64_t) e->n_structures;

@@ -1,12 +1,12 @@
-/* Enumeration of structures at the witness shape (design points 1 to 3).
+/* Enumeration of structures at the witness shape.
 
    The space of one graph-defined kernel, given the tensors it may read and a configuration (which classes of dimensions
    its grid axes split, which one its loop walks), is a set of tiles closed under the block operators. Tiles that hold
    the same values are one node; each way to compute it is a derivation of that node. So every partial result is
    visited once, whatever the number of graphs it occurs in, and the graphs are read off backwards from what is saved:
    one derivation a node, which makes each DAG appear exactly once and never with a tile that nothing uses. Tensors of
-   the kernel graph are shared between configurations in the same way. Stage k holds the kernels that read tensors of
-   stages below k; kernel_ops bounds the stages.
+   the kernel graph are shared between configurations in the same way. Layer k holds the kernels that read tensors of
+   layers below k; kernel_ops bounds the layers.
 
    What cuts a tile: its abstract expression (expr.h), and these rules of meaning, which hold with and without pruning:
    - a partial sum (over the loop, over a grid axis) only goes where sums may be moved through: sums, products with and

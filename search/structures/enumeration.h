@@ -40,7 +40,7 @@ typedef struct {
   exprs_value expr;    /* in the pools of the worker that closed the space */
   uint64_t hash;       /* of type and values */
   uint64_t value_hash; /* of splits and values: the same whether in the loop or after it */
-  residue *value;      /* a tile for each iteration where it loops, else one; gone after the stage */
+  residue *value;      /* a tile for each iteration where it loops, else one; gone after the layer */
   int32_t first, last; /* derivations; the first one reads nodes with smaller numbers only */
 } node;
 
@@ -52,7 +52,7 @@ typedef struct chunk {
 
 typedef struct {
   tile_config config;
-  uint8_t stage;
+  uint8_t layer;
   int n_nodes, n_derivations, node_capacity, derivation_capacity;
   node *node;
   derivation *derivation;
@@ -62,7 +62,7 @@ typedef struct {
 typedef struct {
   int32_t space; /* -1: a pre-defined kernel, op */
   uint16_t node;
-  uint8_t stage;
+  uint8_t layer;
   derivation op;
 } producer;
 
@@ -74,7 +74,7 @@ typedef struct {
   uint8_t moment; /* see tile_type */
   int32_t count;
   uint64_t expr_hash;
-  uint8_t stage;    /* of its first producer; 0: an input or a constant */
+  uint8_t layer;    /* of its first producer; 0: an input or a constant */
   uint8_t graphs;   /* graph-defined kernels before it, at least */
   bool output;      /* of the program */
   bool quotient;    /* its first producer divides */
@@ -117,7 +117,7 @@ typedef struct {
 typedef struct {
   int32_t list, index;
   int16_t tensor;
-  uint8_t stage;
+  uint8_t layer;
 } kernel_choice;
 
 typedef struct {

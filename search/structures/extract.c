@@ -17,26 +17,26 @@ typedef struct {
   structure s;
   int graphs, n_need, n_made;
   int16_t need[NEEDS], made[NEEDS];
-  uint8_t limit[NEEDS], made_stage[NEEDS]; /* the highest stage that may compute it; the one that does */
+  uint8_t limit[NEEDS], made_layer[NEEDS]; /* the highest layer that may compute it; the one that does */
 } partial;
 
-/* A kernel of this stage reads t. */
-static bool add_need (const enumeration *e, partial *p, int t, int stage) {
+/* A kernel of this layer reads t. */
+static bool add_need (const enumeration *e, partial *p, int t, int layer) {
   const tensor *x = &e->tensor[t];
   if (x->input >= 0 || x->constant >= 0) return true;
   for (int k = 0; k < p->n_made; k++)
-    if (p->made[k] == t) return p->made_stage[k] < stage;
+    if (p->made[k] == t) return p->made_layer[k] < layer;
   int k = 0;
   while (k < p->n_need && p->need[k] != t) k++;
-  if (k == NEEDS || x->stage >= stage) return false;
+  if (k == NEEDS || x->layer >= layer) return false;
   if (k == p->n_need) {
     p->need[p->n_need++] = (int16_t) t;
-    p->limit[k] = (uint8_t) (stage - 1);
-  } else if (p->limit[k] > stage - 1) p->limit[k] = (uint8_t) (stage - 1);
+    p->limit[k] = (uint8_t) (layer - 1);
+  } else if (p->limit[k] > layer - 1) p->limit[k] = (uint8_t) (layer - 1);
   return true;
 }
 
-static void made (partial *p, int t, int stage) {
+static void made (partial *p, int t, int layer) {
   for (int k = 0; k < p->n_need; k++)
     if (p->need[k] == t) {
       p->need[k] = p->need[--p->n_need];
@@ -44,7 +44,7 @@ static void made (partial *p, int t, int stage) {
       break;
     }
   p->made[p->n_made] = (int16_t) t;
-  p->made_stage[p->n_made++] = (uint8_t) stage;
+  p->made_layer[p->n_made++] = (uint8_t) layer;
 }
 
 static void record (enumeration *e, const partial *p) {
@@ -55,8 +55,8 @@ static void record (enumeration *e, const partial *p) {
   if (!budget_grow (&e->budget, &e->structure, &e->structure_capacity, e->n_structures, sizeof *e->structure)) return;
   structure *s = &e->structure[e->n_structures++];
   *s = p->s;
-  for (int i = 1; i < s->n_kernels; i++) /* by stage; kernels of one stage do not read each other */
-    for (int j = i; j > 0 && s->kernel[j - 1].stage > s->kernel[j].stage; j--) {
+  for (int i = 1; i < s->n_kernels; i++) /* by layer; kernels of one layer do not read each other */
+    for (int j = i; j > 0 && s->kernel[j - 1].layer > s->kernel[j].layer; j--) {
       kernel_choice c = s->kernel[j];
       s->kernel[j] = s->kernel[j - 1];
       s->kernel[j - 1] = c;
@@ -82,7 +82,7 @@ typedef struct {
 static void find_others (const enumeration *e, const partial *p, const producer *x, int t, others *o) {
   o->n = 0;
   for (int k = 0; k < p->n_need; k++) {
-    if (p->need[k] == t || p->limit[k] < x->stage) continue;
+    if (p->need[k] == t || p->limit[k] < x->layer) continue;
     if (is_saved_by (&e->tensor[p->need[k]], x->space, &o->node[o->n])) o->tensor[o->n++] = p->need[k];
   }
   if (o->n > MUGRAPH_FANOUT - 1) o->n = MUGRAPH_FANOUT - 1;
@@ -95,15 +95,15 @@ static void insert (uint16_t saved[], int *n, uint16_t saver) {
   saved[at] = saver;
 }
 
-/* Goes on with plan i of list l as a kernel of this stage; the tensors it makes are noted in p already. */
-static void cover_by_plan (enumeration *e, const partial *p, int l, int i, int stage) {
+/* Goes on with plan i of list l as a kernel of this layer; the tensors it makes are noted in p already. */
+static void cover_by_plan (enumeration *e, const partial *p, int l, int i, int layer) {
   partial q = *p;
   const block_plan *plan = &e->list[l].plan[i];
   for (int k = 0; k < plan->n_leaves; k++) {
     int leaf = e->space[e->list[l].space]->node[plan->node[k]].tensor;
-    if (leaf >= 0 && !add_need (e, &q, leaf, stage)) return;
+    if (leaf >= 0 && !add_need (e, &q, leaf, layer)) return;
   }
-  q.s.kernel[q.s.n_kernels++] = (kernel_choice){.list = l, .index = i, .tensor = -1, .stage = (uint8_t) stage};
+  q.s.kernel[q.s.n_kernels++] = (kernel_choice){.list = l, .index = i, .tensor = -1, .layer = (uint8_t) layer};
   cover (e, &q);
 }
 
@@ -116,16 +116,16 @@ static void cover_by_graph (enumeration *e, const partial *p, const producer *x,
     uint16_t saved[MUGRAPH_FANOUT] = {x->node};
     int n_saved = 1;
     partial q = *p;
-    made (&q, t, x->stage);
+    made (&q, t, x->layer);
     for (int k = 0; k < o.n; k++)
       if (set >> k & 1) {
         insert (saved, &n_saved, o.node[k]);
-        made (&q, o.tensor[k], x->stage);
+        made (&q, o.tensor[k], x->layer);
       }
     int l = blocks_list (e, x->space, n_saved, saved);
     if (l < 0) continue;
     q.graphs++;
-    for (int i = 0; i < e->list[l].n_plans; i++) cover_by_plan (e, &q, l, i, x->stage);
+    for (int i = 0; i < e->list[l].n_plans; i++) cover_by_plan (e, &q, l, i, x->layer);
   }
 }
 
@@ -134,10 +134,10 @@ static void cover_by_operator (enumeration *e, const partial *p, int t, int i) {
   const producer *x = &e->tensor[t].producer[i];
   partial q = *p;
   if (q.n_made >= NEEDS) return;
-  made (&q, t, x->stage);
+  made (&q, t, x->layer);
   for (int j = 0; j < e->alphabet.letter[x->op.letter].op.n_in; j++)
-    if (!add_need (e, &q, x->op.in[j], x->stage)) return;
-  q.s.kernel[q.s.n_kernels++] = (kernel_choice){.list = -1, .index = i, .tensor = (int16_t) t, .stage = x->stage};
+    if (!add_need (e, &q, x->op.in[j], x->layer)) return;
+  q.s.kernel[q.s.n_kernels++] = (kernel_choice){.list = -1, .index = i, .tensor = (int16_t) t, .layer = x->layer};
   cover (e, &q);
 }
 
@@ -155,7 +155,7 @@ static void cover (enumeration *e, const partial *p) {
   int t = p->need[k], limit = p->limit[k];
   for (int i = 0; i < e->tensor[t].n_producers; i++) {
     producer x = e->tensor[t].producer[i];
-    if (x.stage > limit) continue;
+    if (x.layer > limit) continue;
     if (x.space < 0) cover_by_operator (e, p, t, i);
     else if (p->graphs < e->opt.graphs) cover_by_graph (e, p, &x, t);
   }

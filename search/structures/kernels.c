@@ -22,7 +22,7 @@ static tile_type type_of (const tensor *x) {
   return t;
 }
 
-/* Whether some output of the program has these labels: only then is the last stage's result worth its evaluation. */
+/* Whether some output of the program has these labels: only then is the last layer's result worth its evaluation. */
 static bool may_be_output (const enumeration *e, const tile_type *t) {
   for (int i = 0; i < e->n_outputs; i++)
     if (!memcmp (e->tensor[e->output[i]].label, t->label, sizeof t->label)) return true;
@@ -51,7 +51,7 @@ static bool is_wanted (enumeration *e, const attempt *x) {
   return verdict == EXPRS_STAYS;
 }
 
-/* The tensor with these values, a new one unless it is the last stage. Takes v. -1: none. */
+/* The tensor with these values, a new one unless it is the last layer. Takes v. -1: none. */
 static int file (enumeration *e, attempt *x, residue *v, bool last) {
   int t = tensors_find (e, &x->type.shape, x->type.label, x->type.moment, v);
   if (t >= 0) e->worker[0].stats.duplicates++;
@@ -70,7 +70,7 @@ static residue *evaluate (const enumeration *e, const attempt *x) {
   return v;
 }
 
-static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage, bool last) {
+static void try_kernel (enumeration *e, int l, int dim, int a, int b, int layer, bool last) {
   const letter *to = &e->alphabet.letter[l];
   attempt x = {.letter = to,
                .op = to->op,
@@ -89,15 +89,15 @@ static void try_kernel (enumeration *e, int l, int dim, int a, int b, int stage,
   x.result.shape = x.type.shape;
   memcpy (x.result.label, x.type.label, sizeof x.result.label);
   x.result.quotient = x.op.kind == MUGRAPH_OP_DIV;
-  x.result.stage = (uint8_t) stage, x.result.graphs = graphs;
+  x.result.layer = (uint8_t) layer, x.result.graphs = graphs;
   x.result.input = x.result.constant = -1;
   x.result.moment = x.type.moment;
   int t = file (e, &x, v, last);
   if (t < 0 || e->tensor[t].input >= 0 || e->tensor[t].constant >= 0 || t == a || t == b) return;
   tensor *y = &e->tensor[t];
-  if (y->stage > stage) y->stage = (uint8_t) stage;
+  if (y->layer > layer) y->layer = (uint8_t) layer;
   if (y->graphs > graphs) y->graphs = graphs;
-  tensors_add_producer (e, t, &(producer){.space = -1, .stage = (uint8_t) stage, .op = x.derivation});
+  tensors_add_producer (e, t, &(producer){.space = -1, .layer = (uint8_t) layer, .op = x.derivation});
 }
 
 /* Letters that the program has, and those that sum partial sums of this tensor. */
@@ -107,28 +107,28 @@ static bool may_be_kernel (const letter *l, const tensor *x) {
   return info->levels & MUGRAPH_KERNEL_LEVEL && (l->kernel || sums);
 }
 
-static void try_letter (enumeration *e, int l, int i, int stage, bool last) {
+static void try_letter (enumeration *e, int l, int i, int layer, bool last) {
   const letter *x = &e->alphabet.letter[l];
   bool has_dim = alphabet_has_dim (x), commutes = alphabet_commutes (x);
   int dims = has_dim ? e->tensor[i].shape.n_dims : 1;
   if (x->op.n_in == 1) {
-    for (int d = 0; d < dims; d++) try_kernel (e, l, has_dim ? d : -1, i, -1, stage, last);
+    for (int d = 0; d < dims; d++) try_kernel (e, l, has_dim ? d : -1, i, -1, layer, last);
     return;
   }
   for (int j = 0; j <= i; j++) {
-    if (e->tensor[j].stage >= stage) continue;
+    if (e->tensor[j].layer >= layer) continue;
     for (int d = 0; d < dims; d++) {
-      try_kernel (e, l, has_dim ? d : -1, j, i, stage, last);
-      if (!commutes && i != j) try_kernel (e, l, has_dim ? d : -1, i, j, stage, last);
+      try_kernel (e, l, has_dim ? d : -1, j, i, layer, last);
+      if (!commutes && i != j) try_kernel (e, l, has_dim ? d : -1, i, j, layer, last);
     }
   }
 }
 
-void kernels_try (enumeration *e, int stage, bool last) {
+void kernels_try (enumeration *e, int layer, bool last) {
   int n = e->n_tensors;
   for (int i = 0; i < n && !enumeration_poll (e, 0); i++) {
-    if (e->tensor[i].stage >= stage) continue;
+    if (e->tensor[i].layer >= layer) continue;
     for (int l = 0; l < e->alphabet.n_letters; l++)
-      if (may_be_kernel (&e->alphabet.letter[l], &e->tensor[i])) try_letter (e, l, i, stage, last);
+      if (may_be_kernel (&e->alphabet.letter[l], &e->tensor[i])) try_letter (e, l, i, layer, last);
   }
 }

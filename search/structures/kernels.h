@@ -4,8 +4,8 @@
 
 #include "enumeration.h"
 
-/* Applies every letter that may be a kernel to all tensors of lower stages, in worker 0. last: only the program's
+/* Applies every letter that may be a kernel to all tensors of lower layers, in worker 0. last: only the program's
    outputs are kept. */
-void kernels_try (enumeration *, int stage, bool last);
+void kernels_try (enumeration *, int layer, bool last);
 
 #endif

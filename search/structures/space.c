@@ -183,7 +183,7 @@ static void add_tiles (enumeration *e, worker *w, space *s, int t) {
 static void add_leaves (enumeration *e, worker *w, space *s) {
   for (int t = 0; t < e->n_tensors; t++) {
     const tensor *x = &e->tensor[t];
-    if (x->stage < s->stage && x->constant < 0 && x->graphs < e->opt.graphs) add_tiles (e, w, s, t);
+    if (x->layer < s->layer && x->constant < 0 && x->graphs < e->opt.graphs) add_tiles (e, w, s, t);
   }
   for (int i = 0; i < e->alphabet.n_constants; i++) {
     node n = {.tensor = -1, .constant = (int16_t) i};
@@ -324,12 +324,12 @@ static void close (enumeration *e, int me, space *s) {
   }
 }
 
-space *space_close (enumeration *e, int me, const tile_config *config, int stage, bool last) {
+space *space_close (enumeration *e, int me, const tile_config *config, int layer, bool last) {
   worker *w = &e->worker[me];
   space *s = calloc (1, sizeof *s);
   if (!s) return NULL;
   s->config = *config;
-  s->stage = (uint8_t) stage;
+  s->layer = (uint8_t) layer;
   memset (w->table, 0, TABLE * sizeof *w->table);
   add_leaves (e, w, s);
   close (e, me, s);

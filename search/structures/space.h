@@ -4,9 +4,9 @@
 
 #include "enumeration.h"
 
-/* Closes a space over the tensors of lower stages under the block operators. last: only the program's outputs count as
+/* Closes a space over the tensors of lower layers under the block operators. last: only the program's outputs count as
    saved, and no values are kept. NULL without memory. */
-space *space_close (enumeration *, int me, const tile_config *, int stage, bool last);
+space *space_close (enumeration *, int me, const tile_config *, int layer, bool last);
 void space_drop_values (enumeration *, space *);
 void space_free (enumeration *, space *);
 

@@ -125,7 +125,7 @@ static int add_of_program (enumeration *e, int t, bool output, residue *value[])
               .output = output,
               .value = value[t],
               .turn = output ? 0 : TURN_MAY};
-  if (output) x.stage = UINT8_MAX, x.graphs = UINT8_MAX; /* not made yet */
+  if (output) x.layer = UINT8_MAX, x.graphs = UINT8_MAX; /* not made yet */
   for (int d = 0; d < MUGRAPH_DIMS; d++) x.label[d] = e->w.label[t][d];
   int found = output ? tensors_find (e, &x.shape, x.label, 0, x.value) : -1;
   if (found < 0 && (found = tensors_add (e, &x)) >= 0) value[t] = NULL;

@@ -25,7 +25,7 @@ static bool broadcast (const tile_type *a, const tile_type *b, int n, int skip, 
   return true;
 }
 
-/* A partial sum and anything multiplied with it: whole, and the same in each part. */
+/* Whether a b may be made: what a partial sum is multiplied with has to be whole, and the same in each part. */
 static bool may_multiply (const tile_type *a, const tile_type *b) {
   if (a->part_axes & b->part_axes) return false;
   return !(a->part_loop && b->loops) && !(b->part_loop && a->loops);
@@ -73,7 +73,7 @@ static bool type_matmul (const tile_type *a, const tile_type *b, tile_type *out)
   return true;
 }
 
-/* A sum or mean along a dimension: what it leaves partial. */
+/* Notes what a sum or mean along a dimension leaves partial. */
 static bool reduce_parts (uint16_t label, tile_type *out) {
   if (axis_of (label)) {
     unsigned bit = 1u << (axis_of (label) - 1);
@@ -105,7 +105,7 @@ static bool type_reduce (const witness *w, mugraph_op *op, const tile_type *a, t
   case MUGRAPH_OP_SUM:
     out->label[d] = 0;
     if (label & TILE_LOOP) {
-      if (last || a->part_loop) return false; /* the accumulator's business */
+      if (last || a->part_loop) return false; /* an accumulator does that */
       out->part_loop = 1;
     }
     return reduce_parts (label, out);
@@ -177,7 +177,7 @@ static bool type_layout (const witness *w, const mugraph_op *op, const tile_type
   return false;
 }
 
-/* square (x), then means of it, then their root: nothing else reads what stands in between. */
+/* A moment is square (x), then means of it, then their root. Nothing else reads what stands in between. */
 static bool type_moment (const mugraph_op *op, bool moment, const tile_type *a, const tile_type *b, tile_type *out) {
   if (!moment) return !a->moment && !(b && b->moment);
   bool square = op->kind == MUGRAPH_OP_SQUARE, root = op->kind == MUGRAPH_OP_SQRT;
@@ -210,7 +210,7 @@ bool tile_of_op (const witness *w, mugraph_op *op, bool moment, const tile_type 
     break;
   case MUGRAPH_REDUCE:
     if (op->dim >= a->shape.n_dims || !type_reduce (w, op, a, out, width_class)) return false;
-    if (parts && !(a->label[op->dim] & TILE_PARTS)) return false; /* parts first */
+    if (parts && !(a->label[op->dim] & TILE_PARTS)) return false; /* parts are summed before all else */
     break;
   case MUGRAPH_LAYOUT:
     if (!type_layout (w, op, a, b, out)) return false;
@@ -241,7 +241,7 @@ bool tile_of_tensor (const tile_config *c, const mugraph_shape *s, const uint16_
       if (l && c->axis[a] == l) split = a + 1;
     bool loop = l && (parts ? c->loop == TILE_LOOP_PARTS : c->loop == l);
     if (whole >> d & 1) {
-      if (!split && !loop) return false; /* the same as without the bit */
+      if (!split && !loop) return false; /* nothing is split anyway */
       continue;
     }
     if (split) {
@@ -281,7 +281,7 @@ bool tile_saved (const witness *w, const tile_config *c, const tile_type *t, mug
   }
   for (int a = 0; a < c->n_axes; a++) {
     bool part = t->part_axes >> a & 1;
-    if (part == (omap[a] >= 0)) return false; /* the same in every block, or both split and summed */
+    if (part == (omap[a] >= 0)) return false; /* all blocks have the same, or it is both split and summed */
     if (!part) continue;
     int d = s->n_dims - 1;
     while (d >= 0 && taken[d]) d--;

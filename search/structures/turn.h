@@ -4,9 +4,9 @@
 
 #include "tile.h"
 
-/* One of the ways to say the same with transposes, by how a value is first made. Elementwise operators, sums and
-   products of matrices have a counterpart that computes their transpose from transposed operands, so a transpose is
-   only taken
+/* The rules leave one of the ways to say the same with transposes, by how a value is first made. Elementwise operators,
+   sums and products of matrices have a counterpart that computes their transpose from transposed operands, so a
+   transpose is only taken
    - of what the program gives, of an accumulator that has no counterpart,
    - of a product of matrices (its accumulator, where there is one) with no transpose below: transpose (a b) stands for
      transpose (b) transpose (a), which is not made; with transposes below, the counterpart has no more of them.

@@ -36,7 +36,7 @@ static residue mul (residue a, residue b) {
 static residue neg (residue a) {
   return (residue){a.p ? FIELD_P - a.p : 0, a.q == VALUE_NONE || !a.q ? a.q : FIELD_Q - a.q};
 }
-/* The inverse of 0 is taken for 0: a draw in 2^30 meets it, and the equivalence check sees to it. */
+/* The inverse of 0 is taken for 0. One draw in 2^30 meets it, and then the equivalence check finds out. */
 static residue invert (residue a) {
   return (residue){field_power (a.p, FIELD_P - 2, FIELD_P),
                    a.q == VALUE_NONE ? a.q : field_power (a.q, FIELD_Q - 2, FIELD_Q)};
@@ -49,7 +49,7 @@ static void invert_all (int64_t n, const residue *a, residue *out) {
   for (int64_t at = 0; at < n; at += BATCH) {
     int m = n - at < BATCH ? (int) (n - at) : BATCH;
     residue before[BATCH], product = {1, 1};
-    for (int i = 0; i < m; i++) { /* zeros stand aside */
+    for (int i = 0; i < m; i++) { /* zeros are left out of the product */
       residue v = a[at + i];
       before[i] = product;
       product.p = v.p ? field_mul_p (product.p, v.p) : product.p;

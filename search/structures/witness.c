@@ -73,7 +73,7 @@ static void add_relation (witness_relation list[16], int *n, int a, int b, int o
   if (*n < 16) list[(*n)++] = (witness_relation){(uint8_t) a, (uint8_t) b, (uint8_t) out};
 }
 
-/* What the operators do to classes beyond forcing equality. */
+/* Notes which classes an operator reduces, and which it relates. */
 static void note_op (witness *w, const mugraph *g, const mugraph_op *op) {
   int a = op->in[0];
   int n = g->tensor[a].shape.n_dims;
@@ -96,8 +96,8 @@ static bool is_derived (const witness *w, int c) {
   return false;
 }
 
-/* Reducible classes, for they are multiplied together in matmuls, are 4, 12, 20, ...; parallel ones, which are split
-   once only, 6, 10, 14, ...: no two sizes are the same, and no chunk of a parallel one is of size 1. */
+/* Reducible classes get the sizes 4, 12, 20, ..., as the grid and the loop may split them; parallel ones, which are
+   split once only, 6, 10, 14, .... So no two sizes are the same, and no chunk of a parallel one is of size 1. */
 static void choose_sizes (witness *w) {
   int odd = 1;
   w->size[0] = 1;
@@ -107,42 +107,54 @@ static void choose_sizes (witness *w) {
         w->size[c] = odd * WITNESS_EXTENT * (pass ? 1 : WITNESS_EXTENT);
         odd += 2;
       }
-  for (int round = 0; round < 16; round++) { /* chains of concatenations: each round settles one link */
+  for (int round = 0; round < 16; round++) { /* a concatenation of concatenations takes a round for each */
     for (int i = 0; i < w->n_narrows; i++) w->size[w->narrow[i].a] = 2 * w->size[w->narrow[i].out];
     for (int i = 0; i < w->n_concats; i++)
       w->size[w->concat[i].out] = w->size[w->concat[i].a] + w->size[w->concat[i].b];
   }
 }
 
-bool witness_make (const mugraph *program, witness *w, mugraph_error *e) {
-  partition *u = &(partition){.g = program};
-  memset (w, 0, sizeof *w);
+/* Joins what the operators force to be equal. */
+static bool join_all (partition *u, const mugraph *program, mugraph_error *e) {
+  u->g = program;
   for (int i = 0; i < SLOTS; i++) u->parent[i] = (uint16_t) i;
   for (int i = 0; i < program->n_ops; i++) {
     if (program->op[i].kind == MUGRAPH_OP_CUSTOM)
       return mugraph_fail (e, "search: the program holds a graph-defined kernel; give it as plain operators");
     join_op (u, &program->op[i]);
   }
+  return true;
+}
+
+/* Numbers the classes in the order of their first occurrence. */
+static bool label_all (partition *u, witness *w, mugraph_error *e) {
+  const mugraph *g = u->g;
   uint8_t class_of[SLOTS] = {0};
-  for (int t = 0; t < program->n_tensors; t++)
-    for (int d = 0; d < program->tensor[t].shape.n_dims; d++) {
+  w->real[0] = 1;
+  for (int t = 0; t < g->n_tensors; t++)
+    for (int d = 0; d < g->tensor[t].shape.n_dims; d++) {
       int root = find (u, t * MUGRAPH_DIMS + d);
-      if (program->tensor[t].shape.dim[d] == 1) continue;
+      if (g->tensor[t].shape.dim[d] == 1) continue;
       if (!class_of[root]) {
         if (w->n_classes + 1 >= WITNESS_CLASSES)
           return mugraph_fail (e, "search: the program has more than %d independent dimensions", WITNESS_CLASSES - 1);
         class_of[root] = (uint8_t) ++w->n_classes;
-        w->real[w->n_classes] = program->tensor[t].shape.dim[d];
+        w->real[w->n_classes] = g->tensor[t].shape.dim[d];
       }
       w->label[t][d] = class_of[root];
     }
-  w->real[0] = 1;
-  for (int i = 0; i < program->n_ops; i++) note_op (w, program, &program->op[i]);
-  for (int t = 0; t < program->n_tensors; t++)
+  return true;
+}
+
+static void note_paired (witness *w, int n_tensors) {
+  for (int t = 0; t < n_tensors; t++)
     for (int d = 0; d < MUGRAPH_DIMS; d++)
       for (int d2 = d + 1; d2 < MUGRAPH_DIMS; d2++)
         if (w->label[t][d] && w->label[t][d] == w->label[t][d2]) w->paired[w->label[t][d]] = true;
-  choose_sizes (w);
+}
+
+/* The program at the sizes of its classes. */
+static bool shrink (const mugraph *program, witness *w, mugraph_error *e) {
   w->program = *program;
   for (int t = 0; t < program->n_inputs; t++)
     for (int d = 0; d < program->tensor[t].shape.n_dims; d++)
@@ -157,4 +169,14 @@ bool witness_make (const mugraph *program, witness *w, mugraph_error *e) {
     if (mugraph_volume (&w->program.tensor[t].shape) > WITNESS_VOLUME)
       return mugraph_fail (e, "search: the program has too many independent dimensions");
   return true;
+}
+
+bool witness_make (const mugraph *program, witness *w, mugraph_error *e) {
+  partition u;
+  memset (w, 0, sizeof *w);
+  if (!join_all (&u, program, e) || !label_all (&u, w, e)) return false;
+  for (int i = 0; i < program->n_ops; i++) note_op (w, program, &program->op[i]);
+  note_paired (w, program->n_tensors);
+  choose_sizes (w);
+  return shrink (program, w, e);
 }
