@@ -115,6 +115,10 @@ static inline bool mugraph_op_is (int kind, mugraph_trait t) { return mugraph_op
 static inline bool mugraph_elementwise (int kind) {
   return mugraph_op_table[kind].klass == MUGRAPH_UNARY || mugraph_op_table[kind].klass == MUGRAPH_BINARY;
 }
+/* Whether one value is left of a dimension: a statistic without a width. */
+static inline bool mugraph_op_reduces (int kind) {
+  return mugraph_op_table[kind].statistic && !mugraph_op_has (kind, MUGRAPH_HAS_WIDTH);
+}
 
 /* The real attributes, in the order in which programs and files have them. */
 enum { MUGRAPH_REALS = 4 };

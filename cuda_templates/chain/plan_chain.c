@@ -233,8 +233,7 @@ static bool reaches (const mugraph_block *b, int i, int target) {
 static int summed_by (const mugraph_block *b, const cuda_chain *c, int i) {
   const mugraph_op *o = &b->op[i];
   int x = -1;
-  if (o->kind == MUGRAPH_OP_ACCUM_SUM || o->kind == MUGRAPH_OP_ACCUM_MEAN || o->kind == MUGRAPH_OP_ACCUM_RMS)
-    x = o->in[0];
+  if (class_of (b, i) == MUGRAPH_ACCUM && mugraph_op_reduces (o->kind)) x = o->in[0];
   else if (o->kind == MUGRAPH_OP_ACCUM && b->op[o->in[0]].kind == MUGRAPH_OP_SUM) x = b->op[o->in[0]].in[0];
   else if ((o->kind == MUGRAPH_OP_SUM || o->kind == MUGRAPH_OP_MEAN) && b->loop == 1) x = o->in[0];
   if (x < 0 || !cuda_chain_is_row (b, i) || cols_of (&b->op[x].shape) != cols_of (&b->op[c->first].shape) ||

@@ -137,7 +137,7 @@ static void emit_reduction (generator *w, int k) {
 
 /* rms_norm, and exponentials that subtract the maximum of their row: a reduction, then every element again. */
 static void emit_rows (generator *w, int k) {
-  bool norm = w->op->kind == MUGRAPH_OP_RMS_NORM;
+  bool norm = mugraph_op_is (w->op->kind, MUGRAPH_NORM);
   int d = norm ? aligned_dim (w->in[0], w->op->dim) : 3, rows[4];
   const char *at[4];
   memcpy (rows, w->result, sizeof rows);
@@ -238,7 +238,7 @@ bool cuda_emit_predefined (cuda_emitter *e, int k, mugraph_error *error) {
   switch (mugraph_op_table[op->kind].klass) {
   case MUGRAPH_MATMUL: emit_matmul (&w, k); break;
   case MUGRAPH_REDUCE:
-    if (op->kind == MUGRAPH_OP_RMS_NORM) emit_rows (&w, k);
+    if (mugraph_op_is (op->kind, MUGRAPH_NORM)) emit_rows (&w, k);
     else emit_reduction (&w, k);
     break;
   case MUGRAPH_UNARY:

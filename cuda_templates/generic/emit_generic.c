@@ -230,7 +230,7 @@ static bool norm_value (void *user, int i, const char *a, const char *b, cuda_te
   generator *w = user;
   int dim[4];
   (void) b;
-  if (w->block->op[i].kind != MUGRAPH_OP_RMS_NORM) return false;
+  if (!mugraph_op_is (w->block->op[i].kind, MUGRAPH_NORM)) return false;
   norm_rows (w, i, dim);
   cuda_print (t, "%s * s%d[", a, i);
   print_dense (t, &w->at, dim);
@@ -388,7 +388,10 @@ static void step_norm (generator *w, int i) {
   step_reduce (w, &r);
 }
 
-static bool counts (const mugraph_op *o) { return o->kind == MUGRAPH_OP_ACCUM_MEAN || o->kind == MUGRAPH_OP_ACCUM_RMS; }
+static bool counts (const mugraph_op *o) {
+  const mugraph_statistic what = mugraph_op_table[o->kind].statistic;
+  return class_of (o) == MUGRAPH_ACCUM && (what == MUGRAPH_OF_MEAN || what == MUGRAPH_OF_RMS);
+}
 
 static void step_accumulate (generator *w, int i) {
   const mugraph_op *o = &w->block->op[i];

@@ -11,8 +11,9 @@ enum { BK = 32, POSITIONS = 3 * MUGRAPH_BLOCK_OPS };
 static const mugraph_block *block_of (const mugraph *g, int k) { return &g->block[g->op[k].block]; }
 static mugraph_class class_of (const mugraph_op *o) { return mugraph_op_table[o->kind].klass; }
 
+/* Norms too: a product with a table. */
 static bool elementwise (const mugraph_op *o) {
-  return class_of (o) == MUGRAPH_UNARY || class_of (o) == MUGRAPH_BINARY || o->kind == MUGRAPH_OP_RMS_NORM;
+  return mugraph_elementwise (o->kind) || mugraph_op_is (o->kind, MUGRAPH_NORM);
 }
 
 static int64_t volume (const int dim[4]) { return (int64_t) dim[0] * dim[1] * dim[2] * dim[3]; }
@@ -175,7 +176,7 @@ static void derive_stored (const mugraph *g, int k, cuda_generic *d, bool hoist)
     case MUGRAPH_UNARY:
     case MUGRAPH_BINARY: d->stored[i] = readers[i] > 1 || read[i] > 1 || crosses[i] || view[i]; break;
     case MUGRAPH_REDUCE:
-      if (o->kind == MUGRAPH_OP_RMS_NORM) {
+      if (mugraph_op_is (o->kind, MUGRAPH_NORM)) {
         d->table[i] = true; /* a product with the table: cheap enough to repeat, but cannot be read by address */
         d->stored[i] = view[i];
       } else d->stored[i] = true;
@@ -200,7 +201,7 @@ static void derive_bytes (const mugraph *g, int k, cuda_generic *d) {
       if (o->kind == MUGRAPH_OP_INPUT) element = mugraph_dtype_bytes (cuda_plan_storage (g, g->op[k].in[o->in[0]]));
       d->bytes[i] = element * volume (d->dim[i]);
     }
-    if (d->table[i] && o->kind == MUGRAPH_OP_RMS_NORM) /* behind the tile, where that is stored too */
+    if (d->table[i] && mugraph_op_is (o->kind, MUGRAPH_NORM)) /* behind the tile, where that is stored too */
       d->bytes[i] += 4 * volume (d->dim[i]) / d->dim[i][cuda_generic_dim (b, i, o->dim)];
     else if (d->table[i])
       d->bytes[i] = 4 * volume (d->dim[i]) / d->dim[i][3] * cuda_plan_splits (g, g->op[k].in[o->in[0]]);

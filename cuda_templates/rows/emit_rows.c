@@ -242,7 +242,7 @@ static void print_level (printer *p, int level) {
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_reduced (p, i, level)) continue;
     const mugraph_op *o = &p->b->op[i];
-    bool rms = o->kind == MUGRAPH_OP_RMS_NORM || o->kind == MUGRAPH_OP_ACCUM_RMS;
+    bool rms = mugraph_op_table[o->kind].statistic == MUGRAPH_OF_RMS;
     bool mean = rms || o->kind == MUGRAPH_OP_MEAN || o->kind == MUGRAPH_OP_ACCUM_MEAN;
     P ("    const float r%d = %sx%d[%d]%s", i,
        o->kind == MUGRAPH_OP_RMS_NORM ? "rsqrtf ("

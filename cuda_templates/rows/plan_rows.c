@@ -22,18 +22,7 @@ static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; 
 static int64_t rows_of (const mugraph_shape *s) { return mugraph_volume (s) / cols_of (s); }
 static bool is_power_of_two (int x) { return x > 0 && !(x & (x - 1)); }
 
-bool cuda_rows_reduces (const mugraph_block *b, int i) {
-  switch (b->op[i].kind) {
-  case MUGRAPH_OP_SUM:
-  case MUGRAPH_OP_MEAN:
-  case MUGRAPH_OP_MAX:
-  case MUGRAPH_OP_RMS_NORM:
-  case MUGRAPH_OP_ACCUM_SUM:
-  case MUGRAPH_OP_ACCUM_MEAN:
-  case MUGRAPH_OP_ACCUM_RMS: return true;
-  default: return false;
-  }
-}
+bool cuda_rows_reduces (const mugraph_block *b, int i) { return mugraph_op_reduces (b->op[i].kind); }
 
 static void need (const mugraph_block *b, cuda_rows *s, int i) {
   if (s->needed[i]) return;
@@ -225,7 +214,7 @@ bool cuda_plan_rows (const mugraph *g, int k, const cuda_device *d, cuda_plan *p
       seen[o->in[0]] = true;
     } else if (c != MUGRAPH_LEAF && c != MUGRAPH_SAVER) {
       p->fp32_flops += (c == MUGRAPH_BINARY ? grid * (double) mugraph_volume (&o->shape) : times) *
-                       (o->kind == MUGRAPH_OP_RMS_NORM ? 3 : 1);
+                       (mugraph_op_is (o->kind, MUGRAPH_NORM) ? 3 : 1);
       if (mugraph_op_table[o->kind].unit == MUGRAPH_ON_SFU) p->sfu_ops += grid * (double) mugraph_volume (&o->shape);
     }
   }

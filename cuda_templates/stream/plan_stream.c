@@ -53,10 +53,7 @@ static int32_t ceil_div (int32_t a, int32_t b) { return (int32_t) (((int64_t) a 
 static int32_t rows_of (const mugraph_shape *s) { return s->n_dims < 2 ? 1 : s->dim[s->n_dims - 2]; }
 static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
 
-static bool is_elementwise (const mugraph_op *o) {
-  mugraph_class k = mugraph_op_table[o->kind].klass;
-  return k == MUGRAPH_UNARY || k == MUGRAPH_BINARY;
-}
+static bool is_elementwise (const mugraph_op *o) { return mugraph_elementwise (o->kind); }
 
 static bool is_flat (const mugraph_shape *s) { return mugraph_volume (s) == (int64_t) rows_of (s) * cols_of (s); }
 
@@ -206,10 +203,8 @@ static bool match_linear (matcher *c, int i, bool source) {
 /* Row statistics of a left tile. At loop range 1 reductions stand for accumulators. */
 static bool is_row (const matcher *c, int i) {
   const mugraph_op *o = &c->b->op[i];
+  if (mugraph_op_table[o->kind].klass == MUGRAPH_ACCUM && mugraph_op_reduces (o->kind)) return true;
   switch (o->kind) {
-  case MUGRAPH_OP_ACCUM_SUM:
-  case MUGRAPH_OP_ACCUM_MEAN:
-  case MUGRAPH_OP_ACCUM_RMS: return true;
   case MUGRAPH_OP_ACCUM: return c->b->op[o->in[0]].kind == MUGRAPH_OP_SUM && is_row (c, o->in[0]);
   case MUGRAPH_OP_SUM: return o->dim == c->b->op[o->in[0]].shape.n_dims - 1;
   case MUGRAPH_OP_MEAN: return c->b->loop == 1 && o->dim == c->b->op[o->in[0]].shape.n_dims - 1;

@@ -22,10 +22,7 @@ static int64_t ceil_div (int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int32_t rows_of (const mugraph_shape *s) { return s->n_dims < 2 ? 1 : s->dim[s->n_dims - 2]; }
 static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
 
-static bool is_elementwise (const mugraph_op *o) {
-  mugraph_class k = mugraph_op_table[o->kind].klass;
-  return k == MUGRAPH_UNARY || k == MUGRAPH_BINARY;
-}
+static bool is_elementwise (const mugraph_op *o) { return mugraph_elementwise (o->kind); }
 
 static bool add (int list[CUDA_TILED_OPERANDS], int *n, int i) {
   for (int k = 0; k < *n; k++)
