@@ -2,6 +2,7 @@
 #include "emit_text.h"
 #include "mugraph/check.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,57 @@ void cuda_print (cuda_text *t, const char *format, ...) {
   va_start (list, format);
   cuda_print_list (t, format, list);
   va_end (list);
+}
+
+cuda_name cuda_name_text (const char *name, const char *text) {
+  assert (text);
+  return (cuda_name){.name = name, .text = text};
+}
+
+cuda_name cuda_name_number (const char *name, long long number) {
+  cuda_name n = {.name = name};
+  snprintf (n.number, sizeof n.number, "%lld", number);
+  return n;
+}
+
+/* Reads $name or ${name} at code and moves behind it. Returns its index. */
+static int read_name (const char **code, const cuda_name *names) {
+  const bool braces = (*code)[1] == '{';
+  const char *begin = *code + 1 + braces, *end = begin;
+  while (isalnum ((unsigned char) *end) || *end == '_') end++;
+  const size_t n = (size_t) (end - begin);
+  *code = end + braces;
+  for (int i = 0; names[i].name; i++)
+    if (strlen (names[i].name) == n && !memcmp (names[i].name, begin, n)) return i;
+  assert (!"a name of the block");
+  return 0;
+}
+
+void cuda_print_block (cuda_text *t, const char *code, const cuda_name *names) {
+  unsigned long long used = 0;
+  const char *line = code; /* where it begins; NULL: something was printed of it */
+  while (*code) {
+    const size_t n = strcspn (code, "$\n");
+    if (code[n] == '$') {
+      const bool alone = line && strspn (line, " ") == (size_t) (code + n - line);
+      const char *at = code + n;
+      const int i = read_name (&at, names);
+      const char *value = names[i].text ? names[i].text : names[i].number;
+      used |= 1ull << i;
+      if (alone && *at == '\n' && !*value) {
+        code = line = at + 1;
+        continue;
+      }
+      cuda_print (t, "%.*s%s", (int) n, code, value);
+      code = at, line = NULL;
+    } else {
+      const bool ends = code[n] == '\n';
+      cuda_print (t, "%.*s", (int) (n + ends), code);
+      code += n + ends, line = ends ? code : NULL;
+    }
+  }
+  for (int i = 0; names[i].name; i++) assert (used >> i & 1);
+  (void) used;
 }
 
 /* What a line of code does to those below it. */

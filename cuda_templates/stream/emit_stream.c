@@ -763,18 +763,20 @@ static void print_copies (printer *p, bool late) {
   P ("    (void) to, (void) done, (void) k;\n  };\n");
 }
 
-static void print_ring (printer *p) {
+#define BLOCK(...) cuda_block (&p->e->body, __VA_ARGS__)
+
+/* What every thread of a ring's kernel knows, and the copies as functions of the step and its stage. */
+static void print_ring_places (printer *p, bool late) {
   const cuda_stream *s = &p->s;
-  bool late = false;
-  for (int i = 0; i < p->b->n_ops; i++) late |= is_copied (p, i) && is_late (p, i);
-  P ("  constexpr int GROUPS = %d, STAGE = %lld, PART = (M + 1) / 2; // of columns; bytes; rows of X of a thread\n",
-     s->n_warps, (long long) s->stage_bytes);
-  P ("  float4 *const stream_sums = (float4 *) (stream_ring + STAGES * STAGE);\n");
-  P ("  const unsigned ring = ms_shared_address (stream_ring), full = ring + %lld, empty = full + 8 * STAGES;\n",
-     (long long) s->barriers);
-  P ("  const int steps = max (0, min (STEPS, (depth - rank * %d + 63) / 64)), unit = threadIdx.x %% 8, row0 = "
-     "threadIdx.x / 8 %% 16;\n  (void) unit, (void) row0;\n",
-     s->part);
+  BLOCK ("constexpr int GROUPS = $groups, STAGE = $stage_bytes, PART = (M + 1) / 2; // of columns; bytes; rows of X of "
+         "a thread\n"
+         "float4 *const stream_sums = (float4 *) (stream_ring + STAGES * STAGE);\n"
+         "const unsigned ring = ms_shared_address (stream_ring), full = ring + $barriers, empty = full + 8 * STAGES;\n"
+         "const int steps = max (0, min (STEPS, (depth - rank * $part + 63) / 64));\n"
+         "const int unit = threadIdx.x % 8, row0 = threadIdx.x / 8 % 16;\n"
+         "(void) unit, (void) row0;\n",
+         CUDA_NAME ("groups", s->n_warps), CUDA_NAME ("stage_bytes", s->stage_bytes),
+         CUDA_NAME ("barriers", s->barriers), CUDA_NAME ("part", s->part));
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_input (p, i) || !p->s.role[i] || (is_copied (p, i) && !has (p, i, CUDA_STREAM_POST))) continue;
     cuda_print_iterator (p->e, p->kernel, i);
@@ -782,70 +784,131 @@ static void print_ring (printer *p) {
   print_savers (p);
   print_copies (p, false);
   if (late) print_copies (p, true);
-  P ("  if (threadIdx.x == 0) {\n");
+}
+
+/* Barriers and the first copies, by one thread. */
+static void print_ring_start (printer *p, bool late) {
+  const cuda_stream *s = &p->s;
+  P ("if (threadIdx.x == 0) {\n");
   for (int i = 0; i < p->b->n_ops; i++)
-    if (is_copied (p, i)) P ("    ms_prefetch_map (&map%d);\n", i);
-  P ("  }\n  if (threadIdx.x == 128) {\n    for (int i = 0; i < STAGES; i++) ms_barrier_init (full + 8 * i, 1), "
-     "ms_barrier_init (empty + 8 * i, %d);\n    ms_barrier_init_fence ();\n",
-     s->n_rows ? 8 : 4);
-  P ("    for (int i = 0; i < STAGES && i < steps; i++) copy (i, i);\n");
-  if (late) P ("    ms_wait_inputs ();\n    for (int i = 0; i < STAGES && i < steps; i++) copy_late (i, i);\n");
-  P ("  }\n");
+    if (is_copied (p, i)) P ("ms_prefetch_map (&map%d);\n", i);
+  BLOCK ("}\n"
+         "if (threadIdx.x == 128) {\n"
+         "  for (int i = 0; i < STAGES; i++) ms_barrier_init (full + 8 * i, 1), ms_barrier_init (empty + 8 * i, "
+         "$readers);\n"
+         "  ms_barrier_init_fence ();\n"
+         "  for (int i = 0; i < STAGES && i < steps; i++) copy (i, i);\n"
+         "  $wait\n"
+         "  $late\n"
+         "}\n",
+         CUDA_NAME ("readers", s->n_rows ? 8 : 4), CUDA_NAME ("wait", late ? "ms_wait_inputs ();" : ""),
+         CUDA_NAME ("late", late ? "for (int i = 0; i < STAGES && i < steps; i++) copy_late (i, i);" : ""));
   if (s->split > 1) {
-    P ("  unsigned long long &arrived = *(unsigned long long *) (stream_ring + %lld);\n",
-       (long long) s->barriers + 16 * s->stages);
+    BLOCK ("unsigned long long &arrived = *(unsigned long long *) (stream_ring + $at);\n",
+           CUDA_NAME ("at", s->barriers + 16 * s->stages));
     print_expect (p);
-  } else P ("  __syncthreads ();\n");
-  print_accumulators (p);
-  P ("  if (warp < 4) {\n#pragma unroll 1\n    for (int i = 0, s = 0, turn = 0; i < steps; i++) {\n      const "
-     "unsigned at = ring + s * STAGE;\n      ms_barrier_wait (full + 8 * s, turn);\n      ms_wgmma_fence ();\n");
-  P ("#pragma unroll\n      for (int k = 0; k < 4; k++)\n#pragma unroll\n        for (int q = 0; q < GROUPS; q++) {\n");
+  } else P ("__syncthreads ();\n");
+}
+
+/* Four warps multiply what has arrived. */
+static void print_ring_products (printer *p) {
+  const cuda_stream *s = &p->s;
+  P ("if (warp < 4) {\n"
+     "#pragma unroll 1\n"
+     "  for (int i = 0, s = 0, turn = 0; i < steps; i++) {\n"
+     "    const unsigned at = ring + s * STAGE;\n"
+     "    ms_barrier_wait (full + 8 * s, turn);\n"
+     "    ms_wgmma_fence ();\n"
+     "#pragma unroll\n"
+     "    for (int k = 0; k < 4; k++)\n"
+     "#pragma unroll\n"
+     "      for (int q = 0; q < GROUPS; q++) {\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!has (p, i, CUDA_STREAM_PRODUCT) || (s->stacked && pair_of (p, i) % 2)) continue;
     const int w = cuda_stream_weight (p->b, op_of (p, i)->in[1]);
     const bool turned = is_turned (p, w);
-    P ("          stream_group_product%s (T (), f%d[q], stream_operand%s (at + %lld + q * 8192 + k * %d), "
-       "stream_operand (at + %lld + k * 32));\n",
-       turned ? "<true>" : "", i, s->stacked && !turned ? "_pair" : "", (long long) place_of (p, w),
-       turned       ? 32
-       : s->stacked ? 1024
-                    : 2048,
-       (long long) place_of (p, op_of (p, i)->in[0]));
+    BLOCK ("stream_group_product$turned (T (), f$i[q], stream_operand$pair (at + $weight + q * 8192 + k * $step), "
+           "stream_operand (at + $rows + k * 32));\n",
+           CUDA_NAME ("turned", turned ? "<true>" : ""), CUDA_NAME ("i", i),
+           CUDA_NAME ("pair", s->stacked && !turned ? "_pair" : ""), CUDA_NAME ("weight", place_of (p, w)),
+           CUDA_NAME ("step", turned       ? 32
+                              : s->stacked ? 1024
+                                           : 2048),
+           CUDA_NAME ("rows", place_of (p, op_of (p, i)->in[0])));
   }
-  P ("        }\n      ms_wgmma_commit ();\n      ms_wgmma_wait ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 "
-     "* s);\n      if (++s == STAGES) s = 0, turn ^= 1;\n    }\n");
+  P ("      }\n"
+     "    ms_wgmma_commit ();\n"
+     "    ms_wgmma_wait ();\n"
+     "    if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n"
+     "    if (++s == STAGES) s = 0, turn ^= 1;\n"
+     "  }\n");
   for (int i = 0; i < p->b->n_ops; i++)
-    if (has (p, i, CUDA_STREAM_PRODUCT)) P ("    ms_keep (f%d);\n", i);
-  P ("  } else if (warp == 4) {\n    if (lane == 0) {\n      for (int i = STAGES, s = 0, turn = 0; i < steps; i++) {\n "
-     "       if (i == steps - STAGES / 2) ms_launch_dependents (); // not before: calls that stream side by side "
-     "disturb each other\n        ms_barrier_wait (empty + 8 * s, turn);\n        copy (i, s);\n%s",
-     late ? "        copy_late (i, s);\n" : "");
-  P ("        if (++s == STAGES) s = 0, turn ^= 1;\n      }\n      ms_launch_dependents ();\n    }\n  }");
-  if (s->n_rows) {
-    P (" else {\n#pragma unroll 1\n    for (int i = 0, s = 0, turn = 0; i < steps; i++) {\n      const int k = rank * "
-       "%d + i * 64 + unit * 8;\n      constexpr int u = 0;\n      (void) k, (void) u;\n      ms_barrier_wait (full + "
-       "8 * s, turn);\n",
-       s->part);
-    P ("      struct {\n");
-    for (int i = 0; i < p->b->n_ops; i++)
-      if (is_copied (p, i) && has (p, i, CUDA_STREAM_LEFT)) P ("        stream_piece<T, 8> x%d[PART];\n", i);
-    P ("      } x;\n#pragma unroll\n      for (int m = 0; m < PART; m++) {\n        if (row0 + m * 16 >= 8 * M) "
-       "break;\n");
-    for (int i = 0; i < p->b->n_ops; i++)
-      if (is_copied (p, i) && has (p, i, CUDA_STREAM_LEFT))
-        P ("        stream_read_tile (x.x%d[m], stream_ring + s * STAGE + %lld, row0 + m * 16, unit);\n", i,
-           (long long) place_of (p, i));
-    for (int i = 0; i < p->b->n_ops; i++) {
-      if (!has (p, i, CUDA_STREAM_ROW)) continue;
-      P ("#pragma unroll\n        for (int j = 0; j < 8; j++) {\n");
-      print_side (p, row_source (p, i), "m", "j", "const float v = ");
-      if (!s->even_k) P ("if (k + j < depth) ");
-      P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "y%d[m] += v * v;\n        }\n" : "y%d[m] += v;\n        }\n", i);
-    }
-    P ("      }\n      __syncwarp ();\n      if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n      if (++s == "
-       "STAGES) s = 0, turn ^= 1;\n    }\n  }");
+    if (has (p, i, CUDA_STREAM_PRODUCT)) P ("  ms_keep (f%d);\n", i);
+}
+
+/* One lane of a fifth warp copies what comes after the first stages. */
+static void print_ring_copies (printer *p, bool late) {
+  BLOCK ("} else if (warp == 4) {\n"
+         "  if (lane == 0) {\n"
+         "    for (int i = STAGES, s = 0, turn = 0; i < steps; i++) {\n"
+         "      // not before: calls that stream side by side disturb each other\n"
+         "      if (i == steps - STAGES / 2) ms_launch_dependents ();\n"
+         "      ms_barrier_wait (empty + 8 * s, turn);\n"
+         "      copy (i, s);\n"
+         "      $late\n"
+         "      if (++s == STAGES) s = 0, turn ^= 1;\n"
+         "    }\n"
+         "    ms_launch_dependents ();\n"
+         "  }\n",
+         CUDA_NAME ("late", late ? "copy_late (i, s);" : ""));
+}
+
+/* Four more warps take sums along the rows of X, where there are any. */
+static void print_ring_rows (printer *p) {
+  BLOCK ("} else {\n"
+         "#pragma unroll 1\n"
+         "  for (int i = 0, s = 0, turn = 0; i < steps; i++) {\n"
+         "    const int k = rank * $part + i * 64 + unit * 8;\n"
+         "    constexpr int u = 0;\n"
+         "    (void) k, (void) u;\n"
+         "    ms_barrier_wait (full + 8 * s, turn);\n"
+         "    struct {\n",
+         CUDA_NAME ("part", p->s.part));
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (is_copied (p, i) && has (p, i, CUDA_STREAM_LEFT)) P ("stream_piece<T, 8> x%d[PART];\n", i);
+  P ("    } x;\n"
+     "#pragma unroll\n"
+     "    for (int m = 0; m < PART; m++) {\n"
+     "      if (row0 + m * 16 >= 8 * M) break;\n");
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (is_copied (p, i) && has (p, i, CUDA_STREAM_LEFT))
+      BLOCK ("stream_read_tile (x.x$i[m], stream_ring + s * STAGE + $place, row0 + m * 16, unit);\n",
+             CUDA_NAME ("i", i), CUDA_NAME ("place", place_of (p, i)));
+  for (int i = 0; i < p->b->n_ops; i++) {
+    if (!has (p, i, CUDA_STREAM_ROW)) continue;
+    P ("#pragma unroll\n"
+       "for (int j = 0; j < 8; j++) {\n");
+    print_side (p, row_source (p, i), "m", "j", "const float v = ");
+    if (!p->s.even_k) P ("if (k + j < depth) ");
+    P (op_of (p, i)->kind == MUGRAPH_OP_ACCUM_RMS ? "y%d[m] += v * v;\n}\n" : "y%d[m] += v;\n}\n", i);
   }
-  P ("\n");
+  P ("    }\n"
+     "    __syncwarp ();\n"
+     "    if (lane == 0) ms_barrier_arrive (empty + 8 * s);\n"
+     "    if (++s == STAGES) s = 0, turn ^= 1;\n"
+     "  }\n");
+}
+
+static void print_ring (printer *p) {
+  bool late = false;
+  for (int i = 0; i < p->b->n_ops; i++) late |= is_copied (p, i) && is_late (p, i);
+  print_ring_places (p, late);
+  print_ring_start (p, late);
+  print_accumulators (p);
+  print_ring_products (p);
+  print_ring_copies (p, late);
+  if (p->s.n_rows) print_ring_rows (p);
+  P ("}\n");
 }
 
 void cuda_emit_stream (cuda_emitter *e, int k, const cuda_plan *plan) {

@@ -67,7 +67,8 @@ extern "C" __global__ void __launch_bounds__ (288, 1) k0_stream (const ms_bf16 *
   constexpr int GROUPS = 1, STAGE = 10240, PART = (M + 1) / 2; // of columns; bytes; rows of X of a thread
   float4 *const stream_sums = (float4 *) (stream_ring + STAGES * STAGE);
   const unsigned ring = ms_shared_address (stream_ring), full = ring + 86080, empty = full + 8 * STAGES;
-  const int steps = max (0, min (STEPS, (depth - rank * 4096 + 63) / 64)), unit = threadIdx.x % 8, row0 = threadIdx.x / 8 % 16;
+  const int steps = max (0, min (STEPS, (depth - rank * 4096 + 63) / 64));
+  const int unit = threadIdx.x % 8, row0 = threadIdx.x / 8 % 16;
   (void) unit, (void) row0;
   ms_bf16 *const o6 = out0 + (long long) bx * 64; // t2 = %5, omap x:1
   const auto copy = [&] (int i, int s) {
@@ -113,7 +114,8 @@ extern "C" __global__ void __launch_bounds__ (288, 1) k0_stream (const ms_bf16 *
   } else if (warp == 4) {
     if (lane == 0) {
       for (int i = STAGES, s = 0, turn = 0; i < steps; i++) {
-        if (i == steps - STAGES / 2) ms_launch_dependents (); // not before: calls that stream side by side disturb each other
+        // not before: calls that stream side by side disturb each other
+        if (i == steps - STAGES / 2) ms_launch_dependents ();
         ms_barrier_wait (empty + 8 * s, turn);
         copy (i, s);
         if (++s == STAGES) s = 0, turn ^= 1;
