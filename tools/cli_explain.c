@@ -246,26 +246,35 @@ static cJSON *explain_generator (FILE *out, const mugraph *g, int k, int generat
   return item;
 }
 
-static void explain_generators (FILE *out, const subject *s, cJSON *list) {
+/* Kernel k, a graph-defined one: all generators, in the order in which the planner prefers them. */
+static void explain_kernel (FILE *out, const subject *s, int k, const cost_caches *caches, cJSON *list) {
+  static const int generators[] = {
+#define GENERATOR(number, ...) number,
+#include "cuda_templates/generators.def"
+#undef GENERATOR
+  };
   const mugraph *g = &s->file.saved[s->index].graph;
   cuda_plan *plan = malloc (sizeof *plan);
+  mugraph_error e = {"out of memory"};
+  bool planned = plan && cuda_plan_kernel (g, k, &s->device, plan, &e);
+  int used = planned ? (int) plan->backend : CUDA_GENERATOR_AUTO;
+  if (out && planned) fputs ("graph-defined\n", out);
+  else if (out) fprintf (out, "graph-defined, as it stands no plan for %s: %s\n", s->device.name, e.text);
+  for (size_t i = 0; i < sizeof generators / sizeof *generators; i++)
+    cJSON_AddItemToArray (list, explain_generator (out, g, k, generators[i], used, &s->device, caches));
+  free (plan);
+}
+
+static void explain_generators (FILE *out, const subject *s, cJSON *list) {
+  const mugraph *g = &s->file.saved[s->index].graph;
   cost_caches caches = {0};
-  for (int k = 0; plan && k < g->n_ops; k++) {
-    mugraph_error e;
+  for (int k = 0; k < g->n_ops; k++) {
     if (g->op[k].kind == MUGRAPH_OP_CONST) continue;
-    if (out) {
-      cli_label (out, "generators");
-      fprintf (out, "kernel %d, %s\n", k,
-               g->op[k].kind == MUGRAPH_OP_CUSTOM ? "graph-defined" : "pre-defined: it has code of its own");
-    }
-    if (g->op[k].kind == MUGRAPH_OP_CUSTOM) {
-      int used = cuda_plan_kernel (g, k, &s->device, plan, &e) ? plan->backend : CUDA_GENERATOR_AUTO;
-      for (int b = CUDA_GENERATOR_AUTO + 1; b < CUDA_N_GENERATORS; b++)
-        cJSON_AddItemToArray (list, explain_generator (out, g, k, b, used, &s->device, &caches));
-    }
+    if (out) cli_label (out, "generators"), fprintf (out, "kernel %d, ", k);
+    if (g->op[k].kind == MUGRAPH_OP_CUSTOM) explain_kernel (out, s, k, &caches, list);
+    else if (out) fputs ("pre-defined: it has code of its own\n", out);
     cost_leave (g, k, &s->device, &caches);
   }
-  free (plan);
 }
 
 /* ---- the terms of the model ---- */
@@ -296,6 +305,7 @@ static model_terms terms_of (const mugraph *g, const cuda_device *d) {
   for (int k = 0; k < g->n_ops; k++) {
     if (g->op[k].kind == MUGRAPH_OP_CONST) continue;
     t.kernel[t.n] = k;
+    t.parts[t.n] = (cost_parts){.plain = INFINITY, .pdl = INFINITY, .total = INFINITY}; /* should it have no plan */
     cost_kernel (g, k, d, &caches, &t.parts[t.n++]);
   }
   return t;
@@ -309,6 +319,11 @@ static void print_heads (FILE *out, const char *whose, const model_terms *t) {
   }
 }
 
+static void print_value (FILE *out, double x) {
+  if (isfinite (x)) fprintf (out, " %10.2f", x);
+  else fprintf (out, " %10s", "-");
+}
+
 static void print_terms (FILE *out, const model_terms *mine, const model_terms *first) {
   cli_label (out, "model");
   fputs ("        ", out);
@@ -317,8 +332,8 @@ static void print_terms (FILE *out, const model_terms *mine, const model_terms *
   fputc ('\n', out);
 #define PART(name, scale, unit, help)                                                                                  \
   fprintf (out, "  %-16s ", #name);                                                                                    \
-  for (int i = 0; i < mine->n; i++) fprintf (out, " %10.2f", scale * mine->parts[i].name);                             \
-  for (int i = 0; first && i < first->n; i++) fprintf (out, " %10.2f", scale * first->parts[i].name);                  \
+  for (int i = 0; i < mine->n; i++) print_value (out, scale * mine->parts[i].name);                                    \
+  for (int i = 0; first && i < first->n; i++) print_value (out, scale * first->parts[i].name);                         \
   fprintf (out, "  %-6s  %s\n", unit, help);
   COST_PARTS
 #undef PART
