@@ -25,7 +25,7 @@
    kernel graph.
 
    block_degree counts the block's own class only; in a block without exponentials of its own nothing moves. */
-#include "mugraph.h"
+#include "stable.h"
 
 #include <string.h>
 
@@ -63,6 +63,7 @@ static bool same_rows (const mugraph_shape *a, const mugraph_shape *b) {
 /* The table above, for everything but exponentials, iterators and graph-defined kernels. */
 static scale transfer (analysis *a, const mugraph_op *op, const scale in[], const mugraph_shape *const shape[],
                        const mugraph_shape *out) {
+  const mugraph_statistic what = mugraph_op_table[op->kind].statistic;
   int of = -1, degree = 0;
   bool ok = true;
   for (int k = 0; k < op->n_in; k++) {
@@ -73,15 +74,9 @@ static scale transfer (analysis *a, const mugraph_op *op, const scale in[], cons
   }
   if (of < 0) return independent;
   switch ((mugraph_op_kind) op->kind) {
-  case MUGRAPH_OP_SUM:
-  case MUGRAPH_OP_MEAN:
-  case MUGRAPH_OP_SUM_TO:
   case MUGRAPH_OP_NEG:
   case MUGRAPH_OP_OUTPUT:
-  case MUGRAPH_OP_ACCUM:
-  case MUGRAPH_OP_ACCUM_SUM:
-  case MUGRAPH_OP_ACCUM_MEAN:
-  case MUGRAPH_OP_ACCUM_SUM_TO: degree = in[0].degree; break;
+  case MUGRAPH_OP_ACCUM: degree = in[0].degree; break;
   case MUGRAPH_OP_SQUARE: degree = 2 * in[0].degree; break;
   case MUGRAPH_OP_MUL: degree = in[0].degree + in[1].degree; break;
   case MUGRAPH_OP_DIV: degree = in[0].degree - in[1].degree; break;
@@ -95,7 +90,10 @@ static scale transfer (analysis *a, const mugraph_op *op, const scale in[], cons
     ok &= in[1].of < 0;
     degree = in[0].degree;
     break;
-  default: ok = false; break;
+  default: /* sums and means; anything else must have no scale */
+    ok &= what == MUGRAPH_OF_SUM || what == MUGRAPH_OF_MEAN;
+    degree = in[0].degree;
+    break;
   }
   if (degree > LARGEST_DEGREE || degree < -LARGEST_DEGREE) ok = false;
   if (!ok) {

@@ -1,5 +1,6 @@
 /* Ranking and choosing: see select.h. */
 #include "select.h"
+#include "mugraph/stable.h"
 #include "search/schedules/schedule.h"
 #include "search/structures/budget.h"
 

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "mugraph/stable.h"
 #include "verify_graphs.h"
 
 static mugraph g;

@@ -10,6 +10,7 @@
 #include "field.h"
 #include "maxima.h"
 #include "mugraph/check.h"
+#include "mugraph/stable.h"
 #include "operators.h"
 
 #include <stdlib.h>

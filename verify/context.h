@@ -5,6 +5,7 @@
 
 #include "arena.h"
 #include "mugraph/mugraph.h"
+#include "mugraph/stable.h"
 #include "planes.h"
 
 typedef enum { EVAL_DONE, EVAL_ZERO /* division by zero */, EVAL_MEMORY, EVAL_TIME, EVAL_STOPPED } eval_status;

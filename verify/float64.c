@@ -3,6 +3,7 @@
 #include "eval.h"
 #include "field.h"
 #include "inputs.h"
+#include "mugraph/stable.h"
 
 #include <math.h>
 #include <stdio.h>

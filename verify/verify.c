@@ -5,6 +5,7 @@
 #include "eval.h"
 #include "field.h"
 #include "inputs.h"
+#include "mugraph/stable.h"
 
 #include <omp.h>
 #include <stdlib.h>

@@ -30,6 +30,7 @@
    than as [d, n]. */
 #include "plan_chain.h"
 #include "cuda_templates/generator.h"
+#include "mugraph/stable.h"
 
 #include <string.h>
 

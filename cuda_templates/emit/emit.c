@@ -3,6 +3,7 @@
 #include "cuda_templates/generator.h"
 #include "emit_predefined.h"
 #include "launches.h"
+#include "mugraph/stable.h"
 #include "templates.h"
 
 #include <stdio.h>

@@ -5,6 +5,7 @@
 
 #include "cuda_templates/cuda.h"
 #include "emit_text.h"
+#include "mugraph/stable.h"
 
 enum { CUDA_TEMPLATES = 16 };
 

@@ -3,6 +3,7 @@
    beyond that. */
 #include "plan_generic.h"
 #include "cuda_templates/generator.h"
+#include "mugraph/stable.h"
 
 #include <string.h>
 

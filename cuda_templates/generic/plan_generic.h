@@ -4,6 +4,7 @@
 #define CUDA_TEMPLATES_GENERIC_PLAN_GENERIC_H
 
 #include "cuda_templates/plan.h"
+#include "mugraph/stable.h"
 
 typedef enum { MUGRAPH_BEFORE_LOOP, MUGRAPH_IN_LOOP, MUGRAPH_AFTER_LOOP } mugraph_phase;
 

@@ -12,6 +12,7 @@
    - loop 1 only. stages, swap, tile_m: nothing to choose. */
 #include "plan_rows.h"
 #include "cuda_templates/generator.h"
+#include "mugraph/stable.h"
 
 #include <string.h>
 

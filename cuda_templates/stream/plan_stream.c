@@ -21,6 +21,7 @@
    - swap: 0 or 2. tile_m: 0. */
 #include "plan_stream.h"
 #include "cuda_templates/generator.h"
+#include "mugraph/stable.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* The workload programs that the library carries (mugraph/workloads/, written by tools/embed.sh). */
+/* The workload programs that the library carries (mugraph/program/workloads/, written by tools/embed.sh). */
 #ifndef MUGRAPH_PROGRAM_WORKLOADS_H
 #define MUGRAPH_PROGRAM_WORKLOADS_H
 
