@@ -6,6 +6,7 @@
 #include "search/structures/enumerate.h"
 #include "search/structures/fuse.h"
 #include "search/structures/judge.h"
+#include "search/structures/typecheck.h"
 #include "select.h"
 
 #include <math.h>
@@ -71,9 +72,14 @@ static bool within_bounds (const mugraph *g, const search_options *o, explanatio
 
 /* ---- operators and prunes ---- */
 
-static const char *name_of (const mugraph *g, const judgement *j) {
-  const mugraph_op *op = j->kernel >= 0 ? &g->block[g->op[j->kernel].block].op[j->op] : &g->op[j->op];
-  return mugraph_op_table[op->kind].text;
+/* Names the operator that the answer is about. */
+static const char *point_at (explanation *x, const mugraph *g, int kernel, int op) {
+  const mugraph_op *o = kernel >= 0 ? &g->block[g->op[kernel].block].op[op] : &g->op[op];
+  const char *name = mugraph_op_table[o->kind].text;
+  x->kernel = kernel, x->op = op;
+  if (kernel >= 0) snprintf (x->place, sizeof x->place, "operator %d (%s) of kernel %d", op, name, kernel);
+  else snprintf (x->place, sizeof x->place, "kernel %d (%s)", op, name);
+  return name;
 }
 
 static bool passes_judgement (const mugraph *program, const mugraph *g, const search_options *o, explanation *x,
@@ -82,14 +88,11 @@ static bool passes_judgement (const mugraph *program, const mugraph *g, const se
   *memory = j && judge_graph (program, g, o, j);
   bool stays = *memory && j->verdict == JUDGE_STAYS;
   if (*memory && !stays) {
-    x->kernel = j->kernel, x->op = j->op;
-    if (j->kernel >= 0)
-      snprintf (x->place, sizeof x->place, "operator %d (%s) of kernel %d", j->op, name_of (g, j), j->kernel);
-    else snprintf (x->place, sizeof x->place, "kernel %d (%s)", j->op, name_of (g, j));
+    const char *name = point_at (x, g, j->kernel, j->op);
     snprintf (x->expression, sizeof x->expression, "%s", j->expression);
     snprintf (x->target, sizeof x->target, "%s", j->target);
     if (j->verdict == JUDGE_NO_LETTER)
-      conclude (x, EXPLAIN_ALPHABET, "a search of this program uses no %s: %s", name_of (g, j), x->place);
+      conclude (x, EXPLAIN_ALPHABET, "a search of this program uses no %s: %s", name, x->place);
     else if (j->verdict == JUDGE_USES_DIVISOR)
       conclude (x, EXPLAIN_LEFT_OUT, "%s multiplies or divides what the program only divides by", x->place);
     else if (j->divisor)
@@ -170,11 +173,15 @@ static void tell_rank (const search_context *s, const enumeration *e, int found,
 }
 
 static void conclude_found (explanation *x) {
-  if (x->place_by_model < 0)
+  if (x->place_by_model < 0 && !isfinite (x->best_us))
     conclude (x, EXPLAIN_FOUND,
-              "its structure is one of the %d found, but it gets no schedule: the device has no kernel "
-              "for it, or exponentials overflow that need not",
+              "its structure is one of the %d found, but none of the schedules that were tried can be launched",
               x->n_structures);
+  else if (x->place_by_model < 0)
+    conclude (x, EXPLAIN_FOUND,
+              "its structure is one of the %d found, %.2f us by its best schedule, but it is not ranked: %s",
+              x->n_structures, x->best_us,
+              x->n_structures > SELECT_RANKED ? "there are too many" : "exponentials overflow in it that need not");
   else if (!x->place_by_model)
     conclude (x, EXPLAIN_FOUND, "its structure is the best of %d by the model: %.2f us by its best schedule",
               x->n_ranked, x->best_us);
@@ -184,8 +191,26 @@ static void conclude_found (explanation *x) {
               x->place_by_model + 1, x->n_ranked, x->rough_us, x->ahead[0].cost_us);
 }
 
-static void look_among (const search_context *s, const enumeration *e, wanted *w, mugraph *room, explanation *x) {
-  int found = find_structure (e, w, room);
+/* All was explored and nothing stands for it: which rule of meaning it breaks, if it is one of a single operator. */
+static void conclude_left_out (const witness *w, const mugraph *g, explanation *x) {
+  typecheck_place p;
+  if (typecheck_graph (w, g, &p)) {
+    conclude (
+        x, EXPLAIN_LEFT_OUT,
+        "no structure of the %d found stands for it: it computes something twice or in vain, or another form of it "
+        "stands for both (search/structures/enumerate.h)",
+        x->n_structures);
+    return;
+  }
+  point_at (x, g, p.kernel, p.op);
+  conclude (x, EXPLAIN_LEFT_OUT,
+            "no structure of the %d found stands for it: a rule of meaning forbids %s (search/structures/enumerate.h)",
+            x->n_structures, x->place);
+}
+
+static void look_among (const search_context *s, const enumeration *e, const witness *w, const mugraph *g, wanted *want,
+                        mugraph *room, explanation *x) {
+  int found = find_structure (e, want, room);
   x->searched = true;
   x->stats = *enumeration_stats (e);
   x->n_structures = enumeration_size (e);
@@ -194,11 +219,7 @@ static void look_among (const search_context *s, const enumeration *e, wanted *w
     x->stands_for = enumeration_hash (e, found);
     if (enumeration_graph (e, found, true, room, NULL)) x->best_us = best_schedule_us (room, s->device);
     conclude_found (x);
-  } else if (enumeration_finished (e))
-    conclude (x, EXPLAIN_LEFT_OUT,
-              "no structure of the %d found stands for it: a rule of meaning leaves this form out "
-              "(search/structures/enumerate.h says which there are)",
-              x->n_structures);
+  } else if (enumeration_finished (e)) conclude_left_out (w, g, x);
   else
     conclude (x, EXPLAIN_UNFINISHED, "it is not among the %d structures found before the search ended",
               x->n_structures);
@@ -224,7 +245,7 @@ static bool search_for (const search_context *s, const mugraph *g, explanation *
   if (ok && !is_by_rule (s, w, &want, room, x)) {
     double limit = s->options->budget > 0 ? s->options->budget : seconds;
     enumeration *all = enumerate (s->program, w, s->options, s->threads, s->stop, budget_now () + limit, NULL, NULL);
-    if (all) look_among (s, all, &want, room, x);
+    if (all) look_among (s, all, w, g, &want, room, x);
     else ok = mugraph_fail (e, "explain: nothing of the program could be evaluated over finite fields");
     enumeration_free (all);
   }

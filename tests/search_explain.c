@@ -14,10 +14,7 @@ static explanation x;
 static mugraph_program program;
 static search_options options;
 
-/* The program O = X * Y + Z over rows x columns. */
-static void open_program (void) {
-  static const char text[] = "input X[64, 256]: f16\ninput Y[64, 256]: f16\ninput Z[64, 256]: f16\n"
-                             "output O = X * Y + Z\n";
+static void open_text (const char *text) {
   mugraph_error e;
   char path[] = "/tmp/search_explain_XXXXXX";
   int file = mkstemp (path);
@@ -30,6 +27,10 @@ static void open_program (void) {
   if (!ok) fail_msg ("%s", e.text);
   search_options_default (&options);
   options.threads = 2;
+}
+
+static void open_program (void) {
+  open_text ("input X[64, 256]: f16\ninput Y[64, 256]: f16\ninput Z[64, 256]: f16\noutput O = X * Y + Z\n");
 }
 
 /* One graph-defined kernel that reads X, Y, Z; rows over x. */
@@ -152,6 +153,24 @@ static void test_left_out (void **state) {
   assert_true (x.searched && x.n_structures > 0 && x.n_ahead > 0);
 }
 
+/* exp (X) is accumulated over blocks of 16 columns and summed after the loop: right, but an accumulator never adds up
+   different positions of a tile in what a search makes. */
+static void test_forbidden (void **state) {
+  (void) state;
+  static mugraph g;
+  open_text ("input X[64, 256]: f16\noutput O = sum(exp(X), 1)\n");
+  mugraph_init (&g);
+  int in = mugraph_add_input (&g, "X", program.graph.tensor[0].shape);
+  mugraph_block *b = &g.block[g.op[mugraph_add_custom (&g, 1, &in, (int32_t[]){64, 1, 1}, 16)].block];
+  int tile = mugraph_block_input (b, 0, (int[]){0, -1, -1}, 1);
+  int columns = op (b, MUGRAPH_OP_ACCUM, op (b, MUGRAPH_OP_EXP, tile, -1), -1);
+  finish (&g, b, mugraph_block_op (b, MUGRAPH_OP_SUM, columns, -1, 1));
+  explain (&g);
+  assert_int_equal (x.outcome, EXPLAIN_LEFT_OUT);
+  assert_true (x.kernel == 0 && x.op == columns);
+  assert_non_null (strstr (x.reason, "forbids operator 2 (accum) of kernel 0"));
+}
+
 static void test_other_program (void **state) {
   (void) state;
   static mugraph g;
@@ -164,9 +183,9 @@ static void test_other_program (void **state) {
 
 int main (void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test (test_found),         cmocka_unit_test (test_rank),     cmocka_unit_test (test_bounds),
-      cmocka_unit_test (test_pruned),        cmocka_unit_test (test_alphabet), cmocka_unit_test (test_left_out),
-      cmocka_unit_test (test_other_program),
+      cmocka_unit_test (test_found),     cmocka_unit_test (test_rank),          cmocka_unit_test (test_bounds),
+      cmocka_unit_test (test_pruned),    cmocka_unit_test (test_alphabet),      cmocka_unit_test (test_left_out),
+      cmocka_unit_test (test_forbidden), cmocka_unit_test (test_other_program),
   };
   return cmocka_run_group_tests (tests, NULL, NULL);
 }
