@@ -36,7 +36,9 @@ static void open (generator *w, int64_t blocks, int threads, int smem, int k) {
 static void print_coordinates (generator *w, const char *index, const int dim[4], const char *prefix) {
   int64_t below = 1;
   for (int d = 3; d >= 0; d--) {
-    cuda_print (w->text, "const int %s%d = (int) (%s / %lldLL %% %d);\n", prefix, d, index, (long long) below, dim[d]);
+    cuda_print (w->text, dim[d] > 1 ? "const int %s%d = (int) (" : "const int %s%d = (", prefix, d);
+    cuda_print_coordinate (w->text, index, below, dim[d]);
+    cuda_print (w->text, ");\n");
     below *= dim[d];
   }
 }

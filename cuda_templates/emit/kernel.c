@@ -23,17 +23,30 @@ void cuda_print_begin (cuda_text *t, const mugraph_block *b, const mugraph_op *o
   }
 }
 
+void cuda_print_factor (cuda_text *t, int64_t factor) {
+  if (factor != 1) cuda_print (t, " * %lld", (long long) factor);
+}
+
+void cuda_print_coordinate (cuda_text *t, const char *index, int64_t below, int64_t size) {
+  if (size == 1) {
+    cuda_print (t, "0");
+    return;
+  }
+  cuda_print (t, "%s", index);
+  if (below > 1) cuda_print (t, " / %lld", (long long) below);
+  if (size) cuda_print (t, " %% %lld", (long long) size);
+}
+
 void cuda_print_place (cuda_text *t, const mugraph_block *b, int split) {
   const bool y = b->grid[1] > 1, z = b->grid[2] > 1; /* the last dimension needs no remainder */
-  long long below = 1;
+  int64_t below = 1;
   if (split > 1)
     cuda_print (t, "const int rank = blockIdx.x %% %d;\nconst unsigned block = blockIdx.x / %d;\n", split, split);
   else cuda_print (t, "constexpr int rank = 0;\nconst unsigned block = blockIdx.x;\n");
   for (int g = 0; g < 3; g++) {
     if (b->grid[g] == 1) continue;
-    cuda_print (t, "const unsigned b%c = block", "xyz"[g]);
-    if (below > 1) cuda_print (t, " / %lld", below);
-    if (g == 0 ? y || z : g == 1 && z) cuda_print (t, " %% %d", b->grid[g]);
+    cuda_print (t, "const unsigned b%c = ", "xyz"[g]);
+    cuda_print_coordinate (t, "block", below, (g == 0 ? y || z : g == 1 && z) ? b->grid[g] : 0);
     cuda_print (t, ";\n");
     below *= b->grid[g];
   }
@@ -71,7 +84,7 @@ void cuda_print_index (cuda_text *t, const char *const at[4], const int dim[4], 
   for (int d = 0; d < 4; d++) {
     if (dim[d] == 1) continue;
     cuda_print (t, "%s%s%s", any ? " + " : "", wide ? "(long long) " : "", at[d]);
-    if (stride[d] != 1) cuda_print (t, " * %lld", (long long) stride[d]);
+    cuda_print_factor (t, stride[d]);
     any = true;
   }
   if (!any) cuda_print (t, "0");

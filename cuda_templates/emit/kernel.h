@@ -20,6 +20,11 @@ void cuda_print_place (cuda_text *, const mugraph_block *, int split);
 void cuda_print_iterator (cuda_emitter *, const mugraph_op *kernel, int i);
 void cuda_print_saver (cuda_emitter *, const mugraph_op *kernel, int i);
 
+/* "index / below % size" without what does nothing: the coordinate of a dimension of this size in a linear index,
+   `below` elements to a step of it. Size 0: the outermost dimension, which needs no remainder. */
+void cuda_print_coordinate (cuda_text *, const char *index, int64_t below, int64_t size);
+/* " * factor", nothing where that is 1. */
+void cuda_print_factor (cuda_text *, int64_t factor);
 /* An index expression from four coordinate expressions; dimensions of size 1 are left out, so they broadcast. */
 void cuda_print_index (cuda_text *, const char *const at[4], const int dim[4], const int64_t stride[4]);
 

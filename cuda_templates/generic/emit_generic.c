@@ -125,7 +125,8 @@ static void first_of (const generator *w, int i, int d, char out[NAME]) {
   out[0] = 0;
   if (!s || !s->full) return;
   if (in_loop (w, s)) snprintf (step, sizeof step, "%sl * %d", s->axis >= 0 ? " + " : "", w->d.dim[i][d]);
-  if (s->axis >= 0) snprintf (out, NAME, "(%s * %d%s)", axis_name (s->axis), chunk_of (w, s), step);
+  if (s->axis >= 0 && chunk_of (w, s) == 1 && !*step) snprintf (out, NAME, "%s", axis_name (s->axis));
+  else if (s->axis >= 0) snprintf (out, NAME, "(%s * %d%s)", axis_name (s->axis), chunk_of (w, s), step);
   else snprintf (out, NAME, "%s%s%s", *step ? "(" : "", step, *step ? ")" : "");
 }
 
@@ -137,7 +138,9 @@ static void print_iterator (generator *w, int i) {
   for (int d = 0; d < 4; d++) {
     char first[NAME];
     first_of (w, i, d, first);
-    if (*first) cuda_print (w->text, " + (long long) %s * %lld", first, (long long) stride[d]);
+    if (!*first) continue;
+    cuda_print (w->text, " + (long long) %s", first);
+    cuda_print_factor (w->text, stride[d]);
   }
   cuda_print (w->text, ";");
   cuda_print_comment (w->text, w->e->g, w->kernel, i);
@@ -528,10 +531,20 @@ static void step_matmul (generator *w, int i) {
   cuda_print_comment (w->text, w->e->g, w->kernel, i);
   if (target != i) cuda_print_comment (w->text, w->e->g, w->kernel, target);
   cuda_print (w->text, "  for (int tile = 0; tile < %lld; tile++) {\n", (long long) tiles);
-  cuda_print (
-      w->text,
-      "const int from_n = tile %% %d * %d, from_m = tile / %d %% %d * %d, b1 = tile / %d %% %d, b0 = tile / %d;\n",
-      tiles_n, x.bn, tiles_n, tiles_m, x.bm, tiles_n * tiles_m, dim[1], tiles_n * tiles_m * dim[1]);
+  const struct {
+    const char *name;
+    int64_t below, size;
+    int step;
+  } places[] = {{"from_n", 1, tiles_n, x.bn},
+                {"from_m", tiles_n, tiles_m, x.bm},
+                {"b1", tiles_n * tiles_m, dim[1], 1},
+                {"b0", tiles_n * tiles_m * dim[1], dim[0] > 1 ? 0 : 1, 1}};
+  for (int d = 0; d < 4; d++) {
+    cuda_print (w->text, "const int %s = ", places[d].name);
+    cuda_print_coordinate (w->text, "tile", places[d].below, places[d].size);
+    if (places[d].size != 1) cuda_print_factor (w->text, places[d].step);
+    cuda_print (w->text, ";\n");
+  }
   if (x.stages > 1) print_streamed (w, o, &x, k, k_limit);
   else print_staged (w, o, &x, k, k_limit);
   coordinates at = {{"b0", "b1", "(from_m + r)", "(from_n + c)"}};
@@ -589,17 +602,21 @@ static void saved_first (const generator *w, int i, int d, char out[NAME]) {
   out[0] = 0;
   for (int g = 0; g < 3; g++)
     if (w->block->grid[g] > 1 && cuda_generic_dim (w->block, i, o->map[g]) == d)
-      snprintf (out, NAME, "%s * %d + ", axis_name (g), w->d.dim[i][d]);
+      snprintf (out, NAME, w->d.dim[i][d] > 1 ? "%s * %d" : "%s", axis_name (g), w->d.dim[i][d]);
 }
 
 static void print_saved_index (generator *w, int i, const coordinates *at, const int64_t stride[4], int dims) {
-  cuda_print (w->text, "0LL");
+  bool any = false;
   for (int d = 0; d < dims; d++) {
     char first[NAME];
+    const char *within = w->d.dim[i][d] > 1 ? at->c[d] : "";
     saved_first (w, i, d, first);
-    if (*first || w->d.dim[i][d] > 1)
-      cuda_print (w->text, " + (long long) (%s%s) * %lld", first, at->c[d], (long long) stride[d]);
+    if (!*first && !*within) continue;
+    cuda_print (w->text, "%s(long long) (%s%s%s)", any ? " + " : "", first, *first && *within ? " + " : "", within);
+    cuda_print_factor (w->text, stride[d]);
+    any = true;
   }
+  if (!any) cuda_print (w->text, "0");
 }
 
 static void step_save (generator *w, int i) {
@@ -631,7 +648,8 @@ static void step_save (generator *w, int i) {
   cuda_text_free (&mask);
   cuda_print (w->text, "out%d_max[", n);
   print_saved_index (w, i, &at, row_stride, 3);
-  cuda_print (w->text, " + %s] = ", t->splits > 1 ? axis_name (axis) : "0");
+  if (t->splits > 1) cuda_print (w->text, " + %s", axis_name (axis));
+  cuda_print (w->text, "] = ");
   if (w->d.running_max) {
     cuda_print (w->text, "row_max[");
     print_row (w->text, &at, w->d.max_dim);

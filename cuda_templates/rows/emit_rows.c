@@ -75,7 +75,9 @@ static void print_row_index (printer *p) {
   for (int d = w->shape.n_dims - 2; d >= 0; d--) {
     int32_t n = w->shape.dim[d];
     if (n == 1) continue;
-    P ("    const int row%d = row / %lld %% %d;\n", w->shape.n_dims - d, (long long) below, n);
+    P ("    const int row%d = ", w->shape.n_dims - d);
+    cuda_print_coordinate (&p->e->body, "row", below, n);
+    P (";\n");
     below *= n;
     const mugraph_split *split = &w->split[d];
     if (split->full && split->axis >= 0 && split->full % n)
@@ -213,7 +215,9 @@ static void print_level (printer *p, int level) {
     if (p->kept[i] && p->computed[i] == level) P ("    float k%d[PIECES][PIECE];\n", i);
   P ("#pragma unroll\n    for (int e = 0; e < PIECES; e++)\n");
   if (!s->even) P ("      if (first + e * STRIDE < columns)\n");
-  P ("#pragma unroll\n        for (int j = 0; j < PIECE; j++) {\n          const int c = j %% %d;\n", chains);
+  P ("#pragma unroll\n        for (int j = 0; j < PIECE; j++) {\n");
+  if (chains > 1) P ("          const int c = j %% %d;\n", chains);
+  else P ("          constexpr int c = 0;\n");
   uint64_t done = 0;
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!s->needed[i]) continue;

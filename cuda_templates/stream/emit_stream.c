@@ -500,7 +500,8 @@ static int rank_of (const printer *p, int i, int role) {
 static void print_warp_sums (printer *p) {
   const cuda_stream *s = &p->s;
   int rows = p->groups * 8;
-  P ("  float4 *const mine = sums + wk * ROOTS * SLOTS + wn * (SLOTS / %d);\n", s->n_warps);
+  if (s->n_warps > 1) P ("  float4 *const mine = sums + wk * ROOTS * SLOTS + wn * (SLOTS / %d);\n", s->n_warps);
+  else P ("  float4 *const mine = sums + wk * ROOTS * SLOTS;\n");
   for (int half = s->k_warps / 2; half >= s->reduced;
        half /= 2) { /* too many for shared memory: the upper half gives its sums to the lower */
     P ("  if (wk >= %d && wk < %d) {\n", half, 2 * half);

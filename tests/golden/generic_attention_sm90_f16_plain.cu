@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
   float *t8 = (float *) (smem + 28672);
   float *t9 = (float *) (smem + 32512);
   float *row_max = (float *) (smem + 13824), *row_move = (float *) (smem + 13952);
-  const ms_f16 *i0 = in0 + (long long) (bx * 1) * 1650 + (long long) (by * 25) * 33; // %0 = Q, imap x:0 y:1
+  const ms_f16 *i0 = in0 + (long long) bx * 1650 + (long long) (by * 25) * 33; // %0 = Q, imap x:0 y:1
   for (int e = threadIdx.x; e < 25; e += 128) row_max[e] = -MS_INF;
   for (int e = threadIdx.x; e < 825; e += 128) t8[e] = 0.0f;
   for (int e = threadIdx.x; e < 25; e += 128) t9[e] = 0.0f;
@@ -62,8 +62,8 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
   __syncthreads ();
   for (int l = 0; l < 7; l++) {
     const int n0 = ms_valid (500, 500, 0 * 500, l * 72, 72);
-    const ms_f16 *i1 = in1 + (long long) (bx * 1) * 16500 + (long long) (l * 72) * 1; // %1 = K, imap x:0, fmap 2
-    const ms_f16 *i2 = in2 + (long long) (bx * 1) * 16500 + (long long) (l * 72) * 33; // %2 = V, imap x:0, fmap 1
+    const ms_f16 *i1 = in1 + (long long) bx * 16500 + (long long) (l * 72); // %1 = K, imap x:0, fmap 2
+    const ms_f16 *i2 = in2 + (long long) bx * 16500 + (long long) (l * 72) * 33; // %2 = V, imap x:0, fmap 1
     // %4 = rms_norm dim 2 (%2)
     for (int o = threadIdx.x / 32; o < 72; o += 4) {
       const int c2 = (int) (o);
@@ -80,7 +80,10 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
     __syncthreads ();
     // %5 = matmul (%3, %1)
     for (int tile = 0; tile < 2; tile++) {
-      const int from_n = tile % 2 * 64, from_m = tile / 2 % 1 * 32, b1 = tile / 2 % 1, b0 = tile / 2;
+      const int from_n = tile % 2 * 64;
+      const int from_m = 0;
+      const int b1 = 0;
+      const int b0 = 0;
       ms_product<float, 2, 2, 1, 4, true, false> product (smem);
       for (int from_k = 0; from_k < 33; from_k += 32) {
         for (int e = threadIdx.x; e < 1024; e += 128) {
@@ -152,7 +155,10 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
     // %7 = matmul (%6, %4)
     // %8 = accum (%7)
     for (int tile = 0; tile < 1; tile++) {
-      const int from_n = tile % 1 * 64, from_m = tile / 1 % 1 * 32, b1 = tile / 1 % 1, b0 = tile / 1;
+      const int from_n = 0;
+      const int from_m = 0;
+      const int b1 = 0;
+      const int b0 = 0;
       ms_product<float, 2, 2, 1, 4, true, true> product (smem);
       for (int from_k = 0; from_k < 72; from_k += 32) {
         for (int e = threadIdx.x; e < 1024; e += 128) {
@@ -208,7 +214,7 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
     const float x8 = ms_load (t8 + c2 * 33 + c3);
     const float x9 = ms_load (t9 + c2);
     const float x10 = ms_div(x8, x9); // %10 = div (%8, %9)
-    ms_store (out0 + (0LL + (long long) (bx * 1 + 0) * 1650 + (long long) (by * 25 + c2) * 33 + (long long) (c3) * 1), x10);
+    ms_store (out0 + ((long long) (bx) * 1650 + (long long) (by * 25 + c2) * 33 + (long long) (c3)), x10);
   }
 }
 

@@ -46,17 +46,20 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_bf16 
   float *t6 = (float *) (smem + 88576);
   float *t7 = (float *) (smem + 104960);
   float *row_max = (float *) (smem + 55296), *row_move = (float *) (smem + 55552);
-  const ms_bf16 *i0 = in0 + (long long) (bx * 1) * 4096; // %0 = Q, imap x:0
+  const ms_bf16 *i0 = in0 + (long long) bx * 4096; // %0 = Q, imap x:0
   for (int e = threadIdx.x; e < 64; e += 128) row_max[e] = -MS_INF;
   for (int e = threadIdx.x; e < 4096; e += 128) t6[e] = 0.0f;
   for (int e = threadIdx.x; e < 64; e += 128) t7[e] = 0.0f;
   __syncthreads ();
   for (int l = 0; l < 4; l++) {
-    const ms_bf16 *i1 = in1 + (long long) (bx * 1) * 65536 + (long long) (by * 256 + l * 64) * 1; // %1 = K, imap x:0 y:2, fmap 2
-    const ms_bf16 *i2 = in2 + (long long) (bx * 1) * 65536 + (long long) (by * 256 + l * 64) * 64; // %2 = V, imap x:0 y:1, fmap 1
+    const ms_bf16 *i1 = in1 + (long long) bx * 65536 + (long long) (by * 256 + l * 64); // %1 = K, imap x:0 y:2, fmap 2
+    const ms_bf16 *i2 = in2 + (long long) bx * 65536 + (long long) (by * 256 + l * 64) * 64; // %2 = V, imap x:0 y:1, fmap 1
     // %3 = matmul (%0, %1)
     for (int tile = 0; tile < 1; tile++) {
-      const int from_n = tile % 1 * 64, from_m = tile / 1 % 1 * 64, b1 = tile / 1 % 1, b0 = tile / 1;
+      const int from_n = 0;
+      const int from_m = 0;
+      const int b1 = 0;
+      const int b0 = 0;
       ms_streamed_product<ms_bf16, 2, 2, 2, 4, 3> product (smem);
       product.run (i0 + from_m * 64 + 0, 64LL, min (64, 64 - from_m), i1 + 0 * 1024 + from_n, 1024LL, min (64, 64 - from_n), 64);
       product.each ([&] (int r, int c, float x) {
@@ -102,7 +105,10 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_bf16 
     // %5 = matmul (%4, %2)
     // %6 = accum (%5)
     for (int tile = 0; tile < 1; tile++) {
-      const int from_n = tile % 1 * 64, from_m = tile / 1 % 1 * 64, b1 = tile / 1 % 1, b0 = tile / 1;
+      const int from_n = 0;
+      const int from_m = 0;
+      const int b1 = 0;
+      const int b0 = 0;
       ms_product<float, 2, 2, 2, 4, true, false> product (smem);
       for (int from_k = 0; from_k < 64; from_k += 32) {
         for (int e = threadIdx.x; e < 2048; e += 128) {
@@ -154,21 +160,21 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_bf16 
     const int c3 = (int) (e % 64);
     const int c2 = (int) (e / 64);
     const float x6 = ms_load (t6 + c2 * 64 + c3);
-    ms_store (out0 + (0LL + (long long) (bx * 1 + 0) * 16384 + (long long) (c2) * 256 + (long long) (by * 64 + c3) * 1), x6);
+    ms_store (out0 + ((long long) (bx) * 16384 + (long long) (c2) * 256 + (long long) (by * 64 + c3)), x6);
   }
   for (int e = threadIdx.x; e < 64; e += 128) {
     const int c2 = (int) (e);
-    out0_max[0LL + (long long) (bx * 1 + 0) * 256 + (long long) (c2) * 4 + by] = row_max[c2];
+    out0_max[(long long) (bx) * 256 + (long long) (c2) * 4 + by] = row_max[c2];
   }
   // t4 = %7, omap x:0 y:2
   for (int e = threadIdx.x; e < 64; e += 128) {
     const int c2 = (int) (e);
     const float x7 = ms_load (t7 + c2);
-    ms_store (out1 + (0LL + (long long) (bx * 1 + 0) * 256 + (long long) (c2) * 4 + (long long) (by * 1 + 0) * 1), x7);
+    ms_store (out1 + ((long long) (bx) * 256 + (long long) (c2) * 4 + (long long) (by)), x7);
   }
   for (int e = threadIdx.x; e < 64; e += 128) {
     const int c2 = (int) (e);
-    out1_max[0LL + (long long) (bx * 1 + 0) * 256 + (long long) (c2) * 4 + by] = row_max[c2];
+    out1_max[(long long) (bx) * 256 + (long long) (c2) * 4 + by] = row_max[c2];
   }
 }
 
@@ -177,10 +183,10 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k1_sum (const float *in0, 
   ms_launch_dependents ();
   const int lane = 0, lanes = 1;
   for (long long o = ms_thread () / lanes; o < 128LL; o += ms_threads () / lanes) {
-    const int c3 = (int) (o / 1LL % 1);
-    const int c2 = (int) (o / 1LL % 64);
-    const int c1 = (int) (o / 64LL % 2);
-    const int c0 = (int) (o / 128LL % 1);
+    const int c3 = (0);
+    const int c2 = (int) (o % 64);
+    const int c1 = (int) (o / 64 % 2);
+    const int c0 = (0);
     float sum = 0.0f;
     for (int r = lane; r < 4; r += lanes) {
       const float x = ms_load (in0 + c1 * 256 + c2 * 4 + r) * ms_row_factor (in0_max + (c1 * 64 + c2) * 4LL, 4, r / 1, 1);
@@ -195,10 +201,10 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k2_sum_to (const float *in
   ms_launch_dependents ();
   const int lane = 0, lanes = 1;
   for (long long o = ms_thread () / lanes; o < 8192LL; o += ms_threads () / lanes) {
-    const int c3 = (int) (o / 1LL % 64);
-    const int c2 = (int) (o / 64LL % 64);
-    const int c1 = (int) (o / 4096LL % 2);
-    const int c0 = (int) (o / 8192LL % 1);
+    const int c3 = (int) (o % 64);
+    const int c2 = (int) (o / 64 % 64);
+    const int c1 = (int) (o / 4096 % 2);
+    const int c0 = (0);
     float sum = 0.0f;
     for (int r = lane; r < 4; r += lanes) {
       const float x = ms_load (in0 + c1 * 16384 + c2 * 256 + (c3 + r * 64)) * ms_row_factor (in0_max + (c1 * 64 + c2) * 4LL, 4, (c3 + r * 64) / 64, 1);
@@ -212,10 +218,10 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k3_div (const float *in0, 
   ms_wait_inputs ();
   ms_launch_dependents ();
   for (long long e = ms_thread (); e < 8192LL; e += ms_threads ()) {
-    const int c3 = (int) (e / 1LL % 64);
-    const int c2 = (int) (e / 64LL % 64);
-    const int c1 = (int) (e / 4096LL % 2);
-    const int c0 = (int) (e / 8192LL % 1);
+    const int c3 = (int) (e % 64);
+    const int c2 = (int) (e / 64 % 64);
+    const int c1 = (int) (e / 4096 % 2);
+    const int c0 = (0);
     const float a = ms_load (in0 + c1 * 4096 + c2 * 64 + c3);
     const float b = ms_load (in1 + c1 * 64 + c2);
     const float y = ms_div(a, b);

@@ -49,7 +49,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k0_rows (const ms_bf16 *__
   for (int at = 0; at < 4; at++) {
     const int row = at * GROUPS + group;
     bool live = row < 4;
-    const int row2 = row / 1 % 4;
+    const int row2 = row % 4;
     rows_piece<ms_bf16, PIECE> d0[PIECES];
 #pragma unroll
     for (int e = 0; e < PIECES; e++) rows_load (d0[e], p0 + row2 * 4096LL + first + e * STRIDE, live);

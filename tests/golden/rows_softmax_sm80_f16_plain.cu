@@ -55,7 +55,7 @@ extern "C" __global__ void __launch_bounds__ (512, 1) k0_rows (const ms_f16 *__r
       if (first + e * STRIDE < columns)
 #pragma unroll
         for (int j = 0; j < PIECE; j++) {
-          const int c = j % 1;
+          constexpr int c = 0;
           const float v0 = rows_at (d0[e], j);
           const float v1 = 20.0f;
           const float v2 = (v0) * (v1); // %2 = mul (%0, 20)
@@ -74,7 +74,7 @@ extern "C" __global__ void __launch_bounds__ (512, 1) k0_rows (const ms_f16 *__r
       if (first + e * STRIDE < columns)
 #pragma unroll
         for (int j = 0; j < PIECE; j++) {
-          const int c = j % 1;
+          constexpr int c = 0;
           const float v2 = k2[e][j];
           const float v3 = ms_exp (v2 - shift); // %3 = exp (%2)
           s2[0][c] += v3;

@@ -125,7 +125,7 @@ extern "C" __global__ void __launch_bounds__ (512, 1) k0_stream (const ms_bf16 *
   constexpr int SLOTS = 256, SHARE = 256, ROOTS = 1; // groups of four sums: of a block, of one that finishes them
   float4 *const sums = stream_sums; // [k warps][ROOTS][SLOTS]
   float *const stats = (float *) (sums + (16 * SLOTS + 0 * SHARE) * ROOTS); // [row tile][row][k warp]
-  float4 *const mine = sums + wk * ROOTS * SLOTS + wn * (SLOTS / 1);
+  float4 *const mine = sums + wk * ROOTS * SLOTS;
   stream_put (mine + 0 * SLOTS, f3);
 #pragma unroll
   for (int m = 0; m < M; m++) {

@@ -129,7 +129,7 @@ extern "C" __global__ void __launch_bounds__ (512, 1) __cluster_dims__ (2, 1, 1)
   float4 *const parts = sums + 16 * ROOTS * SLOTS; // [ROOTS][rank][SHARE]
   float *const stats = (float *) (sums + (16 * SLOTS + 2 * SHARE) * ROOTS); // [row tile][row][k warp]
   float *const stat_parts = stats + 256; // [row tile][row][rank]
-  float4 *const mine = sums + wk * ROOTS * SLOTS + wn * (SLOTS / 1);
+  float4 *const mine = sums + wk * ROOTS * SLOTS;
   stream_put (mine + 0 * SLOTS, f3);
 #pragma unroll
   for (int m = 0; m < M; m++) {
