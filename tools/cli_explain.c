@@ -95,11 +95,13 @@ static void explain_rank (FILE *out, const subject *s, cJSON *root) {
   int rank = 1;
   char line[400], mine[200];
   for (int i = 0; i < s->file.n; i++) rank += cost_graph (&s->file.saved[i].graph, &s->device) < us;
-  cJSON_AddNumberToObject (root, "model_rank", rank - 1);
+  if (isfinite (us)) cJSON_AddNumberToObject (root, "model_rank", rank - 1);
+  else cJSON_AddNullToObject (root, "model_rank");
   cJSON_AddNumberToObject (root, "mugraphs", s->file.n);
   if (!out) return;
   cli_label (out, "rank");
-  fprintf (out, "%d of %d by the cost model of %s: %.2f us", rank, s->file.n, s->device.name, us);
+  if (isfinite (us)) fprintf (out, "%d of %d by the cost model of %s: %.2f us", rank, s->file.n, s->device.name, us);
+  else fprintf (out, "none by the cost model of %s: it has no plan", s->device.name);
   if (s->index) fprintf (out, "; the file's first: %.2f us", cost_graph (&first->graph, &s->device));
   fputc ('\n', out);
   for (const cJSON *r = m->measured ? m->measured->child : NULL; r; r = r->next) {
