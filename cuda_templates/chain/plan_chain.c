@@ -299,11 +299,8 @@ static void match_plain (const mugraph_block *b, cuda_chain *c) {
   c->plain = true;
 }
 
-static bool match_roles (const mugraph *g, int k, const mugraph_stable *stable, cuda_chain *c, mugraph_error *e) {
-  const mugraph_op *kernel = &g->op[k];
-  const mugraph_block *b = &g->block[kernel->block];
-  const bool *stabilised = stable->block_exp[kernel->block];
-  const int8_t *degree = stable->block_degree[kernel->block];
+/* The two matmuls, the second one's left operand made of the first one's result; the extents of the block. */
+static bool match_matmuls (const mugraph_block *b, cuda_chain *c, mugraph_error *e) {
   int n = 0, matmul[2];
   for (int i = 0; i < b->n_ops; i++)
     if (b->op[i].kind == MUGRAPH_OP_MATMUL) {
@@ -320,8 +317,12 @@ static bool match_roles (const mugraph *g, int k, const mugraph_stable *stable, 
     return FAIL ("a block has several matrices; split the leading dimensions over the grid");
   if (!reaches (b, c->operand, c->first) || reaches (b, b->op[c->second].in[1], c->first))
     return FAIL ("the second matmul's left operand is not made of the first");
+  return true;
+}
 
-  if (!match_a (b, c, e) || !match_b (b, c, e)) return false;
+/* What iterators bring: one matrix each, the loop and the grid walking both right operands along the same n. */
+static bool match_iterators (const mugraph *g, const mugraph_op *kernel, const mugraph_block *b, cuda_chain *c,
+                             mugraph_error *e) {
   const int iterators[] = {c->a, c->b1, c->b2};
   for (int i = 0; i < 3; i++)
     if (heads_of (&b->op[iterators[i]].shape) != 1) return FAIL ("iterator %d brings several matrices", iterators[i]);
@@ -340,7 +341,11 @@ static bool match_roles (const mugraph *g, int k, const mugraph_stable *stable, 
   if (t2->dim[n2] != c->n_full || (w2->full ? w2->axis : -1) != c->n_axis)
     return FAIL ("the right operands are split differently");
   c->n = (int32_t) ceil_div (c->n_full, c->n_axis >= 0 ? b->grid[c->n_axis] : 1);
+  return true;
+}
 
+/* O: the accumulator of the second matmul, or that itself where there is no loop. */
+static bool match_result (const mugraph_block *b, cuda_chain *c, mugraph_error *e) {
   c->result = -1;
   for (int i = 0; i < b->n_ops; i++)
     for (int j = 0; j < b->op[i].n_in && b->op[i].kind != MUGRAPH_OP_INPUT; j++)
@@ -350,8 +355,38 @@ static bool match_roles (const mugraph *g, int k, const mugraph_stable *stable, 
           c->result = c->second;
         else return FAIL ("the second matmul is used before it is accumulated");
       }
-  if (c->result < 0) return FAIL ("the second matmul is not accumulated");
+  return c->result >= 0 ? true : FAIL ("the second matmul is not accumulated");
+}
 
+/* How O and the sums grow with the exponentials of their row; nothing that travels with row maxima comes or goes. */
+static bool match_degrees (const mugraph_op *kernel, const mugraph_block *b, const mugraph_stable *stable,
+                           cuda_chain *c, mugraph_error *e) {
+  const int8_t *degree = stable->block_degree[kernel->block];
+  for (int i = 0; i < kernel->n_out; i++)
+    if (stable->tensor_degree[kernel->out[i]]) return FAIL ("output %d travels with row maxima", i);
+  for (int i = 0; i < kernel->n_in; i++)
+    if (stable->tensor_degree[kernel->in[i]]) return FAIL ("input %d travels with row maxima", i);
+  if (c->exponential < 0) return true;
+  c->degree = degree[c->result];
+  if (degree[c->operand] < 0 || degree[c->operand] > 1)
+    return FAIL ("the left operand of the second matmul grows with degree %d of the exponentials", degree[c->operand]);
+  if (c->degree < 0) return FAIL ("the result shrinks with the exponentials");
+  for (int i = 0; i < c->n_sums; i++) {
+    c->sum_degree[i] = degree[c->sum[i]];
+    if (b->op[c->sum[i]].kind == MUGRAPH_OP_ACCUM_RMS) c->sum_degree[i] *= 2; /* squares are summed */
+    if (c->sum_degree[i] < 0 || c->sum_degree[i] > 4)
+      return FAIL ("sum %d has degree %d in the exponentials", c->sum[i], c->sum_degree[i]);
+  }
+  return true;
+}
+
+static bool match_roles (const mugraph *g, int k, const mugraph_stable *stable, cuda_chain *c, mugraph_error *e) {
+  const mugraph_op *kernel = &g->op[k];
+  const mugraph_block *b = &g->block[kernel->block];
+  const bool *stabilised = stable->block_exp[kernel->block];
+  if (!match_matmuls (b, c, e) || !match_a (b, c, e) || !match_b (b, c, e) || !match_iterators (g, kernel, b, c, e) ||
+      !match_result (b, c, e))
+    return false;
   c->exponential = -1;
   for (int i = 0; i < b->n_ops; i++)
     if (b->op[i].kind == MUGRAPH_OP_OUTPUT && !match_after (b, c, b->op[i].in[0], e)) return false;
@@ -360,24 +395,7 @@ static bool match_roles (const mugraph *g, int k, const mugraph_stable *stable, 
     if (!match_scores (b, c, stabilised, c->addend[i], e)) return false;
   if (c->n_fixed > CUDA_CHAIN_FIXED - 1)
     return FAIL ("more than %d values a row between the matmuls", CUDA_CHAIN_FIXED - 1);
-
-  for (int i = 0; i < kernel->n_out; i++)
-    if (stable->tensor_degree[kernel->out[i]]) return FAIL ("output %d travels with row maxima", i);
-  for (int i = 0; i < kernel->n_in; i++)
-    if (stable->tensor_degree[kernel->in[i]]) return FAIL ("input %d travels with row maxima", i);
-  if (c->exponential >= 0) {
-    c->degree = degree[c->result];
-    if (degree[c->operand] < 0 || degree[c->operand] > 1)
-      return FAIL ("the left operand of the second matmul grows with degree %d of the exponentials",
-                   degree[c->operand]);
-    if (c->degree < 0) return FAIL ("the result shrinks with the exponentials");
-    for (int i = 0; i < c->n_sums; i++) {
-      c->sum_degree[i] = degree[c->sum[i]];
-      if (b->op[c->sum[i]].kind == MUGRAPH_OP_ACCUM_RMS) c->sum_degree[i] *= 2; /* squares are summed */
-      if (c->sum_degree[i] < 0 || c->sum_degree[i] > 4)
-        return FAIL ("sum %d has degree %d in the exponentials", c->sum[i], c->sum_degree[i]);
-    }
-  }
+  if (!match_degrees (kernel, b, stable, c, e)) return false;
   match_plain (b, c);
   return true;
 }
