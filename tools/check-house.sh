@@ -40,9 +40,11 @@ printf '%s\n' $sources | sed 's|.*/||' | sort | uniq -d | sed 's/^/names: two fi
 # shellcheck disable=SC2086
 awk '
   FNR == 1 { start = 0 }
-  /^[A-Za-z_].*[^;]$/ && !/=/ && !/^(typedef|struct|enum|union|#)/ { start = FNR }
+  /^[A-Za-z_].*[^;]$/ && !/=/ && !/^(template.* )?(typedef|struct|enum|union|#)/ { start = FNR }
   /^}/ { if (start && FNR - start + 1 > 80) print "functions: " FILENAME ":" start " has " FNR - start + 1 " lines"; start = 0 }
-  /^[})].*;$/ { start = 0 }' $(grep -E '^(mugraph|verify|cuda_templates|search|tools|bench)/.*\.(c|h|cuh)$' "$list") >>"$found"
+  /^[})].*;$/ { start = 0 }
+  /^  (template.* )?MS_DEVICE .*[^;}]$/ { start = FNR } # of a struct
+  /^  }$/ && FILENAME ~ /cuh$/ { if (start && FNR - start + 1 > 80) print "functions: " FILENAME ":" start " has " FNR - start + 1 " lines" }' $(grep -E '^(mugraph|verify|cuda_templates|search|tools|bench)/.*\.(c|h|cuh)$' "$list") >>"$found"
 
 if [ -d "$build" ]; then
   objects=$(printf '%s\n' $sources | sed -n 's|\.c$|.o|p' | sed "s|^|$build/|")

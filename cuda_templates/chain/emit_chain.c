@@ -151,17 +151,18 @@ static void print_fixed (printer *p) {
     P ("    float r%d[2] = {};\n%s        auto value = [&] (float x) {\n", i, each);
     walk (p, OF_A, o->in[0], &done);
     P ("          return v%d;\n        };\n", o->in[0]);
-    P ("        if (column < D) r%d[e & 1] += value (ms_low<type> (a[k][e]));\n", i);
-    P ("        if (column + 1 < D) r%d[e & 1] += value (ms_high<type> (a[k][e]));\n      }\n", i);
+    P ("        if (column < DEPTH) r%d[e & 1] += value (ms_low<type> (a[k][e]));\n", i);
+    P ("        if (column + 1 < DEPTH) r%d[e & 1] += value (ms_high<type> (a[k][e]));\n      }\n", i);
     for (int h = 0; h < 2; h++)
-      P ("    r%d[%d] = ms_quad_sum (r%d[%d])%s;\n", i, h, i, h, o->kind == MUGRAPH_OP_MEAN ? " / D" : "");
+      P ("    r%d[%d] = ms_quad_sum (r%d[%d])%s;\n", i, h, i, h, o->kind == MUGRAPH_OP_MEAN ? " / DEPTH" : "");
   }
   if (c->a_map != c->a) {
     uint64_t done = 0;
     P ("%s        auto value = [&] (float x) {\n", each);
     walk (p, OF_A, c->a_map, &done);
     P ("          return v%d;\n        };\n", c->a_map);
-    P ("        const float low = column < D ? value (ms_low<type> (a[k][e])) : 0.0f, high = column + 1 < D ? value "
+    P ("        const float low = column < DEPTH ? value (ms_low<type> (a[k][e])) : 0.0f, high = column + 1 < DEPTH ? "
+       "value "
        "(ms_high<type> (a[k][e])) : 0.0f;\n");
     P ("        a[k][e] = ms_pack<type> (low, high);\n      }\n");
   }
@@ -183,7 +184,7 @@ static void print_fixed (printer *p) {
       for (int k = 0; k < c->n_factors; k++) {
         const mugraph_op *o = &b->op[c->factor[k]];
         if (o->kind == MUGRAPH_OP_RMS_NORM) {
-          P (" * rsqrtf (squares[h] / D + ");
+          P (" * rsqrtf (squares[h] / DEPTH + ");
           print_number (p, o->c[0]);
           P (")");
         } else P (o->kind == MUGRAPH_OP_DIV ? " / v%d" : " * v%d", cuda_chain_factor (b, c->factor[k]));
@@ -289,9 +290,10 @@ static void print_parts (printer *p) {
     if (inputs >> i & 1) P ("    const %s *in%d;\n", cuda_type (data_of (p, i)->dtype), i);
   for (int k = 0; k < p->kernel->n_out; k++)
     P ("    %s *out%d;\n", cuda_type (p->e->tensor[p->kernel->out[k]].dtype), k);
-  P ("  };\n  static constexpr int D = %d, DV = %d, LOOP = %d, WM = %d, WN = %d, NT = %d, S = %d, ST = %d, HELPER = "
-     "%d;\n",
-     c->d, c->dv, c->n, c->wm, c->wn, c->nt, c->split, c->stages, c->helper);
+  P ("  };\n  static constexpr int DEPTH = %d, WIDTH = %d, LOOP = %d, TILE = %d, STAGES = %d;\n  static constexpr int "
+     "ROW_GROUPS "
+     "= %d, LOOP_GROUPS = %d, BLOCKS = %d, HELPER = %d;\n",
+     c->d, c->dv, c->n, c->nt, c->stages, c->wm, c->wn, c->split, c->helper);
   P ("  static constexpr int STATS = %d, FIXED = %d, DEGREE = %d;\n", c->n_sums, fixed_values (p),
      c->exponential >= 0 ? c->degree : 0);
   P ("  static constexpr bool RAGGED = %d, STABLE = %d, PLAIN = %d, A_MAP = %d, B1_MAP = %d, B2_MAP = %d, B2_NORM = "
