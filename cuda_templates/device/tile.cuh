@@ -42,3 +42,9 @@ MS_DEVICE unsigned long long ms_tile_descriptor (unsigned address16, int panel) 
       : "r"(address16 | (unsigned) (panel >> 4) << 16), "r"(0x40000000u | 1024u >> 4));
   return d;
 }
+// Any descriptor: bytes from one panel to the next, from one group of 8 rows to the next; swizzle 1: by 128 bytes, 2:
+// by 64.
+MS_DEVICE unsigned long long ms_matrix_descriptor (unsigned address, unsigned long long panel, unsigned long long rows,
+                                                   unsigned long long swizzle) {
+  return (address & 0x3ffff) >> 4 | panel >> 4 << 16 | rows >> 4 << 32 | swizzle << 62;
+}

@@ -1,4 +1,6 @@
-// Device side of the generic generator: ragged splits and a block-wide matrix product from shared memory.
+// The pieces of the generic generator and of the pre-defined matmul: ragged splits, and products of a block.
+// emit_generic.c and emit_predefined.c print the kernels around them. ms_product takes elements one by one from
+// anywhere; ms_streamed_product copies both operands from device memory itself.
 
 // Number of valid positions of a tile: data extent `full` cut into chunks, this chunk starting at `begin`, this tile at
 // begin + step (mugraph.h, ragged splits).

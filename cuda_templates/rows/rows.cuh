@@ -1,5 +1,6 @@
-// Whole rows in registers: pieces of up to 16 bytes a load, reductions by shuffles and one exchange through shared
-// memory.
+// The pieces of the rows generator: whole rows in registers. emit_rows.c prints the kernel around them. In the order of
+// a kernel: loads of pieces of up to 16 bytes, partial sums and maxima of a thread, their exchange by shuffles and once
+// through shared memory (of the cluster), stores.
 
 // N neighbouring elements of a row, as stored.
 template <class T, int N> struct rows_piece { unsigned r[(N * sizeof (T) + 3) / 4]; };

@@ -1,7 +1,15 @@
-// Streamed matmuls: D[rows, columns] = X[rows, k] W[k, columns], few rows, weights straight from device memory into
-// registers. A warp takes 16 k in a step, U steps in a group of 16 U consecutive k. Lane l = 4 g + t holds k 4 U t .. 4
-// U t + 4 U - 1 of the group, four of them in each step, and, of each piece of 8 N columns, the columns g N .. g N + N
-// - 1. W^T is the m16 operand of the matrix units, 8 rows of X are the n8 operand.
+// The pieces of the stream generator: D[rows, columns] = X[rows, k] W[k, columns], few rows, weights straight from
+// device memory into registers. emit_stream.c prints the kernel around them. In the order of a kernel: loads of pieces,
+// products, chained products, then where the partial sums of warps and blocks meet.
+//
+// A warp takes 16 k in a step, U steps in a group of 16 U consecutive k. With g = lane / 4 and t = lane % 4, a lane
+// holds
+//   k        4 U t to 4 U t + 4 U - 1 of the group, four of them in each step
+//   columns  g N to g N + N - 1 of each piece of 8 N columns
+// W^T is the m16 operand of the matrix units, 8 rows of X are the n8 operand.
+//
+// Template parameters: T the type of the operands, N columns of a lane's piece, Q pieces of a warp, M groups of 8 rows;
+// QI and NI are Q and N of the inner dimension of chained products.
 
 // Elements N of a row that one lane loads at once.
 template <class T, int N> struct stream_piece { unsigned r[(N + 1) / 2]; };

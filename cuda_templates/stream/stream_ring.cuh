@@ -1,13 +1,12 @@
-// ---- a ring of shared memory ----
+// The stream generator with weights in a ring of shared memory: the copy engine brings them, a warpgroup multiplies by
+// wgmma, other warps take row statistics. emit_stream.c prints the loop of each role; here is what they share.
+//
+// X, W of 64 columns, and W stored as [n, k] are tiles of tile.cuh. W of 32 columns has rows of 64 bytes, unit u of row
+// r at u ^ r / 2 % 4; two such tiles 4096 bytes apart are one operand.
 
-// What the copy engine writes and the matrix units read. X, W of 64 columns and W stored as [n, k]: rows of 128 bytes,
-// the 16-byte unit u of row r at u ^ r % 8. W of 32 columns: rows of 64 bytes, u ^ r / 2 % 4, two such tiles 4096 bytes
-// apart are one operand.
-MS_DEVICE unsigned long long stream_operand (unsigned address) {
-  return (address & 0x3ffff) >> 4 | 1ull << 16 | 1024ull >> 4 << 32 | 1ull << 62;
-}
+MS_DEVICE unsigned long long stream_operand (unsigned address) { return ms_matrix_descriptor (address, 16, 1024, 1); }
 MS_DEVICE unsigned long long stream_operand_pair (unsigned address) {
-  return (address & 0x3ffff) >> 4 | 4096ull >> 4 << 16 | 512ull >> 4 << 32 | 2ull << 62;
+  return ms_matrix_descriptor (address, 4096, 512, 2);
 }
 // Eight k of a row of X.
 template <class T>
