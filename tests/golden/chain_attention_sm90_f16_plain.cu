@@ -94,7 +94,8 @@ struct k0_parts {
     int length, columns;
     ms_f16 *out0;
   };
-  static constexpr int D = 64, DV = 64, LOOP = 4096, WM = 1, WN = 2, NT = 64, S = 1, ST = 6, HELPER = 0;
+  static constexpr int DEPTH = 64, WIDTH = 64, LOOP = 4096, TILE = 64, STAGES = 6;
+  static constexpr int ROW_GROUPS = 1, LOOP_GROUPS = 2, BLOCKS = 1, HELPER = 0;
   static constexpr int STATS = 1, FIXED = 0, DEGREE = 1;
   static constexpr bool RAGGED = 0, STABLE = 1, PLAIN = 1, A_MAP = 0, B1_MAP = 0, B2_MAP = 0, B2_NORM = 0, B2_SCALE = 0;
   static constexpr bool B1_TURNED = 0, B2_TURNED = 0, B1_NORM = 0, B1_SCALE = 0;

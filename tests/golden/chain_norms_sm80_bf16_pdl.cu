@@ -54,7 +54,8 @@ struct k0_parts {
     int length, columns;
     ms_bf16 *out0;
   };
-  static constexpr int D = 40, DV = 40, LOOP = 504, WM = 1, WN = 1, NT = 64, S = 1, ST = 3, HELPER = 0;
+  static constexpr int DEPTH = 40, WIDTH = 40, LOOP = 504, TILE = 64, STAGES = 3;
+  static constexpr int ROW_GROUPS = 1, LOOP_GROUPS = 1, BLOCKS = 1, HELPER = 0;
   static constexpr int STATS = 1, FIXED = 1, DEGREE = 1;
   static constexpr bool RAGGED = 1, STABLE = 1, PLAIN = 1, A_MAP = 0, B1_MAP = 0, B2_MAP = 1, B2_NORM = 1, B2_SCALE = 0;
   static constexpr bool B1_TURNED = 0, B2_TURNED = 0, B1_NORM = 0, B1_SCALE = 0;
@@ -66,7 +67,7 @@ struct k0_parts {
     chain_squares<type> (a, squares);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      fix[h][0] = 1.44269502f * rsqrtf (squares[h] / D + 0.0f);
+      fix[h][0] = 1.44269502f * rsqrtf (squares[h] / DEPTH + 0.0f);
     }
   }
   MS_DEVICE static float exponent (float s, const float (&fix)[1]) {
