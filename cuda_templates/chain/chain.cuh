@@ -71,11 +71,12 @@ template <class P> struct chain_shape {
   static constexpr int bytes = at_barriers + 8 * (3 * P::STAGES + 1);
 };
 
-// What a thread keeps of its two rows over the loop, beside the result.
+// What a thread keeps of its two rows over the loop, beside the result; the arrays are those of the function that
+// loops.
 template <class P> struct chain_rows {
-  float fix[2][chain_shape<P>::fixed]; // values that do not change
-  float top[2] = {-1e30f, -1e30f};     // maxima that exponents are taken against
-  float sum[2][chain_shape<P>::stats] = {};
+  float (&fix)[2][chain_shape<P>::fixed]; // values that do not change
+  float (&top)[2];                        // maxima that exponents are taken against
+  float (&sum)[2][chain_shape<P>::stats];
 };
 
 // How large an exponential may become before the maximum is raised, which is dear, and how far below 1 (in powers of 2)
@@ -695,14 +696,11 @@ template <class P> struct chain_consumer {
                        ahead = L::changed ? P::ROW_GROUPS + 1 : 1;
 
   const chain_block<P> &block;
-  unsigned a_tile, arrived;
+  const unsigned a_tile, arrived;
   chain_rows<P> rows;
-  float s[P::TILE / 2], o[L::eights * 4];
-  unsigned p[P::TILE / 16][4], slot, parity;
-
-  MS_DEVICE chain_consumer (const chain_block<P> &b)
-      : block (b), a_tile (b.base + L::at_a + b.row_group * L::a_bytes), arrived (L::changed ? b.ready : b.full),
-        slot (b.loop_group), parity (0) {}
+  // References: as members, the registers would get another order, which costs 1 %.
+  float (&s)[P::TILE / 2], (&o)[L::eights * 4];   // scores, result
+  unsigned (&p)[P::TILE / 16][4], &slot, &parity; // operand; the stage that the tile is in, and its phase
 
   // Values of the rows, and changes of A.
   MS_DEVICE void read_rows (int row, int n_rows, const typename P::context &context) {
@@ -858,7 +856,18 @@ MS_DEVICE void chain_wgmma (unsigned char *smem, const typename P::type *a, int 
     }
     ms_warpgroup_registers_more<(left < 240 ? left : 240)> ();
   }
-  chain_consumer<P> consumer (block);
+  float fix[2][L::fixed];
+  float s[P::TILE / 2], o[L::eights * 4], top[2] = {-1e30f, -1e30f}, sum[2][L::stats] = {};
+  unsigned p[P::TILE / 16][4], slot = block.loop_group, parity = 0;
+  chain_consumer<P> consumer = {block,
+                                block.base + L::at_a + block.row_group * L::a_bytes,
+                                L::changed ? block.ready : block.full,
+                                {fix, top, sum},
+                                s,
+                                o,
+                                p,
+                                slot,
+                                parity};
   consumer.read_rows (row, rows, context);
   consumer.loop ();
   chain_gather<P> (smem, block.base, block.gathered, consumer.o, consumer.rows, rows, rank, context);
@@ -980,8 +989,9 @@ MS_DEVICE void chain_mma (unsigned char *smem, const typename P::type *a, int ro
     ms_copy_commit ();
   }
   unsigned q[L::steps][4];
-  chain_rows<P> state;
-  float o[L::eights * 4];
+  float fix[2][L::fixed];
+  float o[L::eights * 4], top[2] = {-1e30f, -1e30f}, sum[2][L::stats] = {};
+  chain_rows<P> state = {fix, top, sum};
   chain_load_a<P> (q, a, row, rows);
   P::fixed (state.fix, q, row, rows, context);
 #pragma unroll
