@@ -31,3 +31,16 @@ int cuda_plan_splits (const mugraph *g, int t) {
   }
   return 0;
 }
+
+int cuda_plan_idle_axis (const mugraph_block *b) {
+  for (int i = 0; i < b->n_ops; i++) {
+    const mugraph_op *o = &b->op[i];
+    if (o->kind != MUGRAPH_OP_INPUT) continue;
+    for (int d = 0; d < o->shape.n_dims - 2; d++) {
+      const mugraph_split *split = &o->split[d];
+      if (split->full && split->axis >= 0 && split->full <= (b->grid[split->axis] - 1) * o->shape.dim[d])
+        return split->axis;
+    }
+  }
+  return -1;
+}

@@ -108,6 +108,11 @@ mugraph_dtype cuda_plan_storage (const mugraph *, int t);
    Returns splits; 0 when t is not the output of a graph-defined kernel. */
 int cuda_plan_splits (const mugraph *, int t);
 
+/* A grid axis with blocks that have no matrix, because it is longer than the leading dimension that it splits; -1:
+   none. Kernels that find their matrix by their place in the grid, and do not ask whether there is one, refuse such
+   grids. */
+int cuda_plan_idle_axis (const mugraph_block *);
+
 /* Plans kernel operator k (a CUSTOM) for a device. False with the reason when the chosen backend cannot take it or it
    does not fit; with sched.backend 0 generic is tried last and takes everything that passes mugraph_infer. */
 bool cuda_plan_kernel (const mugraph *, int k, const cuda_device *, cuda_plan *, mugraph_error *e);

@@ -557,6 +557,8 @@ static void plans (void **state) {
       {"256", "64", "512", "64", {32, 2}, {.split = 9}, 0, 0, 0},                /* more blocks than tiles */
       {"256", "64", "4095", "64", {32, 2}, {.split = 2}, 0, 0, 0},               /* no tensor copies, so no cluster */
       {"320", "64", "4096", "64", {32, 1}, {.split = 2}, 0, 0, 0},               /* five warpgroups */
+      {"256", "64", "4096", "64", {33, 2}, {.split = 2}, 0, 0, 0},               /* a block without a matrix */
+      {"256", "64", "4096", "64", {64, 2}, {.split = 2}, 0, 0, 0},
       {"256", "64", "4096", "264", {32, 2}, {.split = 2}, 0, 0, 0},
   };
   const cuda_device *d = cuda_device_find ("h100");

@@ -326,6 +326,8 @@ static bool match_iterators (const mugraph *g, const mugraph_op *kernel, const m
   const int iterators[] = {c->a, c->b1, c->b2};
   for (int i = 0; i < 3; i++)
     if (heads_of (&b->op[iterators[i]].shape) != 1) return FAIL ("iterator %d brings several matrices", iterators[i]);
+  int idle = cuda_plan_idle_axis (b);
+  if (idle >= 0) return FAIL ("grid %c has blocks without a matrix", "xyz"[idle]);
   const mugraph_op *a = &b->op[c->a], *b1 = &b->op[c->b1], *b2 = &b->op[c->b2];
   if (is_loop_input (b, c->a)) return FAIL ("the loop walks the left operand");
   if (b1->shape.n_dims < 2 || b2->shape.n_dims < 2 || a->shape.n_dims < 2) return FAIL ("operands are matrices");

@@ -523,6 +523,8 @@ static bool classify (matcher *c, int k) {
     if (stable.tensor_degree[c->kernel->in[i]]) return FAIL ("input %d travels with row maxima", i);
   for (int i = 0; i < c->kernel->n_out; i++)
     if (stable.tensor_degree[c->kernel->out[i]]) return FAIL ("output %d travels with row maxima", i);
+  int idle = cuda_plan_idle_axis (c->b);
+  if (idle >= 0) return FAIL ("grid %c has blocks without a matrix", "xyz"[idle]);
   return match_savers (c) && match_types (c);
 }
 
