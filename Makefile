@@ -203,6 +203,10 @@ cppcheck:
 	cppcheck --quiet -j $(JOBS) --std=c11 -D_GNU_SOURCE -I. --enable=warning,performance,portability --inline-suppr --suppressions-list=.cppcheck-suppressions \
 	  --cppcheck-build-dir=build-cppcheck --error-exitcode=1 $(SOURCES)
 
+## check-toys: a toy generator and a toy operator, added to a scratch copy as CONTRIBUTING.md says
+check-toys: msearch
+	tests/toys/run.sh
+
 ## check-house: the rules of the house: arrows, circles, names, lengths of functions
 check-house: msearch
 	tools/check-house.sh $(BUILD)
@@ -258,5 +262,5 @@ clean:
 list:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all demo check test tests bench-verify bench-search bench-model bench-times fit-cost bench-kernels checked asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins check-house check-format clean list
+.PHONY: all demo check test tests bench-verify bench-search bench-model bench-times fit-cost bench-kernels checked asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins check-toys check-house check-format clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
