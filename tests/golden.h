@@ -34,7 +34,10 @@ static inline char *golden_read (const char *path) {
   char *text = malloc (room);
   for (size_t n; text && (n = fread (text + size, 1, room - size - 1, f)) > 0;) {
     size += n;
-    if (room - size < 2) text = realloc (text, room *= 2);
+    if (room - size >= 2) continue;
+    char *more = realloc (text, room *= 2);
+    if (!more) free (text);
+    text = more;
   }
   fclose (f);
   if (text) text[size] = 0;

@@ -15,7 +15,7 @@ static mugraph_program program;
 static search_options options;
 
 static void open_text (const char *text) {
-  mugraph_error e;
+  mugraph_error e = {0};
   char path[] = "/tmp/search_explain_XXXXXX";
   int file = mkstemp (path);
   assert_true (file >= 0);

@@ -43,7 +43,7 @@ static double bytes_of (const mugraph *g, int tensor, int planes) {
    reader. */
 static double peak_bytes (const mugraph *g) {
   eval_plan plan;
-  double live = 0, peak = 0, size[MUGRAPH_TENSORS];
+  double live = 0, peak = 0, size[MUGRAPH_TENSORS] = {0};
   eval_plan_make (&plan, g, false, NULL);
   for (int t = 0; t < g->n_tensors; t++) {
     size[t] = bytes_of (g, t, (plan.tensor[t] & EVAL_P ? 1 : 0) + (plan.tensor[t] & EVAL_Q ? 1 : 0));
