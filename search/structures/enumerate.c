@@ -4,7 +4,7 @@
 #include "build.h"
 #include "configs.h"
 #include "extract.h"
-#include "kernels.h"
+#include "predefined.h"
 #include "space.h"
 #include "tensors.h"
 #include "turn.h"
@@ -105,7 +105,7 @@ static bool explore_layer (enumeration *e, int layer, bool last) {
   }
   free (list.config);
   drop_spaces (e, from, last);
-  kernels_try (e, layer, last);
+  predefined_try (e, layer, last);
   merge (e, from, layer, last);
   LOG (LOG_PASSES, "layer %d: %d configurations, %d tensors in all, %.3f s", layer, n, e->n_tensors,
        budget_now () - start);

@@ -1,5 +1,5 @@
-/* Pre-defined kernels: see kernels.h. */
-#include "kernels.h"
+/* Pre-defined kernels: see predefined.h. */
+#include "predefined.h"
 #include "tensors.h"
 #include "turn.h"
 
@@ -124,7 +124,7 @@ static void try_letter (enumeration *e, int l, int i, int layer, bool last) {
   }
 }
 
-void kernels_try (enumeration *e, int layer, bool last) {
+void predefined_try (enumeration *e, int layer, bool last) {
   int n = e->n_tensors;
   for (int i = 0; i < n && !enumeration_poll (e, 0); i++) {
     if (e->tensor[i].layer >= layer) continue;
