@@ -161,7 +161,7 @@ fit-cost: $(BUILD)/bench/fit_cost
 
 # Variants are builds of their own in build-<variant>/, of the same rules.
 variant = $(parallel) --no-print-directory BUILD=build-$(1)
-tests_of = $(patsubst $(BUILD)/%,build-$(1)/%,$(filter-out %/all_house,$(TESTS)))
+tests_of = $(patsubst $(BUILD)/%,build-$(1)/%,$(filter-out %/all_house %/all_emulate,$(TESTS)))
 
 # CHECKING: what passes hand on is looked at once more (mugraph/check.h).
 CHECKING := -DMSEARCH_CHECK
@@ -202,6 +202,10 @@ cppcheck:
 	@mkdir -p build-cppcheck
 	cppcheck --quiet -j $(JOBS) --std=c11 -D_GNU_SOURCE -I. --enable=warning,performance,portability --inline-suppr --suppressions-list=.cppcheck-suppressions \
 	  --cppcheck-build-dir=build-cppcheck --error-exitcode=1 $(SOURCES)
+
+## emulate: generated kernels on the CPU (EMULATE_CASE="chain: attention" for some), and faults in them that must be found
+emulate: $(BUILD)/tests/all_emulate
+	$<
 
 ## check-toys: a toy generator and a toy operator, added to a scratch copy as CONTRIBUTING.md says
 check-toys: msearch
@@ -262,5 +266,5 @@ clean:
 list:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sort
 
-.PHONY: all demo check test tests bench-verify bench-search bench-model bench-times fit-cost bench-kernels checked asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins check-toys check-house check-format clean list
+.PHONY: all demo check test tests bench-verify bench-search bench-model bench-times fit-cost bench-kernels checked asan tsan clang tidy cppcheck format fuzz dist gpu-check golden check-golden cubins emulate check-toys check-house check-format clean list
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

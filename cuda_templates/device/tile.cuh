@@ -36,11 +36,7 @@ MS_DEVICE unsigned ms_tile_address16 (unsigned address) { return (address & 0x3f
 // panel's bytes have no meaning: 16. Where k runs along the rows, they are 16 rows (2048 bytes) of 64 columns, further
 // columns are in the next panel. Rows are swizzled by 128 bytes, 8 rows a group of 1024 bytes.
 MS_DEVICE unsigned long long ms_tile_descriptor (unsigned address16, int panel) {
-  unsigned long long d;
-  asm("mov.b64 %0, {%1, %2};"
-      : "=l"(d)
-      : "r"(address16 | (unsigned) (panel >> 4) << 16), "r"(0x40000000u | 1024u >> 4));
-  return d;
+  return ms_word_pair (address16 | (unsigned) (panel >> 4) << 16, 0x40000000u | 1024u >> 4);
 }
 // Any descriptor: bytes from one panel to the next, from one group of 8 rows to the next; swizzle 1: by 128 bytes, 2:
 // by 64.

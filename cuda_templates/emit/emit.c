@@ -96,7 +96,7 @@ static bool emit_kernels (cuda_emitter *e, mugraph_error *error) {
 
 static bool join_source (cuda_emitter *e, mugraph_error *error) {
   cuda_text source = {0};
-  cuda_print (&source, "%s", cuda_template_text ("common.cuh"));
+  cuda_print (&source, "%s\n%s", cuda_template_text ("scalar.cuh"), cuda_template_text ("common.cuh"));
   for (int i = 0; i < CUDA_TEMPLATES && e->template[i]; i++)
     cuda_print (&source, "\n%s", cuda_template_text (e->template[i]));
   cuda_print_indented (&source, e->body.data ? e->body.data : "");

@@ -26,6 +26,8 @@
 #endif
 #endif
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
+#include "scalar.cuh"
+
 #include "common.cuh"
 
 #include "mma.cuh"

@@ -22,6 +22,8 @@
 #define MSEARCH_PDL 0
 #endif
 #pragma nv_diag_suppress 177 // coordinates of dimensions of size 1 are not used
+#include "scalar.cuh"
+
 #include "common.cuh"
 
 #include "mma.cuh"
