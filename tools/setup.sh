@@ -41,10 +41,13 @@ need libcjson-dev header cjson/cJSON.h
 if [ "$want" != demo ]; then
   need libcmocka-dev headers cmocka.h
   need graphviz program dot
+  need g++ program g++ # kernels on the CPU
 fi
 if [ "$want" = ci ]; then
   need clang program clang
   need clang-tidy program clang-tidy
+  need clang-format program clang-format
+  need git program git
   need cppcheck program cppcheck
   need gnuplot-nox program gnuplot
   need libomp-dev clang_links -fopenmp 'int main (void) { return 0; }'
