@@ -356,8 +356,7 @@ static const broken faults[] = {
     {"rows", "rows.cuh", "    ms_cluster_sync ();", "    ;", "clusters"},
     {"stream", "stream.cuh", "ms_barrier_wait_cluster (ms_shared_address (barrier), 0);", "(void) barrier;",
      "rmsnorm, split"},
-    {"device", "tile.cuh", "(u & 7 ^ row & 7) << 4", "(u & 7) << 4",
-     "chain: attention (h100)"},
+    {"device", "tile.cuh", "(u & 7 ^ row & 7) << 4", "(u & 7) << 4", "chain: attention (h100)"},
     {"device", "common.cuh",
      "lane = 16; lane; lane >>= 1) x += ", "lane = 8; lane; lane >>= 1) x += ", "generic: attention"},
 };

@@ -40,7 +40,8 @@ MS_DEVICE void ms_copy_box (unsigned to, const ms_tensor_map *map, int x, int y,
   to = emulate::absolute (to), barrier = emulate::absolute (barrier);
   emulate::later ([=] { emulate::copy_box (to, m, x, y, z, barrier); });
 }
-MS_DEVICE void ms_cluster_copy_box (unsigned to, const ms_tensor_map *map, int x, int y, int z, unsigned barrier, int mask) {
+MS_DEVICE void ms_cluster_copy_box (unsigned to, const ms_tensor_map *map, int x, int y, int z, unsigned barrier,
+                                    int mask) {
   emulate::map m;
   memcpy (&m, map, sizeof m);
   const unsigned own = (1u << emulate::RANK) - 1;

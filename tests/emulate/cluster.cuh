@@ -21,7 +21,9 @@ template <int N> MS_DEVICE void emulate_send (unsigned to, unsigned barrier, con
   });
 }
 MS_DEVICE void ms_cluster_send (unsigned to, unsigned barrier, unsigned a) { emulate_send (to, barrier, {a}); }
-MS_DEVICE void ms_cluster_send (unsigned to, unsigned barrier, unsigned a, unsigned b) { emulate_send (to, barrier, {a, b}); }
+MS_DEVICE void ms_cluster_send (unsigned to, unsigned barrier, unsigned a, unsigned b) {
+  emulate_send (to, barrier, {a, b});
+}
 MS_DEVICE void ms_cluster_send (unsigned to, unsigned barrier, unsigned a, unsigned b, unsigned c, unsigned d) {
   emulate_send (to, barrier, {a, b, c, d});
 }

@@ -16,7 +16,7 @@ enum { STACK = 256 << 10 };
 
 #ifdef __x86_64__
 extern "C" void emulate_switch (void **from, void *to);
-asm (R"(
+asm(R"(
 .text
 .globl emulate_switch
 emulate_switch:
@@ -105,7 +105,8 @@ static void make_resident (cluster &c, int rank) {
   for (const thread &t : threads)
     if (!t.done) {
       char text[200];
-      snprintf (text, sizeof text, "block (%u, %u, %u), warp %d: %s", t.b->at.x, t.b->at.y, t.b->at.z, t.index / 32, t.waits);
+      snprintf (text, sizeof text, "block (%u, %u, %u), warp %d: %s", t.b->at.x, t.b->at.y, t.b->at.z, t.index / 32,
+                t.waits);
       waits[text]++;
     }
   for (const auto &w : waits) fprintf (stderr, "  %s (%d threads)\n", w.first.c_str (), w.second);
@@ -295,8 +296,8 @@ void ldmatrix (unsigned *r, int n, unsigned address, bool transposed) {
 
 // ---- wgmma ----
 
-// An element of an operand in shared memory, in 16 k: of a row (of a; a column of b) and k. along: k runs along the rows of memory,
-// which have 128, 64 or 32 bytes, as the swizzle says; else k counts those rows.
+// An element of an operand in shared memory, in 16 k: of a row (of a; a column of b) and k. along: k runs along the
+// rows of memory, which have 128, 64 or 32 bytes, as the swizzle says; else k counts those rows.
 static uint16_t operand (uint64_t descriptor, int row, int k, bool along) {
   const unsigned mode = (unsigned) (descriptor >> 62), bytes = mode ? 256u >> mode : 0;
   if (!mode) give_up ("a wgmma descriptor without a swizzle");
@@ -315,7 +316,8 @@ struct wgmma_threads {
   unsigned a[128][4];
 };
 
-static void multiply (const wgmma_threads &t, int n, bool registers, uint64_t a, uint64_t b, wgmma_form form, widen wide) {
+static void multiply (const wgmma_threads &t, int n, bool registers, uint64_t a, uint64_t b, wgmma_form form,
+                      widen wide) {
   std::vector<float> left (64 * 16), right (16 * (size_t) n);
   for (int k = 0; k < 16; k++)
     for (int j = 0; j < n; j++) right[(size_t) (k * n + j)] = wide (operand (b, j, k, form.b_rows));
@@ -331,7 +333,8 @@ static void multiply (const wgmma_threads &t, int n, bool registers, uint64_t a,
       for (int k = 0; k < 16; k++) left[(size_t) (row * 16 + k)] = wide (operand (a, row, k, form.a_rows));
   for (int i = 0; i < 128; i++)
     for (int e = 0; e < n / 2; e++) {
-      const int lane = i % 32, row = i / 32 * 16 + lane / 4 + (e >> 1 & 1) * 8, column = e / 4 * 8 + lane % 4 * 2 + (e & 1);
+      const int lane = i % 32, row = i / 32 * 16 + lane / 4 + (e >> 1 & 1) * 8,
+                column = e / 4 * 8 + lane % 4 * 2 + (e & 1);
       double sum = form.add ? (double) t.d[i][e] : 0.0;
       for (int k = 0; k < 16; k++) sum += (double) left[(size_t) (row * 16 + k)] * right[(size_t) (k * n + column)];
       t.d[i][e] = (float) sum;
@@ -389,7 +392,8 @@ void copy_box (unsigned to, const map &m, int x, int y, int z, unsigned bar) {
           inside &= index[d] >= 0 && index[d] < (long long) m.dim[d];
           offset += (uint64_t) index[d] * (d ? m.stride[d] : m.element);
         }
-        const unsigned low = o & ((1u << RANK) - 1), swizzled = m.swizzle ? low ^ (low >> 7 & (m.swizzle / 16 - 1)) << 4 : low;
+        const unsigned low = o & ((1u << RANK) - 1),
+                       swizzled = m.swizzle ? low ^ (low >> 7 & (m.swizzle / 16 - 1)) << 4 : low;
         unsigned char *p = place ((o & ~((1u << RANK) - 1)) | swizzled, m.element, m.element);
         if (inside) memcpy (p, m.address + offset, m.element);
         else memset (p, 0, m.element);

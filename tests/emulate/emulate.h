@@ -1,14 +1,17 @@
-// A GPU for generated kernels on the CPU, for tests: a fibre a thread, blocks one after another, the blocks of a cluster together.
-// It runs the sources that the emitter prints; the folder device/ of PTX wrappers is replaced by this folder's files of the same
-// names, everything else is compiled as it stands.
+// A GPU for generated kernels on the CPU, for tests: a fibre a thread, blocks one after another, the blocks of a
+// cluster together. It runs the sources that the emitter prints; the folder device/ of PTX wrappers is replaced by this
+// folder's files of the same names, everything else is compiled as it stands.
 //
 // What it watches:
-//   - every buffer of device memory is allocated by itself, so that the address sanitizer sees reads and writes beyond it;
+//   - every buffer of device memory is allocated by itself, so that the address sanitizer sees reads and writes beyond
+//   it;
 //     vector accesses at odd addresses are seen by the alignment sanitizer;
 //   - shared memory is poisoned (NaN in every type) before each block, device memory that is written before the launch;
-//   - asynchronous work (cp.async, tensor copies, wgmma) is done either as soon as it is asked for or as late as it may be
+//   - asynchronous work (cp.async, tensor copies, wgmma) is done either as soon as it is asked for or as late as it may
+//   be
 //     (EMULATE_LATE=1): a missing wait, or a place used again too early, shows in one of the two;
-//   - threads run in an order that EMULATE_SEED shuffles; a launch in which nothing moves any more is reported with what each
+//   - threads run in an order that EMULATE_SEED shuffles; a launch in which nothing moves any more is reported with
+//   what each
 //     warp waits for.
 // It does not see: the timing of anything, memory order between proxies (fences do nothing), bank conflicts, registers.
 #ifndef TESTS_EMULATE_EMULATE_H
@@ -66,7 +69,9 @@ inline float __uint_as_float (unsigned x) { return emulate_bits<float> (x); }
 inline int __float_as_int (float x) { return emulate_bits<int> (x); }
 inline unsigned __float_as_uint (float x) { return emulate_bits<unsigned> (x); }
 // As the hardware does it: no quotient for divisors above 2^126.
-inline float __fdividef (float a, float b) { return fabsf (b) > 8.507059e37f && fabsf (b) <= 3.4e38f ? a * 0.0f : a / b; }
+inline float __fdividef (float a, float b) {
+  return fabsf (b) > 8.507059e37f && fabsf (b) <= 3.4e38f ? a * 0.0f : a / b;
+}
 inline float rsqrtf (float x) { return 1.0f / sqrtf (x); }
 inline float fmaxf_ (float a, float b) { return a != a ? b : b != b ? a : a > b ? a : b; }
 inline int min (int a, int b) { return a < b ? a : b; }
@@ -138,8 +143,8 @@ struct barrier {
 
 struct block {
   dim at;
-  int rank = 0; // in its cluster
-  std::vector<unsigned char> shared; // while another block of the cluster runs
+  int rank = 0;                         // in its cluster
+  std::vector<unsigned char> shared;    // while another block of the cluster runs
   std::map<unsigned, barrier> barriers; // by address in shared memory
   meeting named[16], whole;
   std::vector<warp> warps;
@@ -150,7 +155,7 @@ struct block {
 struct cluster {
   std::vector<block> blocks;
   std::deque<std::function<void ()>> late; // asynchronous copies that nobody has had to wait for yet
-  int arrived = 0; // at the cluster's barrier
+  int arrived = 0;                         // at the cluster's barrier
   unsigned round = 0;
   int resident = -1; // the block whose shared memory is in place
   int threads = 0;
@@ -181,7 +186,7 @@ struct machine {
   std::function<void ()> kernel;
 };
 extern machine gpu;
-extern "C" unsigned char emulate_shared[]; // dynamic shared memory of the block that runs
+extern "C" unsigned char emulate_shared[];                        // dynamic shared memory of the block that runs
 extern "C" unsigned char __start_ms_shared[], __stop_ms_shared[]; // with it the kernels' static arrays
 
 inline thread &me () { return *gpu.self; }
@@ -207,13 +212,15 @@ template <class F> inline void meet (meeting &m, int n, const char *what, F last
   wait_until (what, [&] { return m.round != round; });
 }
 
-// ---- shared memory: 32-bit addresses; the upper 8 bits are the rank in the cluster plus 1, or 0 for the own block ----
+// ---- shared memory: 32-bit addresses; the upper 8 bits are the rank in the cluster plus 1, or 0 for the own block
+// ----
 
 enum { OWN = 0, RANK = 24 };
 inline size_t shared_size () { return (size_t) (__stop_ms_shared - __start_ms_shared); }
 inline unsigned shared_address (const void *p) {
   const unsigned char *at = (const unsigned char *) p;
-  if (at < __start_ms_shared || at >= __stop_ms_shared) give_up ("the shared address of something that is not in shared memory");
+  if (at < __start_ms_shared || at >= __stop_ms_shared)
+    give_up ("the shared address of something that is not in shared memory");
   return (unsigned) (at - emulate_shared);
 }
 inline block &block_of (unsigned address) {
@@ -299,7 +306,8 @@ typedef float (*widen) (uint16_t);
 void mma (float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], widen);
 void mma_tf32 (float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 void ldmatrix (unsigned *r, int n, unsigned address, bool transposed);
-// d (64 x n) = a b (+ d): a by descriptor, or a_registers. a_rows, b_rows: 16 k of a row of a, of a column of b, are side by side.
+// d (64 x n) = a b (+ d): a by descriptor, or a_registers. a_rows, b_rows: 16 k of a row of a, of a column of b, are
+// side by side.
 struct wgmma_form {
   bool add, a_rows, b_rows;
 };
@@ -328,8 +336,12 @@ void run (const launch &);
 #define gridDim (emulate::gpu.grid)
 
 inline unsigned __cvta_generic_to_shared (const void *p) { return emulate::shared_address (p); }
-inline void __syncthreads () { emulate::meet (emulate::me ().b->whole, emulate::me ().b->alive, "__syncthreads", [] {}); }
-inline void __syncwarp () { emulate::meet (emulate::me ().w->meet, 32, "__syncwarp", [] {}); }
+inline void __syncthreads () {
+  emulate::meet (emulate::me ().b->whole, emulate::me ().b->alive, "__syncthreads", [] {});
+}
+inline void __syncwarp () {
+  emulate::meet (emulate::me ().w->meet, 32, "__syncwarp", [] {});
+}
 template <class T> inline T __shfl_sync (unsigned, T x, int lane) {
   return emulate_bits<T> (emulate::shuffle (emulate_bits<unsigned> (x), lane & 31));
 }

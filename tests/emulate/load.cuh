@@ -1,8 +1,6 @@
 // device/load.cuh on the CPU. The sanitizers see addresses beyond a buffer and addresses that are not aligned.
 
-template <int N> struct emulate_words {
-  unsigned r[N];
-} __attribute__ ((aligned (N > 4 ? 16 : 4 * N)));
+template <int N> struct emulate_words { unsigned r[N]; } __attribute__ ((aligned (N > 4 ? 16 : 4 * N)));
 template <int N> MS_DEVICE void ms_load_words (unsigned (&r)[N], const void *p) {
   const emulate_words<N> w = *(const emulate_words<N> *) p;
   for (int i = 0; i < N; i++) r[i] = w.r[i];

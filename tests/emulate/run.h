@@ -1,4 +1,5 @@
-// The end of an emulated program: buffers, launches, files. What is printed behind the kernels (tests/cuda_emulate.c) are
+// The end of an emulated program: buffers, launches, files. What is printed behind the kernels (tests/cuda_emulate.c)
+// are
 //   static const emulate::buffer buffers[] and static const emulate::step steps[].
 // Usage: PROGRAM FOLDER: reads FOLDER/in<i>, writes FOLDER/out<i>. $EMULATE_LATE, $EMULATE_SEED: see emulate.h.
 #ifndef TESTS_EMULATE_RUN_H
@@ -49,7 +50,8 @@ inline void *file (const char *folder, const char *kind, int index, void *data, 
   char path[4096];
   snprintf (path, sizeof path, "%s/%s%d", folder, kind, index);
   FILE *f = fopen (path, write ? "wb" : "rb");
-  if (!f || (write ? fwrite (data, 1, bytes, f) : fread (data, 1, bytes, f)) != bytes || fclose (f)) perror (path), exit (2);
+  if (!f || (write ? fwrite (data, 1, bytes, f) : fread (data, 1, bytes, f)) != bytes || fclose (f))
+    perror (path), exit (2);
   return data;
 }
 

@@ -38,9 +38,8 @@ template <class T> MS_DEVICE unsigned ms_pair_max (unsigned a, unsigned b) {
   return emulate_pairs<T> ([&] (int h) { return fmaxf (emulate_half_of<T> (a, h), emulate_half_of<T> (b, h)); });
 }
 template <class T> MS_DEVICE unsigned ms_pair_fma (unsigned a, unsigned b, unsigned c) {
-  return emulate_pairs<T> ([&] (int h) {
-    return fmaf (emulate_half_of<T> (a, h), emulate_half_of<T> (b, h), emulate_half_of<T> (c, h));
-  });
+  return emulate_pairs<T> (
+      [&] (int h) { return fmaf (emulate_half_of<T> (a, h), emulate_half_of<T> (b, h), emulate_half_of<T> (c, h)); });
 }
 
 // Results and arguments below the smallest normal number are zero, as .ftz says.
@@ -50,4 +49,6 @@ MS_DEVICE float ms_sqrt (float x) { return sqrtf (x); }
 
 MS_DEVICE void ms_wait_inputs () {}
 MS_DEVICE void ms_launch_dependents () {}
-MS_DEVICE unsigned long long ms_word_pair (unsigned low, unsigned high) { return low | (unsigned long long) high << 32; }
+MS_DEVICE unsigned long long ms_word_pair (unsigned low, unsigned high) {
+  return low | (unsigned long long) high << 32;
+}

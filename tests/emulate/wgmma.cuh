@@ -26,7 +26,8 @@ template <class T, int N> struct ms_wgmma {
   }
 };
 // Of the stream generator, printed as ms_wgmma is.
-template <bool TURNED = false, class T, int R> MS_DEVICE void stream_group_product (T, float (&d)[R], unsigned long long w, unsigned long long x) {
+template <bool TURNED = false, class T, int R>
+MS_DEVICE void stream_group_product (T, float (&d)[R], unsigned long long w, unsigned long long x) {
   emulate::wgmma (d, 2 * R, nullptr, w, x, {true, TURNED, true}, emulate_type<T>::wide);
 }
 
