@@ -228,15 +228,19 @@ static bool compute_tile (eval_context *c, const kernel *k, block *b, int i) {
   return k->stable_exp && k->stable_exp[i] ? stable_exp (c, k, b, i) : apply (c, k, b, i);
 }
 
+/* Whether operator i has a tile in this phase: an output has none, an accumulator has one after the loop. */
+static bool has_tile (const kernel *k, const block *b, int i) {
+  const mugraph_op *op = &k->graph->op[i];
+  return op->kind != MUGRAPH_OP_OUTPUT && (!is_accumulator (op) || b->phase == AFTER_LOOP);
+}
+
 /* Operator i, here and now. */
 static bool run_operator (eval_context *c, const kernel *k, block *b, int i) {
-  const mugraph_op *op = &k->graph->op[i];
   eval_mark before = eval_set_mark (c->arena);
   if (k->ragged) set_valid (k, b, i);
   if (!compute_tile (c, k, b, i)) return false;
   eval_release (c->arena, before);
-  CHECK (op->kind == MUGRAPH_OP_OUTPUT || (is_accumulator (op) && b->phase != AFTER_LOOP) ||
-         eval_is_value (c, &b->tile[i], k->need[i]));
+  CHECK (!has_tile (k, b, i) || eval_is_value (c, &b->tile[i], k->need[i]));
   return true;
 }
 

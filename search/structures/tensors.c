@@ -161,6 +161,6 @@ static bool add_constants (enumeration *e) {
 bool tensors_start (enumeration *e) {
   residue *value[MUGRAPH_TENSORS] = {NULL};
   bool ok = evaluate_program (e, value) && add_inputs_and_outputs (e, value) && add_constants (e);
-  for (int t = 0; t < e->w.program.n_tensors; t++) free (value[t]);
+  for (int t = 0; t < MUGRAPH_TENSORS; t++) free (value[t]);
   return ok;
 }
