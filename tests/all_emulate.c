@@ -145,13 +145,12 @@ static bool break_template (const char *folder, const broken *b) {
   char path[400];
   snprintf (path, sizeof path, "cuda_templates/%s/%s", b->folder, b->file);
   char *text = golden_read (path), *at = text ? strstr (text, b->line) : NULL;
-  if (!at) return fprintf (stderr, "%s has no \"%s\"\n", path, b->line), false;
+  if (!at) return fprintf (stderr, "%s has no \"%s\"\n", path, b->line), free (text), false;
   snprintf (path, sizeof path, "%s/%s", folder, b->file);
   FILE *f = fopen (path, "wb");
-  if (!f) return false;
-  fprintf (f, "%.*s%s%s", (int) (at - text), text, b->instead, at + strlen (b->line));
+  if (f) fprintf (f, "%.*s%s%s", (int) (at - text), text, b->instead, at + strlen (b->line));
   free (text);
-  return !fclose (f);
+  return f && !fclose (f);
 }
 
 /* ---- one case ---- */
@@ -189,8 +188,9 @@ static bool compare (task *t, const char *folder, const mugraph *program, double
     int dtype = cuda_plan_storage (program, program->output[i]);
     snprintf (name, sizeof name, "out%d", i);
     char *bytes = read_bytes (folder, name, (size_t) (n * mugraph_dtype_bytes ((mugraph_dtype) dtype)));
+    if (!bytes) return snprintf (t->said, sizeof t->said, "%s: no output %d", how, i), false;
     double *x = malloc ((size_t) n * sizeof *x);
-    if (!bytes || !x) return snprintf (t->said, sizeof t->said, "%s: no output %d", how, i), false;
+    assert_non_null (x);
     unpack (dtype, bytes, x, n);
     double e = verify_relative_error (x, wanted[i], n), most = dtype == MUGRAPH_BF16 ? 8e-3 : 2e-3;
     free (bytes), free (x);
@@ -199,27 +199,31 @@ static bool compare (task *t, const char *folder, const mugraph *program, double
   return true;
 }
 
-static void run_task (task *t, const char *folder) {
-  mugraph *program = malloc (sizeof *program), *candidate = malloc (sizeof *candidate);
-  cuda_program *p = calloc (1, sizeof *p);
+/* The case's program, and its µGraph as a source in the folder. */
+static bool print_task (task *t, const char *folder, mugraph *program, mugraph *candidate, cuda_program *p) {
   mugraph_error e = {""};
   const cuda_device *d = cuda_device_find (t->device);
-  double *in[MUGRAPH_INPUTS], *wanted[MUGRAPH_OUTPUTS];
-  mkdir (folder, 0700);
   bool built = build_backend_case (t->c, t->generator, program, candidate);
   for (int k = 0; built && k < candidate->n_ops; k++) { /* emission may replace a schedule, the case may not */
     cuda_plan plan;
     built = candidate->op[k].kind != MUGRAPH_OP_CUSTOM || cuda_plan_kernel (candidate, k, d, &plan, &e);
   }
-  if (!built || !cuda_emit (candidate, d, t->pdl, p, &e) || !print_source (folder, p) ||
-      (t->broken && !break_template (folder, t->broken))) {
-    snprintf (t->said, sizeof t->said, "not emitted: %s", e.text);
-    return;
-  }
-  if (shell (t, folder, "g++",
-             "${CXX:-g++} " CXXFLAGS " -DEMULATE_ARCH=%d " FOLDERS " -o %s/run %s/kernel.cc %s/emulate.o", d->arch * 10,
-             folder, folder, scratch))
-    return;
+  if (built && cuda_emit (candidate, d, t->pdl, p, &e) && print_source (folder, p) &&
+      (!t->broken || break_template (folder, t->broken)))
+    return true;
+  snprintf (t->said, sizeof t->said, "not emitted: %s", e.text);
+  return false;
+}
+
+static bool compile_task (task *t, const char *folder) {
+  return !shell (t, folder, "g++",
+                 "${CXX:-g++} " CXXFLAGS " -DEMULATE_ARCH=%d " FOLDERS " -o %s/run %s/kernel.cc %s/emulate.o",
+                 cuda_device_find (t->device)->arch * 10, folder, folder, scratch);
+}
+
+static void compare_task (task *t, const char *folder, const mugraph *program) {
+  double *in[MUGRAPH_INPUTS], *wanted[MUGRAPH_OUTPUTS];
+  mugraph_error e = {""};
   for (int i = 0; i < program->n_inputs; i++) {
     char name[30];
     int64_t n = mugraph_volume (&program->tensor[i].shape);
@@ -245,6 +249,13 @@ static void run_task (task *t, const char *folder) {
   }
   for (int i = 0; i < program->n_inputs; i++) free (in[i]);
   for (int i = 0; i < program->n_outputs; i++) free (wanted[i]);
+}
+
+static void run_task (task *t, const char *folder) {
+  mugraph *program = malloc (sizeof *program), *candidate = malloc (sizeof *candidate);
+  cuda_program *p = calloc (1, sizeof *p);
+  mkdir (folder, 0700);
+  if (print_task (t, folder, program, candidate, p) && compile_task (t, folder)) compare_task (t, folder, program);
   cuda_program_free (p);
   free (p), free (program), free (candidate);
 }

@@ -44,6 +44,20 @@ static inline char *golden_read (const char *path) {
   return text;
 }
 
+/* The first line of printed that is not wanted's, which is shown; 0: none. */
+static inline int golden_difference (const char *path, const char *wanted, const char *printed) {
+  if (!strcmp (wanted, printed)) return 0;
+  for (int line = 1;; line++) {
+    size_t n = strcspn (wanted, "\n"), m = strcspn (printed, "\n");
+    if (n != m || memcmp (wanted, printed, n) || !wanted[n] || !printed[m]) {
+      print_message ("%s:%d: differs (`make golden` takes what is printed now)\n  golden   %.*s\n  printed  %.*s\n",
+                     path, line, (int) n, wanted, (int) m, printed);
+      return line;
+    }
+    wanted += n + 1, printed += m + 1;
+  }
+}
+
 /* Fails with the first line that differs. name: below tests/golden/. */
 static inline void golden_check (const char *name, const char *text) {
   char path[300];
@@ -57,22 +71,9 @@ static inline void golden_check (const char *name, const char *text) {
   }
   char *wanted = golden_read (path);
   if (!wanted) fail_msg ("%s cannot be read; `make golden` writes it", path);
-  if (strcmp (wanted, text)) {
-    const char *a = wanted, *b = text;
-    int line = 1;
-    for (;; line++) {
-      size_t n = strcspn (a, "\n"), m = strcspn (b, "\n");
-      if (n != m || memcmp (a, b, n) || !a[n] || !b[m]) {
-        print_message ("%s:%d: differs (`make golden` takes what is printed now)\n  golden   %.*s\n  printed  %.*s\n",
-                       path, line, (int) n, a, (int) m, b);
-        break;
-      }
-      a += n + 1, b += m + 1;
-    }
-    free (wanted);
-    fail_msg ("%s: line %d differs", path, line);
-  }
+  int line = golden_difference (path, wanted, text);
   free (wanted);
+  if (line) fail_msg ("%s: line %d differs", path, line);
 }
 
 /* Device templates in an emitted source as #include lines: they are files of the tree, and golden kernels that include
