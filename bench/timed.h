@@ -65,7 +65,7 @@ static inline void timed_schedule (FILE *f, const mugraph *g, const cuda_device 
     }
     const mugraph_block *b = &g->block[o->block];
     fprintf (f, "%s%dx%dx%d loop %d, %s", between, b->grid[0], b->grid[1], b->grid[2], b->loop,
-             mugraph_sched_text (&plan.sched, words, sizeof words));
+             mugraph_sched_text (&plan.sched, cuda_generator_name, words, sizeof words));
   }
 }
 

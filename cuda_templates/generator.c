@@ -32,10 +32,14 @@ const cuda_generator *cuda_generator_of (int backend) {
   return &generators[backend == CUDA_GENERATOR_AUTO ? CUDA_GENERATOR_GENERIC : backend];
 }
 
+const char *cuda_generator_name (int backend) {
+  const cuda_generator *generator = backend == CUDA_GENERATOR_AUTO ? NULL : cuda_generator_of (backend);
+  return generator ? generator->name : NULL;
+}
+
 const char *cuda_generator_text (int backend) {
-  if (backend == CUDA_GENERATOR_AUTO) return "auto";
-  const cuda_generator *generator = cuda_generator_of (backend);
-  return generator ? generator->name : "unknown";
+  const char *name = cuda_generator_name (backend);
+  return name ? name : backend == CUDA_GENERATOR_AUTO ? "auto" : "unknown";
 }
 
 /* A plan that a device can launch. */

@@ -42,8 +42,9 @@ enum {
 #undef GENERATOR
 };
 
-/* "chain"; "auto" for 0, "unknown" for what is no generator's number. */
+/* "chain"; "auto" for 0, "unknown" for what is no generator's number; cuda_generator_name: NULL for both. */
 const char *cuda_generator_text (int backend);
+const char *cuda_generator_name (int backend);
 
 /* How a tile that an iterator brings comes from device memory. */
 typedef enum {

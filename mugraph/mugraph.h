@@ -213,9 +213,12 @@ int64_t mugraph_volume (const mugraph_shape *);                         /* eleme
 /* "16x4096" into buffer (64 bytes are enough). Returns buffer. */
 char *mugraph_dims_text (const mugraph_shape *, char *buffer, size_t size);
 void mugraph_sched_default (mugraph_sched *);
-/* "chain, 16 warps, rows along m": what differs from the default, in words; empty when nothing does. Cut off when it
+/* The name of what has this number, NULL where nothing has. */
+typedef const char *mugraph_name_of (int number);
+/* "chain, 16 warps, rows along m": what differs from the default, in words; empty when nothing does. generator names
+   the code generators, which are above this room (cuda_generator_name); NULL: they are shown by number. Cut off when it
    does not fit. Returns out. */
-char *mugraph_sched_text (const mugraph_sched *, char *out, size_t size);
+char *mugraph_sched_text (const mugraph_sched *, mugraph_name_of *generator, char *out, size_t size);
 
 /* ---- building (graph.c). The functions that append return the new index, or -1 when the graph is full. ---- */
 

@@ -162,10 +162,11 @@ static bool in_loop (const mugraph_op *op) {
   return !op->after_loop || mugraph_op_table[op->kind].klass == MUGRAPH_ACCUM;
 }
 
-static void print_block (FILE *out, const mugraph *g, const mugraph_op *kernel, int indent) {
+static void print_block (FILE *out, const mugraph *g, const mugraph_op *kernel, mugraph_name_of *generator,
+                         int indent) {
   const mugraph_block *b = &g->block[kernel->block];
   char sched[256];
-  mugraph_sched_text (&b->sched, sched, sizeof sched);
+  mugraph_sched_text (&b->sched, generator, sched, sizeof sched);
   fprintf (out, "%*sgrid %d x %d x %d, loop %d%s%s\n", indent, "", b->grid[0], b->grid[1], b->grid[2], b->loop,
            *sched ? ", " : "", sched);
   for (int after = 0; after < 2; after++) {
@@ -184,7 +185,7 @@ static void print_block (FILE *out, const mugraph *g, const mugraph_op *kernel, 
   }
 }
 
-void mugraph_print (FILE *out, const mugraph *g, int indent) {
+void mugraph_print (FILE *out, const mugraph *g, mugraph_name_of *generator, int indent) {
   char name[MUGRAPH_NAME];
   for (int t = 0; t < g->n_inputs; t++) {
     line l = {.n = 0};
@@ -211,7 +212,7 @@ void mugraph_print (FILE *out, const mugraph *g, int indent) {
       add_shape (&l, &g->tensor[op->out[k]].shape, true);
     }
     fprintf (out, "%*s%s\n", indent, "", l.text);
-    if (op->kind == MUGRAPH_OP_CUSTOM) print_block (out, g, op, indent + 2);
+    if (op->kind == MUGRAPH_OP_CUSTOM) print_block (out, g, op, generator, indent + 2);
   }
   fprintf (out, "%*soutput", indent, "");
   for (int k = 0; k < g->n_outputs; k++) {

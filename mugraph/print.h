@@ -16,8 +16,8 @@ char *mugraph_tensor_name (const mugraph *, int tensor, char out[MUGRAPH_NAME]);
 bool mugraph_block_fuses (const mugraph_block *, int i);
 
 /* The whole graph, every line indented: kernel operators, and in graph-defined kernels grid, loop, schedule, maps,
-   tiles, and thread graphs as one expression a chain. */
-void mugraph_print (FILE *, const mugraph *, int indent);
+   tiles, and thread graphs as one expression a chain. generator: as in mugraph_sched_text. */
+void mugraph_print (FILE *, const mugraph *, mugraph_name_of *generator, int indent);
 
 /* One line: "graph 128x1x1 loop 64 (2 matmul, 2 accum, silu); mul". Returns out, cut off when it does not fit. */
 char *mugraph_summary (const mugraph *, char *out, size_t size);

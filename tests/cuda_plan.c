@@ -124,7 +124,7 @@ static void dispatch (void **state) {
   assert_false (cuda_plan_kernel (&g, 1, cuda_device_find ("h100"), &p, &e));
 }
 
-/* The words of sched.def for backend are the generators' names. */
+/* Schedules are shown with the generators' names. */
 static void generators_in_schedules (void **state) {
   (void) state;
   for (int b = CUDA_GENERATOR_AUTO + 1; b < CUDA_N_GENERATORS; b++) {
@@ -132,7 +132,7 @@ static void generators_in_schedules (void **state) {
     char text[64];
     mugraph_sched_default (&s);
     s.backend = (int16_t) b;
-    assert_string_equal (mugraph_sched_text (&s, text, sizeof text), cuda_generator_text (b));
+    assert_string_equal (mugraph_sched_text (&s, cuda_generator_name, text, sizeof text), cuda_generator_text (b));
   }
 }
 

@@ -16,7 +16,7 @@ static char *text_of (const mugraph *g, int indent, const char *dot_title) {
   size_t size;
   FILE *out = open_memstream (&text, &size);
   if (dot_title) mugraph_print_dot (out, g, dot_title);
-  else mugraph_print (out, g, indent);
+  else mugraph_print (out, g, NULL, indent);
   fclose (out);
   return text;
 }
@@ -127,6 +127,8 @@ static void random_graphs_print (void **state) {
   free (scratch);
 }
 
+static const char *generator (int number) { return number == 2 ? "stream" : number == 3 ? "chain" : NULL; }
+
 /* Every value in its field's words, and what is cut off. */
 static void schedules_in_words (void **state) {
   (void) state;
@@ -143,8 +145,10 @@ static void schedules_in_words (void **state) {
   };
   char text[256], little[8];
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-    assert_string_equal (mugraph_sched_text (&cases[i].sched, text, sizeof text), cases[i].text);
-  assert_string_equal (mugraph_sched_text (&cases[1].sched, little, sizeof little), "chain, ");
+    assert_string_equal (mugraph_sched_text (&cases[i].sched, generator, text, sizeof text), cases[i].text);
+  assert_string_equal (mugraph_sched_text (&cases[1].sched, generator, little, sizeof little), "chain, ");
+  assert_string_equal (mugraph_sched_text (&cases[1].sched, NULL, text, sizeof text),
+                       "backend 3, 16 warps, rows along m");
 }
 
 int main (void) {

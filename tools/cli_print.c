@@ -42,7 +42,7 @@ char *cli_schedule (const mugraph *g, char *buffer, size_t size) {
   size_t n = 0;
   buffer[0] = 0;
   for (int b = 0; b < g->n_blocks && n < size; b++) {
-    mugraph_sched_text (&g->block[b].sched, words, sizeof words);
+    mugraph_sched_text (&g->block[b].sched, cuda_generator_name, words, sizeof words);
     if (*words) n += (size_t) snprintf (buffer + n, size - n, "%s%s", n ? "; " : ", ", words);
   }
   return buffer;

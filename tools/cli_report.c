@@ -95,7 +95,7 @@ static void report_best (FILE *out, const cli *c, const session *s) {
     cli_label (out, "");
     fputs ("no graph-defined kernel was found: these are the program's own operators, one kernel each\n", out);
   }
-  mugraph_print (out, &m->graph, 2);
+  mugraph_print (out, &m->graph, cuda_generator_name, 2);
   for (int i = 0; c->verbose && i < s->file.n; i++) {
     char line[200];
     if (i == s->best) continue;

@@ -63,7 +63,7 @@ static void print_plan (FILE *out, const mugraph_block *b, const cuda_plan *p) {
            "of workspace a block, about %d registers a thread\n",
            b->grid[0], b->grid[1], b->grid[2], (long long) p->blocks, p->threads, p->cluster, p->iterations,
            (long long) p->smem, (long long) p->workspace, p->regs);
-  fprintf (out, "  schedule %s\n", mugraph_sched_text (&p->sched, words, sizeof words));
+  fprintf (out, "  schedule %s\n", mugraph_sched_text (&p->sched, cuda_generator_name, words, sizeof words));
   fprintf (out,
            "  moves %.3g MB from device memory (%.3g MB from L2), %.3g MB to it; %.3g mma, %.3g fp32, %.3g special "
            "operations\n",
@@ -125,7 +125,7 @@ static void print_file (FILE *out, const mugraph_file *f, const cli *c) {
   }
   if (f->n) {
     fprintf (out, "\nµGraph %d:\n", c->index);
-    mugraph_print (out, &f->saved[c->index].graph, 2);
+    mugraph_print (out, &f->saved[c->index].graph, cuda_generator_name, 2);
   }
 }
 
