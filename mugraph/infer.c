@@ -188,8 +188,6 @@ bool mugraph_infer_op (const mugraph_op *op, const mugraph_shape *const in[], mu
 
 /* ---- splits ---- */
 
-static int32_t ceil_div (int32_t a, int32_t b) { return (int32_t) (((int64_t) a + b - 1) / b); }
-
 bool mugraph_infer_iterator (const mugraph_op *op, const mugraph_shape *s, const int32_t grid[3], int32_t loop,
                              mugraph_shape *tile, mugraph_split split[MUGRAPH_DIMS], mugraph_error *e) {
   *tile = *s;
@@ -204,7 +202,7 @@ bool mugraph_infer_iterator (const mugraph_op *op, const mugraph_shape *s, const
     if (grid[g] == 1) continue;
     if (split[d].axis >= 0) return mugraph_fail (e, "imap: two grid dimensions split dimension %d", d);
     split[d] = (mugraph_split){s->dim[d], (int8_t) g, 0};
-    tile->dim[d] = ceil_div (s->dim[d], grid[g]);
+    tile->dim[d] = mugraph_ceil_div (s->dim[d], grid[g]);
   }
   int d = op->fmap;
   if (d != -1) {
@@ -213,7 +211,7 @@ bool mugraph_infer_iterator (const mugraph_op *op, const mugraph_shape *s, const
     if (loop > 1) {
       split[d].full = s->dim[d];
       split[d].loop = 1;
-      tile->dim[d] = ceil_div (tile->dim[d], loop);
+      tile->dim[d] = mugraph_ceil_div (tile->dim[d], loop);
     }
   }
   return true;
@@ -226,7 +224,7 @@ void mugraph_split_range (const mugraph_split *s, int32_t tile, const int32_t gr
     *valid = tile;
     return;
   }
-  int32_t chunk = s->axis >= 0 ? ceil_div (s->full, grid[s->axis]) : s->full;
+  int32_t chunk = s->axis >= 0 ? mugraph_ceil_div (s->full, grid[s->axis]) : s->full;
   int64_t begin = s->axis >= 0 ? (int64_t) i * chunk : 0;
   int64_t end = begin + chunk < s->full ? begin + chunk : s->full;
   if (s->loop && loop > 1) begin += (int64_t) l * tile;

@@ -210,6 +210,13 @@ bool mugraph_fail (mugraph_error *e, const char *format, ...) __attribute__ ((fo
 mugraph_shape mugraph_shape_of (mugraph_dtype, int n_dims, const int32_t dim[]);
 bool mugraph_same_shape (const mugraph_shape *, const mugraph_shape *); /* dims only */
 int64_t mugraph_volume (const mugraph_shape *);                         /* elements */
+/* Columns: the last dimension; rows: the last but one, 1 where there is none; all rows: elements over columns. n_dims
+ * >= 1. */
+static inline int32_t mugraph_cols (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
+static inline int32_t mugraph_rows (const mugraph_shape *s) { return s->n_dims > 1 ? s->dim[s->n_dims - 2] : 1; }
+static inline int64_t mugraph_all_rows (const mugraph_shape *s) { return mugraph_volume (s) / mugraph_cols (s); }
+/* How many parts of b elements a elements are; a >= 0, b > 0. */
+static inline int64_t mugraph_ceil_div (int64_t a, int64_t b) { return (a + b - 1) / b; }
 /* "16x4096" into buffer (64 bytes are enough). Returns buffer. */
 char *mugraph_dims_text (const mugraph_shape *, char *buffer, size_t size);
 void mugraph_sched_default (mugraph_sched *);

@@ -23,9 +23,6 @@ typedef struct {
 
 static const double LOG2E = 1.4426950408889634;
 
-static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
-static int32_t rows_of (const mugraph_shape *s) { return s->n_dims > 1 ? s->dim[s->n_dims - 2] : 1; }
-static int32_t ceil_div (int32_t a, int32_t b) { return (a + b - 1) / b; }
 static const cuda_tensor *data_of (const printer *p, int i) { return &p->e->tensor[p->kernel->in[p->b->op[i].in[0]]]; }
 static bool is_stable_exp (const printer *p, int i) { return p->b->op[i].kind == MUGRAPH_OP_EXP && p->stable[i]; }
 static int fixed_values (const printer *p) { return (p->c.n_factors > 0) + p->c.n_fixed; }
@@ -91,7 +88,7 @@ static bool is_there (void *user, int i, cuda_text *t) {
   case OF_ROW:
     if (o->kind == MUGRAPH_OP_SUM || o->kind == MUGRAPH_OP_MEAN) return cuda_print (t, "r%d[h]", i), true;
     if (s) {
-      if (rows_of (&o->shape) == 1) cuda_print (t, "ms_load (c.in%d)", i);
+      if (mugraph_rows (&o->shape) == 1) cuda_print (t, "ms_load (c.in%d)", i);
       else
         cuda_print (t, "row + 8 * h < rows ? ms_load (c.in%d + (row + 8 * h) * %lldLL) : 0.0f", i,
                     (long long) cuda_stride (s, s->n_dims - 2));
@@ -117,8 +114,8 @@ static bool is_there (void *user, int i, cuda_text *t) {
       }
     if (s) {
       cuda_print (t, "ms_load (c.in%d", i);
-      if (rows_of (&o->shape) > 1) cuda_print (t, " + row * %lldLL", (long long) cuda_stride (s, s->n_dims - 2));
-      cuda_print (t, cols_of (&o->shape) > 1 ? " + column)" : ")");
+      if (mugraph_rows (&o->shape) > 1) cuda_print (t, " + row * %lldLL", (long long) cuda_stride (s, s->n_dims - 2));
+      cuda_print (t, mugraph_cols (&o->shape) > 1 ? " + column)" : ")");
       return true;
     }
     return false;
@@ -240,7 +237,9 @@ static void print_maps (printer *p) {
   }
 }
 
-static bool is_column (const printer *p, int saver) { return cols_of (&p->b->op[saver].shape) == 1 && p->c.dv > 1; }
+static bool is_column (const printer *p, int saver) {
+  return mugraph_cols (&p->b->op[saver].shape) == 1 && p->c.dv > 1;
+}
 
 /* What follows the loop, for two columns of one row. */
 static void print_finish (printer *p) {
@@ -305,7 +304,7 @@ static void print_parts (printer *p) {
   if (!c->wgmma) {
     const mugraph_shape *b1 = &data_of (p, c->b1)->shape, *b2 = &data_of (p, c->b2)->shape;
     P ("  static constexpr bool ALIGNED = %d;\n  static constexpr long long B1_PITCH = %d, B2_PITCH = %d;\n",
-       c->aligned, cols_of (b1), cols_of (b2));
+       c->aligned, mugraph_cols (b1), mugraph_cols (b2));
   }
   print_fixed (p);
   print_scores (p);
@@ -323,7 +322,7 @@ static void print_limit (printer *p, const char *name, int axis, int32_t part, i
 
 static cuda_arg map_over (const cuda_tensor *t, uint32_t box_rows) {
   const mugraph_shape *s = &t->shape;
-  uint64_t cols = (uint64_t) cols_of (s), rows = (uint64_t) rows_of (s);
+  uint64_t cols = (uint64_t) mugraph_cols (s), rows = (uint64_t) mugraph_rows (s);
   return (cuda_arg){.kind = CUDA_ARG_TENSOR_MAP,
                     .buffer = t->buffer,
                     .dtype = t->dtype,
@@ -415,7 +414,7 @@ void cuda_emit_chain (cuda_emitter *e, int k, const cuda_plan *plan) {
   cuda_use_template (e, "chain.cuh");
   if (c->wgmma) {
     cuda_print_wgmma (&e->body, c->dtype, c->nt);
-    cuda_print_wgmma (&e->body, c->dtype, ceil_div (c->dv, 8) * 8);
+    cuda_print_wgmma (&e->body, c->dtype, mugraph_ceil_div (c->dv, 8) * 8);
   }
   print_parts (p);
   int launch = cuda_add_launch (e, plan->blocks, plan->threads, plan->smem, "k%d_chain", k);
@@ -424,8 +423,9 @@ void cuda_emit_chain (cuda_emitter *e, int k, const cuda_plan *plan) {
   for (int i = 0; i < kernel->n_in; i++) cuda_add_tensor (e, launch, kernel->in[i], false, "in%d", i);
   for (int i = 0; i < kernel->n_out; i++) cuda_add_tensor (e, launch, kernel->out[i], true, "out%d", i);
   if (c->wgmma) {
-    cuda_arg map1 = map_over (data_of (p, c->b1), (uint32_t) (c->b1_turned ? c->nt : ceil_div (c->d, 16) * 16));
-    cuda_arg map2 = map_over (data_of (p, c->b2), (uint32_t) (c->b2_turned ? ceil_div (c->dv, 16) * 16 : c->nt));
+    cuda_arg map1 = map_over (data_of (p, c->b1), (uint32_t) (c->b1_turned ? c->nt : mugraph_ceil_div (c->d, 16) * 16));
+    cuda_arg map2 =
+        map_over (data_of (p, c->b2), (uint32_t) (c->b2_turned ? mugraph_ceil_div (c->dv, 16) * 16 : c->nt));
     cuda_add_tensor_map (e, launch, &map1, "map1");
     cuda_add_tensor_map (e, launch, &map2, "map2");
   }

@@ -36,10 +36,7 @@
 
 #define FAIL(...) mugraph_fail (e, "chain: " __VA_ARGS__)
 
-static int64_t ceil_div (int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
-static int32_t rows_of (const mugraph_shape *s) { return s->n_dims > 1 ? s->dim[s->n_dims - 2] : 1; }
-static int64_t heads_of (const mugraph_shape *s) { return mugraph_volume (s) / cols_of (s) / rows_of (s); }
+static int64_t heads_of (const mugraph_shape *s) { return mugraph_volume (s) / mugraph_cols (s) / mugraph_rows (s); }
 static mugraph_class class_of (const mugraph_block *b, int i) { return mugraph_op_table[b->op[i].kind].klass; }
 static bool is_elementwise (const mugraph_block *b, int i) {
   return class_of (b, i) == MUGRAPH_UNARY || class_of (b, i) == MUGRAPH_BINARY;
@@ -49,7 +46,7 @@ static bool is_loop_input (const mugraph_block *b, int i) {
   return b->op[i].kind == MUGRAPH_OP_INPUT && b->op[i].fmap >= 0 && b->loop > 1;
 }
 
-bool cuda_chain_is_row (const mugraph_block *b, int i) { return cols_of (&b->op[i].shape) == 1; }
+bool cuda_chain_is_row (const mugraph_block *b, int i) { return mugraph_cols (&b->op[i].shape) == 1; }
 
 int cuda_chain_factor (const mugraph_block *b, int i) {
   const mugraph_op *o = &b->op[i];
@@ -86,7 +83,8 @@ static bool is_row_value (const mugraph_block *b, const cuda_chain *c, int i) {
   if (!cuda_chain_is_row (b, i)) return false;
   if (o->kind == MUGRAPH_OP_INPUT) return !is_loop_input (b, i) && heads_of (&o->shape) == 1;
   if (o->kind == MUGRAPH_OP_SUM || o->kind == MUGRAPH_OP_MEAN)
-    return o->dim == o->shape.n_dims - 1 && cols_of (&b->op[o->in[0]].shape) == c->d && is_map_of (b, o->in[0], c->a);
+    return o->dim == o->shape.n_dims - 1 && mugraph_cols (&b->op[o->in[0]].shape) == c->d &&
+           is_map_of (b, o->in[0], c->a);
   if (!is_elementwise (b, i)) return false;
   for (int k = 0; k < o->n_in; k++)
     if (!is_row_value (b, c, o->in[k])) return false;
@@ -101,7 +99,8 @@ static bool match_a (const mugraph_block *b, cuda_chain *c, mugraph_error *e) {
   /* A is the iterator that is as wide as the contraction; other iterators may hold row values */
   gather_iterators (b, i, &seen);
   for (int k = 0; k < b->n_ops; k++)
-    if (seen >> k & 1 && cols_of (&b->op[k].shape) == c->d && rows_of (&b->op[k].shape) == c->rows && c->a < 0)
+    if (seen >> k & 1 && mugraph_cols (&b->op[k].shape) == c->d && mugraph_rows (&b->op[k].shape) == c->rows &&
+        c->a < 0)
       c->a = k;
   if (c->a < 0) return FAIL ("no iterator holds the left operand of matmul %d", c->first);
   while (!is_map_of (b, i, c->a)) {
@@ -237,7 +236,7 @@ static int summed_by (const mugraph_block *b, const cuda_chain *c, int i) {
   if (class_of (b, i) == MUGRAPH_ACCUM && mugraph_op_reduces (o->kind)) x = o->in[0];
   else if (o->kind == MUGRAPH_OP_ACCUM && b->op[o->in[0]].kind == MUGRAPH_OP_SUM) x = b->op[o->in[0]].in[0];
   else if ((o->kind == MUGRAPH_OP_SUM || o->kind == MUGRAPH_OP_MEAN) && b->loop == 1) x = o->in[0];
-  if (x < 0 || !cuda_chain_is_row (b, i) || cols_of (&b->op[x].shape) != cols_of (&b->op[c->first].shape) ||
+  if (x < 0 || !cuda_chain_is_row (b, i) || mugraph_cols (&b->op[x].shape) != mugraph_cols (&b->op[c->first].shape) ||
       !reaches (b, x, c->first))
     return -1;
   return x;
@@ -257,7 +256,7 @@ static bool match_after (const mugraph_block *b, cuda_chain *c, int i, mugraph_e
     return true;
   }
   if (o->kind == MUGRAPH_OP_INPUT) {
-    int32_t m = rows_of (&o->shape), n = cols_of (&o->shape);
+    int32_t m = mugraph_rows (&o->shape), n = mugraph_cols (&o->shape);
     if (is_loop_input (b, i) || heads_of (&o->shape) != 1 || (m != 1 && m != c->rows) || (n != 1 && n != c->dv))
       return FAIL ("iterator %d does not fit the result", i);
     return true;
@@ -311,8 +310,8 @@ static bool match_matmuls (const mugraph_block *b, cuda_chain *c, mugraph_error 
   c->first = matmul[0], c->second = matmul[1];
   c->operand = b->op[c->second].in[0];
   const mugraph_shape *s = &b->op[c->first].shape, *o = &b->op[c->second].shape;
-  c->rows = rows_of (s), c->d = cols_of (&b->op[b->op[c->first].in[0]].shape), c->dv = cols_of (o);
-  if (cols_of (s) == 1) return FAIL ("tiles of one column");
+  c->rows = mugraph_rows (s), c->d = mugraph_cols (&b->op[b->op[c->first].in[0]].shape), c->dv = mugraph_cols (o);
+  if (mugraph_cols (s) == 1) return FAIL ("tiles of one column");
   if (heads_of (s) != 1 || heads_of (o) != 1 || s->n_dims < 2)
     return FAIL ("a block has several matrices; split the leading dimensions over the grid");
   if (!reaches (b, c->operand, c->first) || reaches (b, b->op[c->second].in[1], c->first))
@@ -342,7 +341,7 @@ static bool match_iterators (const mugraph *g, const mugraph_op *kernel, const m
   c->n_axis = w1->full ? w1->axis : -1;
   if (t2->dim[n2] != c->n_full || (w2->full ? w2->axis : -1) != c->n_axis)
     return FAIL ("the right operands are split differently");
-  c->n = (int32_t) ceil_div (c->n_full, c->n_axis >= 0 ? b->grid[c->n_axis] : 1);
+  c->n = (int32_t) mugraph_ceil_div (c->n_full, c->n_axis >= 0 ? b->grid[c->n_axis] : 1);
   return true;
 }
 
@@ -408,7 +407,8 @@ enum { WARPGROUP_ROWS = 64, MAX_GROUPS = 4, MAX_STAGES = 32, FIXED_REGS = 30, HE
 
 /* Scores, the operand that they become, the result; mma.sync: A too. */
 static int regs_of (const cuda_chain *c) {
-  return (int) (c->nt / 2 + c->nt / 4 + ceil_div (c->dv, 8) * 4 + (c->wgmma ? 4 : ceil_div (c->d, 16) * 4)) +
+  return (int) (c->nt / 2 + c->nt / 4 + mugraph_ceil_div (c->dv, 8) * 4 +
+                (c->wgmma ? 4 : mugraph_ceil_div (c->d, 16) * 4)) +
          (c->b2_scale ? c->nt / 8 : 0) + FIXED_REGS;
 }
 /* At the launch of a block with a helper that has an SM for itself, and what the helper leaves to the other warpgroups:
@@ -419,22 +419,23 @@ static int most_regs (int groups) { return groups > 3 ? 128 : groups == 3 ? 168 
 
 /* Shared memory as struct chain_shape of chain.cuh lays it out. */
 static int64_t b1_bytes (const cuda_chain *c) {
-  return c->b1_turned ? (int64_t) c->nt * 128 * ceil_div (c->d, 64) : ceil_div (c->d, 16) * 32 * c->nt;
+  return c->b1_turned ? (int64_t) c->nt * 128 * mugraph_ceil_div (c->d, 64) : mugraph_ceil_div (c->d, 16) * 32 * c->nt;
 }
 static int64_t b2_bytes (const cuda_chain *c) {
-  return c->b2_turned ? ceil_div (c->dv, 16) * 32 * c->nt : (int64_t) c->nt * 128 * ceil_div (c->dv, 64);
+  return c->b2_turned ? mugraph_ceil_div (c->dv, 16) * 32 * c->nt
+                      : (int64_t) c->nt * 128 * mugraph_ceil_div (c->dv, 64);
 }
 static int64_t stage_bytes (const cuda_chain *c) { return b1_bytes (c) + b2_bytes (c); }
 static int64_t smem_of (const cuda_chain *c) {
   int64_t tiles = c->stages * stage_bytes (c);
   int64_t scale_bytes = c->nt * ((c->b1_scale ? 4 : 0) + (c->b2_scale ? 2 : 0));
   if (!c->wgmma) return tiles + scale_bytes;
-  tiles += c->wm * ceil_div (c->d, 64) * 8192;
+  tiles += c->wm * mugraph_ceil_div (c->d, 64) * 8192;
   /* partial results of rows: halves, a scale, a maximum, sums; in a cluster beside the tiles, which others still use */
-  int64_t row = 16 * (ceil_div (c->dv, 32) * 4 + ceil_div (2 + c->n_sums, 4)), parts = c->wn * c->split;
-  int64_t partial = parts > 1 ? parts * ceil_div (c->wm * WARPGROUP_ROWS, c->split) * row : 0;
+  int64_t row = 16 * (mugraph_ceil_div (c->dv, 32) * 4 + mugraph_ceil_div (2 + c->n_sums, 4)), parts = c->wn * c->split;
+  int64_t partial = parts > 1 ? parts * mugraph_ceil_div (c->wm * WARPGROUP_ROWS, c->split) * row : 0;
   int64_t end = c->split > 1 ? tiles + partial : partial > tiles ? partial : tiles;
-  int64_t scaled = ceil_div (ceil_div (c->n, c->nt), c->split);
+  int64_t scaled = mugraph_ceil_div (mugraph_ceil_div (c->n, c->nt), c->split);
   if (scaled * scale_bytes > 8192) scaled = c->stages;
   return end + scaled * scale_bytes + 8 * (3 * c->stages + 1);
 }
@@ -449,7 +450,7 @@ static int stages_that_fit (cuda_chain *c, const cuda_device *d, int blocks) {
 }
 
 static bool choose (const mugraph_sched *s, const cuda_device *d, cuda_chain *c, mugraph_error *e) {
-  c->wm = (int) ceil_div (c->rows, WARPGROUP_ROWS);
+  c->wm = (int) mugraph_ceil_div (c->rows, WARPGROUP_ROWS);
   c->nt = s->tile_n ? s->tile_n : 64;
   c->split = s->split > 1 ? s->split : 1;
   if (c->nt != 64 && c->nt != 128) return FAIL ("tile_n is %d, 64 and 128 are possible", c->nt);
@@ -460,7 +461,7 @@ static bool choose (const mugraph_sched *s, const cuda_device *d, cuda_chain *c,
   while (groups && regs_of (c) > most_regs (groups)) groups = groups == 3 ? 2 : groups - 1;
   if (c->wm > MAX_GROUPS || c->wm > groups)
     return FAIL ("%d rows a block do not fit into registers, %d do", c->rows, groups * WARPGROUP_ROWS);
-  int64_t tiles = ceil_div (c->n, c->nt), mine = ceil_div (tiles, c->split);
+  int64_t tiles = mugraph_ceil_div (c->n, c->nt), mine = mugraph_ceil_div (tiles, c->split);
   if (c->split > 1 && !c->wgmma)
     return FAIL ("split is %d; clusters need sm_90 and rows at multiples of 16 bytes", c->split);
   if (c->split > tiles) return FAIL ("split is %d, the loop has %lld tiles", c->split, (long long) tiles);
@@ -481,11 +482,11 @@ static bool choose (const mugraph_sched *s, const cuda_device *d, cuda_chain *c,
     bool changed = (c->b1_top != c->b1_leaf && !c->b1_scale) || (c->b2_top != c->b2_leaf && !c->b2_scale);
     for (;; c->wn--) {
       int more = (regs_of (c) <= most_regs (MAX_GROUPS) ? MAX_GROUPS : groups) / (c->wm * c->wn),
-          whole = (int) (ceil_div (mine, c->wn) * c->wn);
+          whole = (int) (mugraph_ceil_div (mine, c->wn) * c->wn);
       int alone = stages_that_fit (c, d, 1), together = more > 1 ? stages_that_fit (c, d, more) : 0;
       int least = (changed && c->wm > 1 ? c->wm + 1 : 2) * c->wn;
       if (least > whole) least = whole;
-      c->stages = s->stages ? (int) ceil_div (s->stages, c->wn) * c->wn
+      c->stages = s->stages ? (int) mugraph_ceil_div (s->stages, c->wn) * c->wn
                   : together >= whole || (together >= least && together >= 4) ? together
                                                                               : alone;
       if (c->stages > whole) c->stages = whole;
@@ -505,8 +506,9 @@ static bool starts_aligned (const mugraph *g, const mugraph_op *kernel, const mu
   const mugraph_op *o = &b->op[i];
   const mugraph_shape *t = &g->tensor[kernel->in[o->in[0]]].shape;
   const mugraph_split *last = &o->split[t->n_dims - 1];
-  int32_t columns = cols_of (t);
-  return columns % 8 == 0 && (!last->full || last->axis < 0 || ceil_div (columns, b->grid[last->axis]) % 8 == 0);
+  int32_t columns = mugraph_cols (t);
+  return columns % 8 == 0 &&
+         (!last->full || last->axis < 0 || mugraph_ceil_div (columns, b->grid[last->axis]) % 8 == 0);
 }
 
 static bool match (const mugraph *g, int k, const cuda_device *d, cuda_chain *c, mugraph_error *e) {
@@ -531,7 +533,7 @@ static bool match (const mugraph *g, int k, const cuda_device *d, cuda_chain *c,
   c->aligned = starts_aligned (g, kernel, b, c->b1) && starts_aligned (g, kernel, b, c->b2);
   c->wgmma =
       d->arch >= 90 && c->aligned; /* what a tensor map asks for; the copies trap on columns that start elsewhere */
-  if (c->b2_norm >= 0 && c->dv != cols_of (t2)) return FAIL ("the norm of split rows");
+  if (c->b2_norm >= 0 && c->dv != mugraph_cols (t2)) return FAIL ("the norm of split rows");
   c->b1_scale = c->b1_norm >= 0 && c->b1_top == c->b1_norm;
   c->b2_scale = c->wgmma && c->b2_norm >= 0 && c->b2_top == c->b2_norm;
   return choose (&b->sched, d, c, e);
@@ -567,7 +569,7 @@ bool cuda_plan_chain (const mugraph *g, int k, const cuda_device *d, cuda_plan *
   cuda_chain c;
   if (!match (g, k, d, &c, e)) return false;
   cuda_plan_keep (p, &c, sizeof c);
-  int64_t grid = (int64_t) b->grid[0] * b->grid[1] * b->grid[2], tiles = ceil_div (c.n, c.nt);
+  int64_t grid = (int64_t) b->grid[0] * b->grid[1] * b->grid[2], tiles = mugraph_ceil_div (c.n, c.nt);
   p->sched = b->sched;
   p->sched.warps = (int16_t) (4 * c.wm * c.wn);
   p->sched.stages = (int16_t) c.stages;
@@ -590,16 +592,17 @@ bool cuda_plan_chain (const mugraph *g, int k, const cuda_device *d, cuda_plan *
   for (int i = 0; i < kernel->n_out; i++) p->dram_write += bytes_of (g, kernel->out[i]);
   double padded = (double) grid * c.wm * WARPGROUP_ROWS * tiles * c.nt;
   p->l2_read = (double) grid * (c.split * 2.0 * c.rows * c.d + 2.0 * c.n * (c.d + c.dv));
-  p->mma_flops = 2 * padded * (ceil_div (c.d, 16) * 16 + ceil_div (c.dv, 8) * 8);
+  p->mma_flops = 2 * padded * (mugraph_ceil_div (c.d, 16) * 16 + mugraph_ceil_div (c.dv, 8) * 8);
   int special = 0, other = 4; /* conversion, row sum, maximum, scale */
   for (int i = c.first; i < b->n_ops; i++)
-    if (is_elementwise (b, i) && cols_of (&b->op[i].shape) == cols_of (&b->op[c.first].shape) && !b->op[i].after_loop) {
+    if (is_elementwise (b, i) && mugraph_cols (&b->op[i].shape) == mugraph_cols (&b->op[c.first].shape) &&
+        !b->op[i].after_loop) {
       bool sfu = mugraph_op_table[b->op[i].kind].unit == MUGRAPH_ON_SFU;
       special += sfu, other += !sfu;
     }
   p->sfu_ops = padded * special;
   p->fp32_flops = padded * other;
-  p->iterations = (int) ceil_div (ceil_div (tiles, c.split), c.wn);
+  p->iterations = (int) mugraph_ceil_div (mugraph_ceil_div (tiles, c.split), c.wn);
   place_tiles (b, &c, p);
   return true;
 }

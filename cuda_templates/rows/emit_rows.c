@@ -25,17 +25,13 @@ typedef struct {
 
 #define P(...) cuda_print (&p->e->body, __VA_ARGS__)
 
-static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
-static int64_t rows_of (const mugraph_shape *s) { return mugraph_volume (s) / cols_of (s); }
-static int32_t ceil_div (int32_t a, int32_t b) { return (a + b - 1) / b; }
-
 static const cuda_tensor *input_of (const printer *p, int i) { return &p->e->tensor[p->kernel->in[p->b->op[i].in[0]]]; }
 static bool is_input (const printer *p, int i) { return p->s.needed[i] && p->b->op[i].kind == MUGRAPH_OP_INPUT; }
 
 /* Start of a row within the block's part of a tensor: rows are numbered over the leading dimensions of the widest tile.
  */
 static void print_row (printer *p, const mugraph_op *o, const mugraph_shape *data) {
-  if (rows_of (&o->shape) == 1) return;
+  if (mugraph_all_rows (&o->shape) == 1) return;
   for (int d = 0; d + 1 < o->shape.n_dims; d++)
     if (o->shape.dim[d] > 1) P (" + row%d * %lldLL", o->shape.n_dims - d, (long long) cuda_stride (data, d));
 }
@@ -67,7 +63,7 @@ static void print_geometry (printer *p) {
 /* row<d>: index along the d-th dimension from the end (2 and up); live: inside of the data. */
 static void print_row_index (printer *p) {
   const cuda_rows *s = &p->s;
-  P ("    const int row = %s;\n", ceil_div (s->rows, s->groups) > 1 ? "at * GROUPS + group" : "group");
+  P ("    const int row = %s;\n", mugraph_ceil_div (s->rows, s->groups) > 1 ? "at * GROUPS + group" : "group");
   P ("    bool live = row < %d;\n", s->rows);
   if (s->wide < 0) return;
   const mugraph_op *w = &p->b->op[s->wide];
@@ -101,7 +97,7 @@ static void print_loads (printer *p, int pass) {
     if (!is_input (p, i) || p->computed[i] != pass) continue;
     const mugraph_op *o = &p->b->op[i];
     const cuda_tensor *data = input_of (p, i);
-    if (cols_of (&o->shape) == 1) {
+    if (mugraph_cols (&o->shape) == 1) {
       P ("    const float c%d = live ? ms_load (p%d", i, i);
       print_row (p, o, &data->shape);
       P (") : 0.0f;\n");
@@ -117,15 +113,15 @@ static void print_loads (printer *p, int pass) {
 
 /* Whether the first pass leaves a floating-point copy of an input that only later passes use. */
 static bool is_widened (const printer *p, int i) {
-  return is_input (p, i) && cols_of (&p->b->op[i].shape) > 1 && input_of (p, i)->dtype != MUGRAPH_F32 && p->s.levels &&
-         p->computed[i] > 1;
+  return is_input (p, i) && mugraph_cols (&p->b->op[i].shape) > 1 && input_of (p, i)->dtype != MUGRAPH_F32 &&
+         p->s.levels && p->computed[i] > 1;
 }
 
 static bool is_materialised (void *user, int i, cuda_text *t) {
   const printer *p = user;
   const mugraph_op *o = &p->b->op[i];
   if (o->kind == MUGRAPH_OP_INPUT)
-    cuda_print (t, cols_of (&o->shape) == 1 ? "c%d" : is_widened (p, i) ? "w%d[e][j]" : "rows_at (d%d[e], j)", i);
+    cuda_print (t, mugraph_cols (&o->shape) == 1 ? "c%d" : is_widened (p, i) ? "w%d[e][j]" : "rows_at (d%d[e], j)", i);
   else if (cuda_rows_reduces (p->b, i) && o->kind != MUGRAPH_OP_RMS_NORM) cuda_print (t, "r%d", i);
   else if (p->kept[i] && p->computed[i] < p->pass) cuda_print (t, "k%d[e][j]", i);
   else return false;
@@ -157,7 +153,7 @@ static void visit (printer *p, int i, int pass) {
   bool leaf = o->kind == MUGRAPH_OP_INPUT || o->kind == MUGRAPH_OP_CONST ||
               (cuda_rows_reduces (p->b, i) && o->kind != MUGRAPH_OP_RMS_NORM);
   if (p->computed[i]) {
-    p->kept[i] |= !leaf && cols_of (&o->shape) > 1 && p->computed[i] < pass;
+    p->kept[i] |= !leaf && mugraph_cols (&o->shape) > 1 && p->computed[i] < pass;
     return;
   }
   p->computed[i] = pass;
@@ -276,9 +272,9 @@ static void print_stores (printer *p) {
     const mugraph_op *o = &p->b->op[i];
     if (o->kind != MUGRAPH_OP_OUTPUT) continue;
     const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver++]];
-    bool once = rows_of (&o->shape) == 1 && p->s.rows > 1;
+    bool once = mugraph_all_rows (&o->shape) == 1 && p->s.rows > 1;
     uint64_t done = 0;
-    if (cols_of (&o->shape) == 1) {
+    if (mugraph_cols (&o->shape) == 1) {
       P ("    if (live%s && rank == 0 && warp == 0 && lane == 0) {\n", once ? " && row == 0" : "");
       cuda_print_walk (&p->e->body, &w, o->in[0], &done);
       P ("      ms_store (o%d", i);
@@ -324,7 +320,7 @@ void cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan) {
   if (s->split > 1) P ("  ms_cluster_arrive_release ();\n");
   print_geometry (p);
   if (late) P ("  ms_wait_inputs ();\n");
-  int turns = ceil_div (s->rows, s->groups);
+  int turns = mugraph_ceil_div (s->rows, s->groups);
   if (turns > 1) P ("  constexpr int GROUPS = %d;\n  for (int at = 0; at < %d; at++) {\n", s->groups, turns);
   else P ("  {\n");
   print_row_index (p);

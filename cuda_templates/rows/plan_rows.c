@@ -18,9 +18,6 @@
 
 #define FAIL(...) mugraph_fail (e, "rows: " __VA_ARGS__)
 
-static int32_t ceil_div (int32_t a, int32_t b) { return (int32_t) (((int64_t) a + b - 1) / b); }
-static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
-static int64_t rows_of (const mugraph_shape *s) { return mugraph_volume (s) / cols_of (s); }
 static bool is_power_of_two (int x) { return x > 0 && !(x & (x - 1)); }
 
 bool cuda_rows_reduces (const mugraph_block *b, int i) { return mugraph_op_reduces (b->op[i].kind); }
@@ -38,10 +35,10 @@ static bool match_shapes (const mugraph_block *b, cuda_rows *s, mugraph_error *e
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_shape *t = &b->op[i].shape;
     if (!s->needed[i]) continue;
-    if (rows_of (t) > (s->wide < 0 ? 1 : rows_of (&b->op[s->wide].shape))) s->wide = i;
-    if (cols_of (t) > s->n) s->n = cols_of (t);
+    if (mugraph_all_rows (t) > (s->wide < 0 ? 1 : mugraph_all_rows (&b->op[s->wide].shape))) s->wide = i;
+    if (mugraph_cols (t) > s->n) s->n = mugraph_cols (t);
   }
-  s->rows = s->wide < 0 ? 1 : (int32_t) rows_of (&b->op[s->wide].shape);
+  s->rows = s->wide < 0 ? 1 : (int32_t) mugraph_all_rows (&b->op[s->wide].shape);
   s->full = s->n;
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *o = &b->op[i];
@@ -52,9 +49,9 @@ static bool match_shapes (const mugraph_block *b, cuda_rows *s, mugraph_error *e
       if (p->full && p->axis >= 0 && (int64_t) t->dim[d] * (b->grid[p->axis] - 1) >= p->full)
         return FAIL ("operator %d: some blocks have no part of it", i);
     }
-    if (cols_of (t) != 1 && cols_of (t) != s->n)
-      return FAIL ("operator %d has rows of %d, others of %d", i, cols_of (t), s->n);
-    if (rows_of (t) != 1) {
+    if (mugraph_cols (t) != 1 && mugraph_cols (t) != s->n)
+      return FAIL ("operator %d has rows of %d, others of %d", i, mugraph_cols (t), s->n);
+    if (mugraph_all_rows (t) != 1) {
       bool same = true; /* aligned at the right; missing leading dimensions only where the widest has 1 */
       for (int d = 1; d < MUGRAPH_DIMS; d++) {
         int32_t x = d < t->n_dims ? t->dim[t->n_dims - 1 - d] : 1, y = d < w->n_dims ? w->dim[w->n_dims - 1 - d] : 1;
@@ -63,7 +60,7 @@ static bool match_shapes (const mugraph_block *b, cuda_rows *s, mugraph_error *e
       if (!same) return FAIL ("operator %d broadcasts only some of its leading dimensions", i);
     }
     const mugraph_split *c = &o->split[t->n_dims - 1];
-    if (c->full && c->axis >= 0 && cols_of (t) > 1) {
+    if (c->full && c->axis >= 0 && mugraph_cols (t) > 1) {
       if (s->axis >= 0 && (s->axis != c->axis || s->full != c->full))
         return FAIL ("operator %d is split along its rows by another grid dimension", i);
       s->axis = c->axis, s->full = c->full;
@@ -94,7 +91,7 @@ static bool match_operators (const mugraph_block *b, const bool stable_exp[], cu
       if (cuda_rows_reduces (b, i)) {
         if ((c == MUGRAPH_REDUCE ? o->dim : o->shape.n_dims - 1) != b->op[o->in[0]].shape.n_dims - 1)
           return FAIL ("operator %d reduces another dimension than the last", i);
-        if (cols_of (&b->op[o->in[0]].shape) == 1) return FAIL ("operator %d reduces single elements", i);
+        if (mugraph_cols (&b->op[o->in[0]].shape) == 1) return FAIL ("operator %d reduces single elements", i);
         level++;
       } else if (c != MUGRAPH_UNARY && c != MUGRAPH_BINARY && c != MUGRAPH_SAVER && o->kind != MUGRAPH_OP_ACCUM)
         return FAIL ("%s is not elementwise and no reduction", mugraph_op_table[o->kind].text);
@@ -117,7 +114,7 @@ static bool match_operators (const mugraph_block *b, const bool stable_exp[], cu
 static int registers (const mugraph *g, const mugraph_op *kernel, const mugraph_block *b, const cuda_rows *s) {
   int bytes = s->levels > 1 ? 4 : 0;
   for (int i = 0; i < b->n_ops; i++)
-    if (s->needed[i] && b->op[i].kind == MUGRAPH_OP_INPUT && cols_of (&b->op[i].shape) > 1)
+    if (s->needed[i] && b->op[i].kind == MUGRAPH_OP_INPUT && mugraph_cols (&b->op[i].shape) > 1)
       bytes += mugraph_dtype_bytes (cuda_plan_storage (g, kernel->in[b->op[i].in[0]]));
   return bytes * s->pieces * s->piece / 4 + 24;
 }
@@ -130,10 +127,10 @@ static bool schedule (const mugraph *g, const mugraph_op *kernel, const mugraph_
   if (s->split > 1 && d->arch < 90) return FAIL ("split %d needs clusters (sm_90)", s->split);
   if (w->tile_m) return FAIL ("tile_m %d is not supported: 0", w->tile_m);
   for (s->piece = 8; s->piece > 1 && (s->n % s->piece || s->full % s->piece);) s->piece /= 2;
-  int32_t part = ceil_div (s->n, s->split);
+  int32_t part = mugraph_ceil_div (s->n, s->split);
   s->row_warps = 1;
   if (w->tile_n) {
-    s->row_warps = ceil_div (part, w->tile_n);
+    s->row_warps = mugraph_ceil_div (part, w->tile_n);
     if (!is_power_of_two (s->row_warps))
       return FAIL ("tile_n %d: %d warps would share a row, no power of two", w->tile_n, s->row_warps);
   } else
@@ -147,7 +144,7 @@ static bool schedule (const mugraph *g, const mugraph_op *kernel, const mugraph_
   if (warps > 32 || warps % s->row_warps) return FAIL ("%d warps, %d share a row", warps, s->row_warps);
   while (warps > s->row_warps && warps / s->row_warps * rows / 2 >= s->rows) warps /= 2; /* none without a row */
   s->groups = warps / s->row_warps * rows;
-  s->pieces = ceil_div (s->n, s->piece * s->lanes * s->row_warps * s->split);
+  s->pieces = mugraph_ceil_div (s->n, s->piece * s->lanes * s->row_warps * s->split);
   s->even = s->pieces * s->piece * s->lanes * s->row_warps * s->split == s->n && s->full % s->n == 0;
   int room = d->regs_sm / (32 * warps);
   if (room > 255) room = 255;
@@ -196,7 +193,7 @@ bool cuda_plan_rows (const mugraph *g, int k, const cuda_device *d, cuda_plan *p
   p->blocks = (int64_t) grid * s.split;
   p->smem = 0; /* a few static words for the exchanges */
   p->regs = registers (g, kernel, b, &s);
-  p->iterations = ceil_div (s.rows, s.groups);
+  p->iterations = mugraph_ceil_div (s.rows, s.groups);
   bool seen[MUGRAPH_FANIN] = {false};
   for (int i = 0; i < b->n_ops; i++) {
     const mugraph_op *o = &b->op[i];

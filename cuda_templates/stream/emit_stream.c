@@ -29,10 +29,6 @@ typedef struct {
 
 #define P(...) cuda_print (&p->e->body, __VA_ARGS__)
 
-static int32_t rows_of (const mugraph_shape *s) { return s->n_dims < 2 ? 1 : s->dim[s->n_dims - 2]; }
-static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
-static int32_t ceil_div (int32_t a, int32_t b) { return (a + b - 1) / b; }
-
 static const mugraph_op *op_of (const printer *p, int i) { return &p->b->op[i]; }
 static int tensor_of (const printer *p, int i) { return p->kernel->in[op_of (p, i)->in[0]]; }
 static const cuda_tensor *data_of (const printer *p, int i) { return &p->e->tensor[tensor_of (p, i)]; }
@@ -49,8 +45,8 @@ static bool is_turned (const printer *p, int i) { return p->s.turned[i]; }
 /* Read again in every step of the loop over k. */
 static bool is_streamed (const printer *p, int i) {
   const mugraph_shape *t = &op_of (p, i)->shape;
-  return is_input (p, i) &&
-         ((has (p, i, CUDA_STREAM_LEFT) && cols_of (t) > 1) || (has (p, i, CUDA_STREAM_RIGHT) && rows_of (t) > 1));
+  return is_input (p, i) && ((has (p, i, CUDA_STREAM_LEFT) && mugraph_cols (t) > 1) ||
+                             (has (p, i, CUDA_STREAM_RIGHT) && mugraph_rows (t) > 1));
 }
 /* A left or right tile that every step sees alike. */
 static bool is_invariant (const printer *p, int i) {
@@ -59,7 +55,7 @@ static bool is_invariant (const printer *p, int i) {
 
 /* Elements between rows of a tile in its tensor; 0 for a single row. */
 static long long row_stride (const printer *p, int i) {
-  return rows_of (&op_of (p, i)->shape) == 1 ? 0 : (long long) cols_of (&data_of (p, i)->shape);
+  return mugraph_rows (&op_of (p, i)->shape) == 1 ? 0 : (long long) mugraph_cols (&data_of (p, i)->shape);
 }
 
 static int piece_of (const printer *p, int i) { return has (p, i, CUDA_STREAM_SOURCE) ? p->s.piece_inner : p->s.piece; }
@@ -116,7 +112,7 @@ static void print_pointers (printer *p) {
         const bool turned = is_turned (p, i);
         P (turned ? "  const %s *w%d = p%d + k0" : "  const %s *w%d = p%d + (long long) k0 * %lld", type, i, i,
            row_stride (p, i));
-        if (cols_of (&o->shape) > 1) P (source ? " + g * %d" : " + n0", s->piece_inner);
+        if (mugraph_cols (&o->shape) > 1) P (source ? " + g * %d" : " + n0", s->piece_inner);
         if (turned) P (" * %lldLL", row_stride (p, i));
         P (";\n");
       } else if (is_streamed (p, i))
@@ -163,14 +159,15 @@ static void print_stage (printer *p) {
   P ("  struct {\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_streamed (p, i) || !has (p, i, CUDA_STREAM_RIGHT) || is_turned (p, i)) continue;
-    if (cols_of (&op_of (p, i)->shape) > 1)
+    if (mugraph_cols (&op_of (p, i)->shape) > 1)
       P ("    stream_piece<%s, %d> w%d[%d][4];\n", type_of (p, i), piece_of (p, i), i, pieces_of (p, i));
     else P ("    float w%d[4];\n", i);
   }
   P ("  } stage[STAGES];\n  struct {\n");
   for (int i = 0; i < p->b->n_ops; i++)
     if (is_streamed (p, i) && has (p, i, CUDA_STREAM_LEFT))
-      P ("    stream_piece<%s, 4 * U> x%d[%s];\n", type_of (p, i), i, rows_of (&op_of (p, i)->shape) > 1 ? "M" : "1");
+      P ("    stream_piece<%s, 4 * U> x%d[%s];\n", type_of (p, i), i,
+         mugraph_rows (&op_of (p, i)->shape) > 1 ? "M" : "1");
     else if (is_streamed (p, i) && is_turned (p, i))
       P ("    stream_piece<%s, 4 * U> w%d[%d][%d];\n", type_of (p, i), i, pieces_of (p, i), piece_of (p, i));
   P ("  } left[STAGES / U];\n  int ahead = k0; // this lane's first k of the next round of loads\n");
@@ -186,7 +183,7 @@ static void print_stage (printer *p) {
        16 * s->quads * s->k_warps);
     for (int i = 0; i < p->b->n_ops; i++) {
       if (!is_streamed (p, i) || is_late (p, i) != late || !has (p, i, CUDA_STREAM_LEFT)) continue;
-      bool full = rows_of (&op_of (p, i)->shape) > 1;
+      bool full = mugraph_rows (&op_of (p, i)->shape) > 1;
       P ("#pragma unroll\n      for (int m = 0; m < %s; m++)\n", full ? "M" : "1");
       bool even = s->even_k && (!full || (s->m.chunk % 8 == 0 && s->m.even));
       P ("        stream_load<%s, false> (x.x%d[m], x%d + m * %lldLL + first, ", how (s->whole_k, even), i, i,
@@ -201,7 +198,7 @@ static void print_stage (printer *p) {
       if (!is_streamed (p, i) || is_late (p, i) != late || !has (p, i, CUDA_STREAM_RIGHT) || is_turned (p, i)) continue;
       bool inner = has (p, i, CUDA_STREAM_SOURCE);
       long long stride = row_stride (p, i);
-      if (cols_of (&op_of (p, i)->shape) == 1) {
+      if (mugraph_cols (&op_of (p, i)->shape) == 1) {
         P ("#pragma unroll\n    for (int r = 0; r < 4; r++) s.w%d[r] = %sms_load (w%d + (next + r) * %lldLL);\n", i,
            s->even_k ? "" : "ahead + next + r >= depth ? 0.0f : ", i, stride);
         continue;
@@ -235,10 +232,10 @@ static bool side_value (void *user, int i, cuda_text *t) {
   bool left = p->row[0] == 'm';
   if (left) {
     if (is_streamed (p, i))
-      cuda_print (t, "stream_at (x.x%d[%s], 4 * u + %s)", i, rows_of (shape) > 1 ? p->row : "0", p->col);
-    else cuda_print (t, "c%d[%s]", i, rows_of (shape) > 1 ? p->row : "0");
-  } else if (!is_streamed (p, i)) cuda_print (t, cols_of (shape) > 1 ? "c%d[q][%s]" : "c%d[0][0]", i, p->col);
-  else if (cols_of (shape) > 1) cuda_print (t, "stream_at (s.w%d[q][r], %s)", i, p->col);
+      cuda_print (t, "stream_at (x.x%d[%s], 4 * u + %s)", i, mugraph_rows (shape) > 1 ? p->row : "0", p->col);
+    else cuda_print (t, "c%d[%s]", i, mugraph_rows (shape) > 1 ? p->row : "0");
+  } else if (!is_streamed (p, i)) cuda_print (t, mugraph_cols (shape) > 1 ? "c%d[q][%s]" : "c%d[0][0]", i, p->col);
+  else if (mugraph_cols (shape) > 1) cuda_print (t, "stream_at (s.w%d[q][r], %s)", i, p->col);
   else cuda_print (t, "s.w%d[r]", i);
   return true;
 }
@@ -265,8 +262,8 @@ static void print_operand (printer *p, int i, bool left) {
     return;
   }
   bool plain = is_streamed (p, i) &&
-               (left ? data_of (p, i)->dtype == s->type && (rows_of (&op_of (p, i)->shape) > 1 || p->groups == 1)
-                     : cols_of (&op_of (p, i)->shape) > 1);
+               (left ? data_of (p, i)->dtype == s->type && (mugraph_rows (&op_of (p, i)->shape) > 1 || p->groups == 1)
+                     : mugraph_cols (&op_of (p, i)->shape) > 1);
   if (!left && plain) {
     P ("    auto &r%d = s.w%d;\n", i, i);
     return;
@@ -302,12 +299,12 @@ static void print_invariants (printer *p) {
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_invariant (p, i)) continue;
     const mugraph_shape *t = &op_of (p, i)->shape;
-    if (has (p, i, CUDA_STREAM_LEFT) && rows_of (t) > 1) {
+    if (has (p, i, CUDA_STREAM_LEFT) && mugraph_rows (t) > 1) {
       P ("  float c%d[M];\n#pragma unroll\n  for (int m = 0; m < M; m++) c%d[m] = m * 8 + g < rows ? ms_load (p%d + (m "
          "* 8 + g) * %lldLL) : 0.0f;\n",
          i, i, i, row_stride (p, i));
     } else if (has (p, i, CUDA_STREAM_LEFT)) P ("  const float c%d[1] = {ms_load (p%d)};\n", i, i);
-    else if (cols_of (t) > 1) {
+    else if (mugraph_cols (t) > 1) {
       bool inner = has (p, i, CUDA_STREAM_SOURCE);
       int piece = piece_of (p, i), pieces = pieces_of (p, i);
       P ("  float c%d[%d][%d];\n#pragma unroll\n  for (int q = 0; q < %d; q++)\n#pragma unroll\n    for (int v = 0; v "
@@ -549,7 +546,7 @@ static void print_group_sums (printer *p) {
 
 static void print_combine (printer *p) {
   const cuda_stream *s = &p->s;
-  int share = ceil_div (s->slots, s->split), rows = p->groups * 8;
+  int share = mugraph_ceil_div (s->slots, s->split), rows = p->groups * 8;
   P ("  constexpr int SLOTS = %d, SHARE = %d, ROOTS = %d; // groups of four sums: of a block, of one that finishes "
      "them\n",
      s->slots, share, s->n_roots);
@@ -587,8 +584,8 @@ static bool post_value (void *user, int i, cuda_text *t) {
   else if (is_input (p, i)) {
     const mugraph_shape *s = &op_of (p, i)->shape;
     cuda_print (t, "ms_load (p%d", i);
-    if (rows_of (s) > 1) cuda_print (t, " + row * %lldLL", row_stride (p, i));
-    if (cols_of (s) > 1) cuda_print (t, " + (column + c)");
+    if (mugraph_rows (s) > 1) cuda_print (t, " + row * %lldLL", row_stride (p, i));
+    if (mugraph_cols (s) > 1) cuda_print (t, " + (column + c)");
     cuda_print (t, ")");
   } else return false;
   return true;
@@ -666,7 +663,7 @@ static void print_finish (printer *p) {
   for (int i = 0, n = 0; i < p->b->n_ops; i++) {
     if (op_of (p, i)->kind != MUGRAPH_OP_OUTPUT) continue;
     const cuda_tensor *out = &p->e->tensor[p->kernel->out[n]];
-    int width = cols_of (&out->shape);
+    int width = mugraph_cols (&out->shape);
     bool pair = width % 2 == 0 && s->columns % 2 == 0 && s->n.chunk % 2 == 0;
     P ("      stream_store<%s> (o%d + row * %dLL + column, v%d[0], v%d[1], inside);\n", pair ? "true" : "false", i,
        width, n, n);
@@ -678,7 +675,7 @@ static void print_finish (printer *p) {
 /* Who finishes is told how much will come. */
 static void print_expect (printer *p) {
   const cuda_stream *s = &p->s;
-  int share = ceil_div (s->slots, s->split);
+  int share = mugraph_ceil_div (s->slots, s->split);
   P ("  stream_expect (&arrived, %d * (%d * max (0, min (%d, %d - rank * %d)) + %d));\n", s->split, 16 * s->n_roots,
      share, s->slots, share, 4 * s->n_rows * p->groups * 8);
 }
@@ -721,7 +718,7 @@ static void print_group_product (printer *p) {
 
 static void add_map (printer *p, int launch, int i) {
   const cuda_tensor *t = data_of (p, i);
-  uint64_t cols = (uint64_t) cols_of (&t->shape), rows = (uint64_t) rows_of (&t->shape);
+  uint64_t cols = (uint64_t) mugraph_cols (&t->shape), rows = (uint64_t) mugraph_rows (&t->shape);
   bool left = has (p, i, CUDA_STREAM_LEFT), turned = is_turned (p, i), narrow = !left && !turned && p->s.stacked;
   uint32_t box = left ? (uint32_t) p->groups * 8 : turned ? (uint32_t) turned_rows (p) : 64; /* rows */
   cuda_arg map = {.kind = CUDA_ARG_TENSOR_MAP,
@@ -758,7 +755,7 @@ static void print_copies (printer *p, bool late) {
     P (", %s", along_k ? column : "k");
     cuda_print_begin (&p->e->body, p->b, o, data, n - 2, n - 1, n < 2 ? 1 : cuda_stride (data, n - 2));
     P (", 0");
-    cuda_print_begin (&p->e->body, p->b, o, data, 0, n - 2, (int64_t) rows_of (data) * cols_of (data));
+    cuda_print_begin (&p->e->body, p->b, o, data, 0, n - 2, (int64_t) mugraph_rows (data) * mugraph_cols (data));
     P (", done);\n");
   }
   P ("    (void) to, (void) done, (void) k;\n  };\n");
@@ -915,7 +912,7 @@ static void print_ring (printer *p) {
 void cuda_emit_stream (cuda_emitter *e, int k, const cuda_plan *plan) {
   printer state = {.e = e, .b = &e->g->block[e->g->op[k].block], .kernel = &e->g->op[k]}, *p = &state;
   cuda_plan_found (plan, &p->s, sizeof p->s);
-  p->groups = ceil_div (p->s.m.chunk, 8);
+  p->groups = mugraph_ceil_div (p->s.m.chunk, 8);
   cuda_use_template (e, p->s.ring ? "stream_ring.cuh" : "stream.cuh");
   if (p->s.ring) print_group_product (p);
   int l = cuda_add_launch (e, plan->blocks, plan->threads, plan->smem, "k%d_stream", k);

@@ -49,14 +49,11 @@ static bool fail (const matcher *c, const char *format, ...) {
   return mugraph_fail (c->e, "%s: %s", c->name, why);
 }
 
-static int32_t ceil_div (int32_t a, int32_t b) { return (int32_t) (((int64_t) a + b - 1) / b); }
-
-static int32_t rows_of (const mugraph_shape *s) { return s->n_dims < 2 ? 1 : s->dim[s->n_dims - 2]; }
-static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
-
 static bool is_elementwise (const mugraph_op *o) { return mugraph_elementwise (o->kind); }
 
-static bool is_flat (const mugraph_shape *s) { return mugraph_volume (s) == (int64_t) rows_of (s) * cols_of (s); }
+static bool is_flat (const mugraph_shape *s) {
+  return mugraph_volume (s) == (int64_t) mugraph_rows (s) * mugraph_cols (s);
+}
 
 /* Dimension d (from the end: 1 columns, 2 rows) of tile i as data, chunk and axis. */
 static cuda_stream_extent extent_of (const matcher *c, int i, int d) {
@@ -66,7 +63,7 @@ static cuda_stream_extent extent_of (const matcher *c, int i, int d) {
   const mugraph_split *s = &o->split[at];
   if (!s->full) return (cuda_stream_extent){o->shape.dim[at], o->shape.dim[at], -1, true};
   if (s->axis < 0) return (cuda_stream_extent){s->full, s->full, -1, true};
-  int32_t blocks = c->b->grid[s->axis], chunk = ceil_div (s->full, blocks);
+  int32_t blocks = c->b->grid[s->axis], chunk = mugraph_ceil_div (s->full, blocks);
   return (cuda_stream_extent){s->full, chunk, s->axis, (int64_t) chunk * blocks == s->full};
 }
 
@@ -116,7 +113,7 @@ static bool match_side (matcher *c, int i, int role) {
   if (weight >= 0) s->role[weight] |= (uint16_t) role;
   if (!is_flat (&o->shape)) return FAIL ("operator %d has leading dimensions", i);
   if (o->kind == MUGRAPH_OP_INPUT || weight >= 0) {
-    if (o->kind != MUGRAPH_OP_INPUT && (rows_of (&o->shape) < 2 || cols_of (&o->shape) < 2))
+    if (o->kind != MUGRAPH_OP_INPUT && (mugraph_rows (&o->shape) < 2 || mugraph_cols (&o->shape) < 2))
       return FAIL ("operator %d is the transpose of one row or column", i);
     const cuda_stream_extent inner = {s->inner, s->inner, -1, true};
     bool fits = role == CUDA_STREAM_LEFT ? agrees (c, i, 2, &s->m, false) && agrees (c, i, 1, &s->k, true)
@@ -170,7 +167,7 @@ static bool match_linear (matcher *c, int i, bool source) {
     return true;
   }
   s->role[i] = role;
-  if (!is_flat (&o->shape) || rows_of (&o->shape) != s->m.chunk) return FAIL ("operator %d has other rows", i);
+  if (!is_flat (&o->shape) || mugraph_rows (&o->shape) != s->m.chunk) return FAIL ("operator %d has other rows", i);
   if (product) {
     int a = o->in[0], b = o->in[1];
     const cuda_stream_extent n = extent_of (c, b, 1);
@@ -228,7 +225,7 @@ static bool match_post (matcher *c, int i) {
     if (o->kind == MUGRAPH_OP_ACCUM) x = c->b->op[x].in[0];
     if (!(s->role[i] & CUDA_STREAM_ROW)) s->n_rows++;
     s->role[i] |= CUDA_STREAM_ROW;
-    if (!agrees (c, x, 2, &s->m, false) || rows_of (&c->b->op[x].shape) != s->m.chunk ||
+    if (!agrees (c, x, 2, &s->m, false) || mugraph_rows (&c->b->op[x].shape) != s->m.chunk ||
         extent_of (c, x, 1).full != s->k.full || !agrees (c, x, 1, &s->k, true))
       return FAIL ("%s reduces another dimension than the matmuls", TEXT (i));
     return match_side (c, x, CUDA_STREAM_LEFT);
@@ -262,7 +259,7 @@ static bool match_savers (matcher *c) {
     if (o->kind != MUGRAPH_OP_OUTPUT) continue;
     const cuda_stream_extent n = extent_of (c, o->in[0], 1);
     if (!s->n.full) s->n = n;
-    if (rows_of (&o->shape) != s->m.chunk || cols_of (&o->shape) != s->n.chunk || n.full != s->n.full)
+    if (mugraph_rows (&o->shape) != s->m.chunk || mugraph_cols (&o->shape) != s->n.chunk || n.full != s->n.full)
       return FAIL ("savers have different tiles");
   }
   if (s->k.chunk < 2 || s->n.chunk < 2) return FAIL ("tiles of one column or one k");
@@ -283,7 +280,7 @@ static bool match_types (matcher *c) {
     if (o->kind != MUGRAPH_OP_INPUT || !(s->role[i] & (CUDA_STREAM_LEFT | CUDA_STREAM_RIGHT | CUDA_STREAM_CHAIN)))
       continue;
     mugraph_dtype t = cuda_plan_storage (c->g, c->kernel->in[o->in[0]]);
-    int32_t rows = rows_of (&o->shape), cols = cols_of (&o->shape);
+    int32_t rows = mugraph_rows (&o->shape), cols = mugraph_cols (&o->shape);
     bool weight = s->role[i] & CUDA_STREAM_CHAIN || (s->role[i] & CUDA_STREAM_RIGHT && rows > 1 && cols > 1);
     if (!weight) {
       s->n_streams += s->role[i] & CUDA_STREAM_LEFT && cols > 1;
@@ -307,19 +304,19 @@ static void choose_piece (int32_t columns, int32_t alignment, int *piece, int *p
   *piece = 0;
   for (int v = 8; v >= 2; v /= 2) {
     if (alignment % v) continue;
-    int n = ceil_div (columns, 8 * v), waste = n * 8 * v - columns;
+    int n = mugraph_ceil_div (columns, 8 * v), waste = n * 8 * v - columns;
     if (v > 2 && 3 * waste > columns) continue;
     *piece = v, *pieces = n, *whole = true;
     return;
   }
-  *piece = 2, *pieces = ceil_div (columns, 16), *whole = alignment % 2 == 0;
+  *piece = 2, *pieces = mugraph_ceil_div (columns, 16), *whole = alignment % 2 == 0;
 }
 
 static bool is_power_of_two (int x) { return x > 0 && !(x & (x - 1)); }
 
 /* Registers a thread: accumulators, pieces in flight, X in flight, and what addressing takes. */
 static int registers (const cuda_stream *s) {
-  int groups = ceil_div (s->m.chunk, 8), roots = 0, sources = 0;
+  int groups = mugraph_ceil_div (s->m.chunk, 8), roots = 0, sources = 0;
   if (s->ring) {
     int products = 0;
     for (int i = 0; i < MUGRAPH_BLOCK_OPS; i++) products += !!(s->role[i] & CUDA_STREAM_PRODUCT);
@@ -327,8 +324,8 @@ static int registers (const cuda_stream *s) {
   }
   for (int i = 0; i < MUGRAPH_BLOCK_OPS; i++)
     if (s->role[i] & CUDA_STREAM_PRODUCT) (s->role[i] & CUDA_STREAM_SOURCE ? sources++ : roots++);
-  int held =
-      roots * s->pieces * s->piece * groups * 2 + sources * s->pieces_inner * s->piece_inner * 4 * ceil_div (groups, 2);
+  int held = roots * s->pieces * s->piece * groups * 2 +
+             sources * s->pieces_inner * s->piece_inner * 4 * mugraph_ceil_div (groups, 2);
   int stage = 2 * ((s->n_weights - s->n_weights_inner) * s->pieces * s->piece +
                    s->n_weights_inner * s->pieces_inner * s->piece_inner) +
               2 * s->n_streams * groups;
@@ -366,7 +363,7 @@ static bool are_pairs (const matcher *c, int products) {
 
 static bool is_plain (const matcher *c, int i, int32_t rows) {
   const mugraph_op *o = &c->b->op[i];
-  return o->kind == MUGRAPH_OP_INPUT && rows_of (&o->shape) == rows && cols_of (&o->shape) > 1 &&
+  return o->kind == MUGRAPH_OP_INPUT && mugraph_rows (&o->shape) == rows && mugraph_cols (&o->shape) > 1 &&
          cuda_plan_storage (c->g, c->kernel->in[o->in[0]]) == c->s->type;
 }
 
@@ -381,7 +378,7 @@ static bool has_weights (const matcher *c, bool turned) {
 static bool schedule_ring (matcher *c, const cuda_device *d) {
   cuda_stream *s = c->s;
   const mugraph_sched *w = &c->b->sched;
-  int products = 0, groups = ceil_div (s->m.chunk, 8);
+  int products = 0, groups = mugraph_ceil_div (s->m.chunk, 8);
   int64_t blocks = (int64_t) c->b->grid[0] * c->b->grid[1] * c->b->grid[2] * s->split;
   if (d->arch < 90) return FAIL ("tensor copies need sm_90");
   if (s->inner) return FAIL ("chained matmuls take their weights into registers");
@@ -394,7 +391,7 @@ static bool schedule_ring (matcher *c, const cuda_device *d) {
     if (!(s->role[i] & CUDA_STREAM_PRODUCT)) continue;
     products++;
     if (c->b->op[o->in[0]].kind != MUGRAPH_OP_INPUT || cuda_stream_weight (c->b, o->in[1]) < 0 ||
-        rows_of (&c->b->op[o->in[1]].shape) < 2)
+        mugraph_rows (&c->b->op[o->in[1]].shape) < 2)
       return FAIL ("operands that are computed, of operator %d, go through registers", i);
   }
   const bool straight = has_weights (c, false);
@@ -413,10 +410,10 @@ static bool schedule_ring (matcher *c, const cuda_device *d) {
     return FAIL ("warps %d: %d where weights go through shared memory", w->warps, s->warps);
   s->columns = s->stacked ? 32 : 64;
   s->k_warps = s->reduced = 1, s->piece = 2, s->pieces = s->columns / 16, s->quads = 1;
-  s->n_warps = ceil_div (s->n.chunk, s->columns);
+  s->n_warps = mugraph_ceil_div (s->n.chunk, s->columns);
   if ((s->stacked ? products / 2 : products) * s->n_warps * groups * 4 > 128)
     return FAIL ("%d columns of %d products are too many for a warpgroup", s->n.chunk, products);
-  s->steps = ceil_div (ceil_div (s->k.chunk, 64), s->split);
+  s->steps = mugraph_ceil_div (mugraph_ceil_div (s->k.chunk, 64), s->split);
   s->part = s->steps * 64;
   s->even_k = s->part * s->split == s->k.chunk && s->k.even;
   s->even_n = s->n_warps * s->columns == s->n.chunk && s->n.even;
@@ -453,11 +450,11 @@ static bool schedule (matcher *c, const cuda_device *d) {
   if (s->ring) return schedule_ring (c, d);
   int32_t nt = s->n.chunk, alignment = (int32_t) (s->n.axis < 0 ? s->n.full : (s->n.full | nt));
   if (s->inner) choose_piece (s->inner, s->inner, &s->piece_inner, &s->pieces_inner, &s->whole_inner);
-  s->n_warps = ceil_div (nt, w->tile_n ? w->tile_n : 64);
-  s->columns = w->tile_n ? w->tile_n : ceil_div (ceil_div (nt, s->n_warps), 8) * 8;
+  s->n_warps = mugraph_ceil_div (nt, w->tile_n ? w->tile_n : 64);
+  s->columns = w->tile_n ? w->tile_n : mugraph_ceil_div (mugraph_ceil_div (nt, s->n_warps), 8) * 8;
   if (s->columns % 2) return FAIL ("tile_n %d is odd", s->columns);
   choose_piece (s->columns, alignment | s->columns, &s->piece, &s->pieces, &s->whole);
-  int32_t steps = ceil_div (s->k.chunk, 16);
+  int32_t steps = mugraph_ceil_div (s->k.chunk, 16);
   s->warps = w->warps;
   if (!s->warps)
     for (s->warps = s->n_warps; 2 * s->warps <= 16 && 2 * s->warps / s->n_warps * s->split <= steps;) s->warps *= 2;
@@ -465,7 +462,7 @@ static bool schedule (matcher *c, const cuda_device *d) {
     s->k_warps = s->warps / s->n_warps;
     if (s->warps > 32 || !s->k_warps || s->k_warps * s->n_warps != s->warps || !is_power_of_two (s->k_warps))
       return FAIL ("%d warps do not share %d groups of columns", s->warps, s->n_warps);
-    s->steps = ceil_div (steps, s->split * s->k_warps);
+    s->steps = mugraph_ceil_div (steps, s->split * s->k_warps);
     s->stages = w->stages ? w->stages : 2;
     if (s->stages > s->steps) s->stages = s->steps;
     s->part = s->steps * s->k_warps * 16;
@@ -482,14 +479,15 @@ static bool schedule (matcher *c, const cuda_device *d) {
   s->even_n = s->pieces * 8 * s->piece == s->columns && s->n_warps * s->columns == nt && s->n.even;
   s->quads = s->k.full % 8 == 0 && s->k.chunk % 8 == 0 && s->steps % 2 == 0 && s->stages % 2 == 0 ? 2 : 1;
   s->whole_k = s->k.full % 4 == 0 && s->k.chunk % 4 == 0;
-  int groups = ceil_div (s->m.chunk, 8);
+  int groups = mugraph_ceil_div (s->m.chunk, 8);
   s->slots = s->n_warps * s->pieces * (s->piece / 2) * groups * 32;
   return true;
 }
 
 /* Of an iterator, in one stage of the ring: 64 k. */
 static int64_t copied_bytes (const cuda_stream *s, int i) {
-  return s->role[i] & CUDA_STREAM_RIGHT ? (int64_t) s->n_warps * s->columns * 128 : ceil_div (s->m.chunk, 8) * 1024;
+  return s->role[i] & CUDA_STREAM_RIGHT ? (int64_t) s->n_warps * s->columns * 128
+                                        : mugraph_ceil_div (s->m.chunk, 8) * 1024;
 }
 
 int64_t cuda_stream_place (const cuda_stream *s, const mugraph_block *b, int i) {
@@ -504,8 +502,8 @@ int64_t cuda_stream_place (const cuda_stream *s, const mugraph_block *b, int i) 
 }
 
 static int64_t shared_bytes (cuda_stream *s) {
-  int64_t groups = ceil_div (s->m.chunk, 8);
-  int64_t sums = 16ll * s->n_roots * s->slots, share = 16ll * s->n_roots * ceil_div (s->slots, s->split);
+  int64_t groups = mugraph_ceil_div (s->m.chunk, 8);
+  int64_t sums = 16ll * s->n_roots * s->slots, share = 16ll * s->n_roots * mugraph_ceil_div (s->slots, s->split);
   int64_t bytes = s->reduced * sums + (s->split > 1 ? s->split * share + 16 : 0) +
                   4 * s->n_rows * groups * 8 * (s->k_warps + (s->split > 1 ? s->split : 0));
   if (!s->ring) return bytes;
@@ -566,7 +564,7 @@ bool cuda_plan_stream (const mugraph *g, int k, const cuda_device *d, cuda_plan 
   p->regs = registers (&s);
   p->compiled_regs = compiled_registers (&s, b);
   p->iterations = s.steps;
-  double rows = 8.0 * ceil_div (s.m.chunk, 8), columns = (double) s.n_warps * s.pieces * 8 * s.piece;
+  double rows = 8.0 * mugraph_ceil_div (s.m.chunk, 8), columns = (double) s.n_warps * s.pieces * 8 * s.piece;
   double depth = (s.ring ? 64.0 : 16.0) * s.steps * s.split * s.k_warps;
   bool seen[MUGRAPH_FANIN] = {false};
   for (int i = 0; i < b->n_ops; i++) {
@@ -590,7 +588,7 @@ bool cuda_plan_stream (const mugraph *g, int k, const cuda_device *d, cuda_plan 
     if (s.role[i] & CUDA_STREAM_PRODUCT) {
       bool source = s.role[i] & CUDA_STREAM_SOURCE;
       double wide = source ? 8.0 * s.piece_inner * s.pieces_inner * s.n_warps : columns;
-      p->mma_flops += 2 * (double) grid * (source ? 16.0 * ceil_div (s.m.chunk, 16) : rows) * wide * depth;
+      p->mma_flops += 2 * (double) grid * (source ? 16.0 * mugraph_ceil_div (s.m.chunk, 16) : rows) * wide * depth;
     } else if (o->kind == MUGRAPH_OP_MATMUL)
       p->mma_flops += 2 * (double) grid * rows * columns * 8 * s.piece_inner * s.pieces_inner * s.k_warps * s.split;
     if (o->kind == MUGRAPH_OP_INPUT) {
@@ -601,7 +599,7 @@ bool cuda_plan_stream (const mugraph *g, int k, const cuda_device *d, cuda_plan 
                      : s.role[i] & (CUDA_STREAM_LEFT | CUDA_STREAM_SOURCE) ? (s.ring ? 1 : s.n_warps)
                                                                            : 1;
       /* requests for single sectors of 32 bytes take as long as those for two */
-      if (s.role[i] & CUDA_STREAM_LEFT && cols_of (&o->shape) > 1 && s.quads == 1 && !s.ring) again *= 2;
+      if (s.role[i] & CUDA_STREAM_LEFT && mugraph_cols (&o->shape) > 1 && s.quads == 1 && !s.ring) again *= 2;
       if (s.role[i] & CUDA_STREAM_RIGHT && s.turned[i] && !s.ring) again *= 2; /* at most 64 bytes of a row */
       if (s.role[i] & CUDA_STREAM_RIGHT && !s.turned[i] && s.role[i] & CUDA_STREAM_SOURCE && s.inner * element < 64)
         again *= 2;

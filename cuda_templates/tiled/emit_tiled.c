@@ -19,9 +19,6 @@ typedef struct {
 
 #define P(...) cuda_print (&p->e->body, __VA_ARGS__)
 
-static int32_t rows_of (const mugraph_shape *s) { return s->n_dims < 2 ? 1 : s->dim[s->n_dims - 2]; }
-static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
-
 static const mugraph_op *op_of (const printer *p, int i) { return &p->b->op[i]; }
 static const cuda_tensor *data_of (const printer *p, int i) {
   return &p->e->tensor[p->kernel->in[op_of (p, i)->in[0]]];
@@ -170,19 +167,20 @@ static void print_beside (printer *p) {
   for (int i = 0; i < operands (p); i++) P ("    if (lane == %d) ms_prefetch_map (map%d);\n", i, i);
   P ("  }\n  MS_DEVICE void begin (int group) {\n    (void) group;\n");
   bool any = false;
-  for (int i = 0; i < p->b->n_ops; i++) any |= is_beside (p, i) && cols_of (&op_of (p, i)->shape) == 1;
+  for (int i = 0; i < p->b->n_ops; i++) any |= is_beside (p, i) && mugraph_cols (&op_of (p, i)->shape) == 1;
   if (any) {
     P ("    const int row = group * 64 + (threadIdx.x >> 5 & 3) * 16 + (threadIdx.x >> 2 & 7);\n    (void) row;\n");
     print_limit (p, "rows", &t->c.m);
   }
   for (int i = 0; i < p->b->n_ops; i++) {
     const mugraph_op *o = op_of (p, i);
-    if (!is_beside (p, i) || cols_of (&o->shape) > 1) continue;
+    if (!is_beside (p, i) || mugraph_cols (&o->shape) > 1) continue;
     P ("    for (int h = 0; h < 2; h++) m%d[h] = ", i);
-    if (rows_of (&o->shape) > 1) P ("row + 8 * h >= rows ? 0.0f : ");
+    if (mugraph_rows (&o->shape) > 1) P ("row + 8 * h >= rows ? 0.0f : ");
     P ("ms_load (in%d", o->in[0]);
     cuda_print_begin (&p->e->body, p->b, o, &data_of (p, i)->shape, 0, MUGRAPH_DIMS, 1);
-    if (rows_of (&o->shape) > 1) P (" + (row + 8 * h) * %lldLL", (long long) cols_of (&data_of (p, i)->shape));
+    if (mugraph_rows (&o->shape) > 1)
+      P (" + (row + 8 * h) * %lldLL", (long long) mugraph_cols (&data_of (p, i)->shape));
     P (");\n");
   }
   P ("  }\n  MS_DEVICE void early (unsigned (&g)[VECTORS > 0 ? VECTORS : 1][4][2][2], int step) const {\n    (void) g, "
@@ -207,7 +205,7 @@ static bool operand_value (void *user, int i, cuda_text *t) {
   if (!is_input (p, i)) return false;
   const mugraph_shape *s = &op_of (p, i)->shape;
   if (find (p->t.left, p->t.n_left, i) >= 0) cuda_print (t, "x%d", i);
-  else if (cols_of (s) > 1)
+  else if (mugraph_cols (s) > 1)
     cuda_print (t, "tiled_value<%s> (g[%d][k][e >> 1], c)", cuda_type (data_of (p, i)->dtype),
                 find (p->t.vector, p->t.n_vectors, i));
   else cuda_print (t, "m%d[e & 1]", i);
@@ -342,8 +340,8 @@ static bool post_value (void *user, int i, cuda_text *t) {
   if (sum >= 0) cuda_print (t, "d[%d][at + c]", sum);
   else if (has (p, i, CUDA_STREAM_ROW)) cuda_print (t, "z%d[h]", i);
   else if (is_input (p, i)) {
-    if (cols_of (s) > 1) cuda_print (t, "i%d[c]", i);
-    else cuda_print (t, rows_of (s) > 1 ? "i%d[h]" : "i%d", i);
+    if (mugraph_cols (s) > 1) cuda_print (t, "i%d[c]", i);
+    else cuda_print (t, mugraph_rows (s) > 1 ? "i%d[h]" : "i%d", i);
   } else return false;
   return true;
 }
@@ -391,12 +389,12 @@ static void print_inputs (printer *p) {
     const mugraph_op *o = op_of (p, i);
     const mugraph_shape *data = &data_of (p, i)->shape;
     cuda_print_iterator (p->e, p->kernel, i);
-    if (cols_of (&o->shape) > 1) continue;
-    if (rows_of (&o->shape) == 1) P ("    const float i%d = ms_load (p%d);\n", i, i);
+    if (mugraph_cols (&o->shape) > 1) continue;
+    if (mugraph_rows (&o->shape) == 1) P ("    const float i%d = ms_load (p%d);\n", i, i);
     else
       P ("    float i%d[2];\n#pragma unroll\n    for (int h = 0; h < 2; h++) i%d[h] = row + 8 * h < rows ? ms_load "
          "(p%d + (row + 8 * h) * %lldLL) : 0.0f;\n",
-         i, i, i, (long long) cols_of (data));
+         i, i, i, (long long) mugraph_cols (data));
   }
 }
 
@@ -429,16 +427,16 @@ static void print_finish (printer *p) {
      "column = (q * 4 + j) * 8 + 2 * t;\n        (void) column;\n");
   if (!even_columns) P ("        const bool inside = (q * 4 + j) * 8 < columns;\n        (void) inside;\n");
   for (int i = 0; i < p->b->n_ops; i++)
-    if (is_input (p, i) && has (p, i, CUDA_STREAM_POST) && cols_of (&op_of (p, i)->shape) > 1 &&
-        rows_of (&op_of (p, i)->shape) == 1)
+    if (is_input (p, i) && has (p, i, CUDA_STREAM_POST) && mugraph_cols (&op_of (p, i)->shape) > 1 &&
+        mugraph_rows (&op_of (p, i)->shape) == 1)
       P ("        float i%d[2] = {};\n        if (%s) tiled_pair (i%d, p%d + column);\n", i,
          even_columns ? "true" : "inside", i, i);
   P ("#pragma unroll\n        for (int h = 0; h < 2; h++) {\n          const int at = (q * 4 + j) * 4 + 2 * h;\n");
   for (int i = 0; i < p->b->n_ops; i++)
-    if (is_input (p, i) && has (p, i, CUDA_STREAM_POST) && cols_of (&op_of (p, i)->shape) > 1 &&
-        rows_of (&op_of (p, i)->shape) > 1)
+    if (is_input (p, i) && has (p, i, CUDA_STREAM_POST) && mugraph_cols (&op_of (p, i)->shape) > 1 &&
+        mugraph_rows (&op_of (p, i)->shape) > 1)
       P ("          float i%d[2] = {};\n          if (%s) tiled_pair (i%d, p%d + (row + 8 * h) * %lldLL + column);\n",
-         i, where_inside (even_rows, even_columns), i, i, (long long) cols_of (&data_of (p, i)->shape));
+         i, where_inside (even_rows, even_columns), i, i, (long long) mugraph_cols (&data_of (p, i)->shape));
   for (int i = 0; i < p->b->n_ops; i++)
     if (op_of (p, i)->kind == MUGRAPH_OP_OUTPUT) P ("          float s%d[2];\n", i);
   P ("#pragma unroll\n          for (int c = 0; c < 2; c++) {\n");
@@ -458,7 +456,7 @@ static void print_finish (printer *p) {
       P ("          w%d[h][j] = ms_pack<%s> (s%d[0], s%d[1]);\n", i, cuda_type (out->dtype), i, i);
     else
       P ("          if (%s) *(float2 *) (o%d + (row + 8 * h) * %lldLL + column) = make_float2 (s%d[0], s%d[1]);\n",
-         where_inside (even_rows, even_columns), i, (long long) cols_of (&out->shape), i, i);
+         where_inside (even_rows, even_columns), i, (long long) mugraph_cols (&out->shape), i, i);
   }
   P ("        }\n      }\n");
   for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
@@ -470,8 +468,8 @@ static void print_finish (printer *p) {
        i);
     P ("        if (%s) *(uint4 *) (o%d + (row + 8 * h) * %lldLL + q * 32 + t * 8) = make_uint4 (w%d[h][0], w%d[h][1], "
        "w%d[h][2], w%d[h][3]);\n      }\n",
-       where_inside (even_rows, even_columns && t->columns % 32 == 0), i, (long long) cols_of (&out->shape), i, i, i,
-       i);
+       where_inside (even_rows, even_columns && t->columns % 32 == 0), i, (long long) mugraph_cols (&out->shape), i, i,
+       i, i);
   }
   P ("    }\n  }\n");
 }
@@ -480,7 +478,7 @@ static cuda_arg map_over (const printer *p, int k) {
   int side, at = operand (p, k, &side);
   const cuda_tensor *t = data_of (p, at);
   const mugraph_shape *s = &t->shape;
-  uint64_t cols = (uint64_t) cols_of (s), rows = (uint64_t) rows_of (s);
+  uint64_t cols = (uint64_t) mugraph_cols (s), rows = (uint64_t) mugraph_rows (s);
   int box = box_rows (p, at, side);
   if (is_shared (p, side)) box /= p->t.multicast;
   return (cuda_arg){.kind = CUDA_ARG_TENSOR_MAP,
@@ -516,7 +514,7 @@ static void print_parts (printer *p) {
   for (int i = 0; i < p->kernel->n_out; i++) P ("  %s *out%d;\n", cuda_type (p->e->tensor[p->kernel->out[i]].dtype), i);
   P ("  unsigned bx, by, bz;\n");
   for (int i = 0; i < p->b->n_ops; i++)
-    if (is_beside (p, i) && cols_of (&op_of (p, i)->shape) == 1) P ("  float m%d[2];\n", i);
+    if (is_beside (p, i) && mugraph_cols (&op_of (p, i)->shape) == 1) P ("  float m%d[2];\n", i);
   print_place (p);
   print_load (p);
   print_beside (p);

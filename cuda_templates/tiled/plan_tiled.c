@@ -18,10 +18,6 @@
 
 enum { SHARED_PAD = 1024, PRODUCER_REGS = 40, MAX_GROUPS = 4, MAX_COLUMNS = 256, BARRIERS = 16 };
 
-static int64_t ceil_div (int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int32_t rows_of (const mugraph_shape *s) { return s->n_dims < 2 ? 1 : s->dim[s->n_dims - 2]; }
-static int32_t cols_of (const mugraph_shape *s) { return s->dim[s->n_dims - 1]; }
-
 static bool is_elementwise (const mugraph_op *o) { return mugraph_elementwise (o->kind); }
 
 static bool add (int list[CUDA_TILED_OPERANDS], int *n, int i) {
@@ -74,7 +70,7 @@ static bool match_chains (const mugraph_op *kernel, const mugraph *g, const mugr
     if (t->n_chains && t->chains_turned != t->c.turned[weight])
       return FAIL ("right operands of chained matmuls are stored in two ways");
     t->chains_turned = t->c.turned[weight];
-    if (cuda_plan_storage (g, tensor) != t->c.type || cols_of (&g->tensor[tensor].shape) % 8)
+    if (cuda_plan_storage (g, tensor) != t->c.type || mugraph_cols (&g->tensor[tensor].shape) % 8)
       return FAIL ("operand %d is of another type or alignment", o->in[1]);
     t->chain[t->n_chains++] = i;
   }
@@ -90,8 +86,8 @@ static bool match_chains (const mugraph_op *kernel, const mugraph *g, const mugr
   for (int c = 0; c < t->n_chains; c++)
     if (t->into[c] < 0) t->into[c] = t->sums++;
   if (t->sums > CUDA_TILED_OPERANDS) return FAIL ("more than %d sums", CUDA_TILED_OPERANDS);
-  t->inner = (int) ceil_div (t->c.inner, 8) * 8;
-  t->inner_k = (int) ceil_div (t->c.inner, 16) * 16;
+  t->inner = (int) mugraph_ceil_div (t->c.inner, 8) * 8;
+  t->inner_k = (int) mugraph_ceil_div (t->c.inner, 16) * 16;
   return true;
 }
 
@@ -110,8 +106,8 @@ static bool match_operands (const mugraph *g, const mugraph_op *kernel, const mu
           !(narrow ? add (t->narrow, &t->n_narrow, weight) : add (t->right, &t->n_right, weight)) ||
           !(narrow ? add (t->source, &t->n_sources, i) : add (t->product, &t->n_products, i)))
         return FAIL ("more than %d matmuls or operands", CUDA_TILED_OPERANDS);
-    } else if (c->role[i] & CUDA_STREAM_LEFT && o->kind == MUGRAPH_OP_INPUT && cols_of (&o->shape) > 1) {
-      const bool vector = rows_of (&o->shape) == 1 && c->m.chunk > 1;
+    } else if (c->role[i] & CUDA_STREAM_LEFT && o->kind == MUGRAPH_OP_INPUT && mugraph_cols (&o->shape) > 1) {
+      const bool vector = mugraph_rows (&o->shape) == 1 && c->m.chunk > 1;
       if (!(vector ? add (t->vector, &t->n_vectors, i) : add (t->left, &t->n_left, i)))
         return FAIL ("more than %d operands", CUDA_TILED_OPERANDS);
     }
@@ -122,11 +118,11 @@ static bool match_operands (const mugraph *g, const mugraph_op *kernel, const mu
                                           : t->narrow[i - t->n_left - t->n_right];
     const mugraph_op *o = &b->op[at];
     int tensor = kernel->in[o->in[0]];
-    if ((i < t->n_left ? rows_of (&o->shape) == 1 && c->m.chunk > 1 : rows_of (&o->shape) == 1) ||
-        cols_of (&o->shape) == 1)
+    if ((i < t->n_left ? mugraph_rows (&o->shape) == 1 && c->m.chunk > 1 : mugraph_rows (&o->shape) == 1) ||
+        mugraph_cols (&o->shape) == 1)
       return FAIL ("iterator %d is one row or column", at);
     if (cuda_plan_storage (g, tensor) != c->type) return FAIL ("operands of different types");
-    if (cols_of (&g->tensor[tensor].shape) % 8)
+    if (mugraph_cols (&g->tensor[tensor].shape) % 8)
       return FAIL ("rows of iterator %d do not begin at multiples of 16 bytes", at);
   }
   if (c->n.full % 8 || (c->n.axis >= 0 && c->n.chunk < c->n.full && c->n.chunk % 8))
@@ -190,8 +186,8 @@ static bool schedule (const mugraph_block *b, const cuda_device *d, cuda_tiled *
   if (d->arch < 90) return FAIL ("sm_%d has neither wgmma nor tensor copies", d->arch);
   if (w->split != 1) return FAIL ("split %d is not supported: 1", w->split);
   if (w->swap == 2) return FAIL ("columns of the tile along m are not supported: swap 0 or 1");
-  t->groups = (int) ceil_div (c->m.chunk, 64);
-  t->columns = (int) ceil_div (c->n.chunk, 8) * 8;
+  t->groups = (int) mugraph_ceil_div (c->m.chunk, 64);
+  t->columns = (int) mugraph_ceil_div (c->n.chunk, 8) * 8;
   if (t->groups > MAX_GROUPS || t->columns > MAX_COLUMNS)
     return FAIL ("tiles of %d x %d, at most %d x %d are supported", c->m.chunk, c->n.chunk, 64 * MAX_GROUPS,
                  MAX_COLUMNS);
@@ -201,8 +197,8 @@ static bool schedule (const mugraph_block *b, const cuda_device *d, cuda_tiled *
   if (w->tile_n && w->tile_n != t->columns)
     return FAIL ("tile_n %d, tiles of %d columns are not cut further", w->tile_n, c->n.chunk);
   t->rows = 64 * t->groups;
-  t->chunks = (int) ceil_div (t->columns, 64);
-  t->steps = (int) ceil_div (c->k.chunk, CUDA_TILED_K);
+  t->chunks = (int) mugraph_ceil_div (t->columns, 64);
+  t->steps = (int) mugraph_ceil_div (c->k.chunk, CUDA_TILED_K);
   t->left_bytes = t->rows * 128;
   t->right_bytes = t->chunks * 64 * 128;
   t->narrow_bytes = CUDA_TILED_K * 128;
@@ -247,7 +243,7 @@ static bool schedule (const mugraph_block *b, const cuda_device *d, cuda_tiled *
                         (t->along_rows ? t->multicast : 1) +
                     0.5);
   if (band < 1) band = 1;
-  t->band = (int) ceil_div (tall, ceil_div (tall, band));
+  t->band = (int) mugraph_ceil_div (tall, mugraph_ceil_div (tall, band));
   return true;
 }
 
@@ -293,7 +289,7 @@ bool cuda_plan_tiled (const mugraph *g, int k, const cuda_device *d, cuda_plan *
   p->blocks = (int64_t) t.clusters * t.multicast;
   p->smem = shared_bytes (&t);
   p->regs = t.launch_regs;
-  const int64_t grid = (int64_t) t.tiles_m * t.tiles_n * t.others, rounds = ceil_div (grid, p->blocks);
+  const int64_t grid = (int64_t) t.tiles_m * t.tiles_n * t.others, rounds = mugraph_ceil_div (grid, p->blocks);
   p->iterations = (int) (rounds * t.steps);
   /* blocks whose last tile there is not wait for those that have one */
   p->mma_flops = 2.0 * (double) (rounds * p->blocks) * t.rows *

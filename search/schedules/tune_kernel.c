@@ -54,7 +54,7 @@ static int32_t walked (const tuner *t, const int32_t grid[3]) {
     if (o->kind != MUGRAPH_OP_INPUT || o->fmap < 0) continue;
     int32_t size = t->graph.tensor[kernel->in[o->in[0]]].shape.dim[o->fmap];
     for (int a = 0; a < 3; a++)
-      if (o->map[a] == o->fmap) size = values_ceil_div (size, grid[a]);
+      if (o->map[a] == o->fmap) size = (int32_t) mugraph_ceil_div (size, grid[a]);
     return size;
   }
   return 0;
@@ -305,7 +305,7 @@ static void try_combination (tuner *t, const tune_choice *start, const combinati
   size_t tried = !walks ? 1 : promising ? sizeof loops / sizeof *loops : 2;
   for (size_t l = 0; l < tried && t->plans < limit; l++) {
     c.extent[TUNE_LOOP] =
-        walks ? values_ceil_div (walks, loops[l] < walks ? loops[l] : walks) : start->extent[TUNE_LOOP];
+        walks ? (int32_t) mugraph_ceil_div (walks, loops[l] < walks ? loops[l] : walks) : start->extent[TUNE_LOOP];
     double before = t->last;
     try_choice (t, c);
     if (l == 1 && t->last == before) break; /* its generator cuts the loop by itself */
@@ -364,7 +364,7 @@ static bool try_loops (tuner *t, const tune_choice *from) {
   for (int i = 0; walks && i < VALUES_TILES; i++) {
     if (values_tile[i] < 16) continue;
     tune_choice c = *from;
-    c.extent[TUNE_LOOP] = values_ceil_div (walks, values_tile[i] < walks ? values_tile[i] : walks);
+    c.extent[TUNE_LOOP] = (int32_t) mugraph_ceil_div (walks, values_tile[i] < walks ? values_tile[i] : walks);
     if (!try_choice (t, c)) return false;
   }
   return true;

@@ -8,7 +8,7 @@ const int32_t values_tile[VALUES_TILES] = {1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 1
 /* The extent of tiles of this size. None is empty, and they are as even as may be: 100 in tiles of 48 are 3 of 34. */
 static void add_extent (int32_t size, int64_t tile, int32_t extent[], int *n) {
   if (tile < 1 || *n == VALUES_EXTENTS) return;
-  int32_t e = tile >= size ? 1 : values_ceil_div (size, tile);
+  int32_t e = tile >= size ? 1 : (int32_t) mugraph_ceil_div (size, tile);
   int at = 0;
   while (at < *n && extent[at] < e) at++;
   if (at < *n && extent[at] == e) return;
@@ -23,7 +23,7 @@ int values_extents (int32_t size, int64_t others, const cuda_device *d, int32_t 
   for (int waves = 1; waves <= 4 && others > 0; waves++) {
     int64_t blocks = (int64_t) waves * d->sms / others;
     if (blocks < 1) continue;
-    int64_t tile = values_ceil_div (size, blocks);
+    int64_t tile = (int32_t) mugraph_ceil_div (size, blocks);
     add_extent (size, tile, extent, &n);               /* fills the waves */
     add_extent (size, (tile + 7) / 8 * 8, extent, &n); /* in vectors of 16 bytes */
     add_extent (size, (tile + 15) / 16 * 16, extent, &n);

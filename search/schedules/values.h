@@ -28,7 +28,6 @@ int16_t values_get (const mugraph_sched *, const values_parameter *);
 void values_set (mugraph_sched *, const values_parameter *, int16_t value);
 
 /* a / b, rounded up. */
-static inline int32_t values_ceil_div (int64_t a, int64_t b) { return (int32_t) ((a + b - 1) / b); }
 
 /* The extents worth trying for a dimension of `size` elements on a device, ascending, without duplicates: those of the
    usual tile sizes, of the full dimension, and those that make `others` times the extent a little less than whole
