@@ -411,7 +411,7 @@ void cuda_emit_chain (cuda_emitter *e, int k, const cuda_plan *plan) {
           *p = &printing;
   cuda_plan_found (plan, &p->c, sizeof p->c);
   const cuda_chain *c = &p->c;
-  cuda_use_template (e, "chain.cuh");
+  cuda_use_templates (e, "load.cuh", "mma.cuh", "async.cuh", "cluster.cuh", "tile.cuh", "wgmma.cuh", "chain.cuh");
   if (c->wgmma) {
     cuda_print_wgmma (&e->body, c->dtype, c->nt);
     cuda_print_wgmma (&e->body, c->dtype, mugraph_ceil_div (c->dv, 8) * 8);

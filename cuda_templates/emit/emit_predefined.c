@@ -208,7 +208,7 @@ static void emit_matmul (generator *w, int k) {
   cuda_generic_operands (&x, operand_type (w, 0), operand_type (w, 1), streams (w, 0) && streams (w, 1));
   int tiles_m = (m + x.bm - 1) / x.bm, tiles_n = (n + x.bn - 1) / x.bn;
   int64_t tiles = (int64_t) w->result[0] * w->result[1] * tiles_m * tiles_n;
-  cuda_use_template (w->e, "generic.cuh");
+  cuda_use_templates (w->e, "mma.cuh", "async.cuh", "generic.cuh");
   open (w, tiles, 128, (int) cuda_generic_staging (&x), k);
   cuda_print (w->text,
               "  extern __shared__ __align__ (128) unsigned char smem[];\n"

@@ -7,27 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a generator's template builds on, beside common.cuh. */
-static const struct {
-  const char *name, *below[6];
-} template_needs[] = {
-    {"generic.cuh", {"mma.cuh", "async.cuh"}},
-    {"stream.cuh", {"load.cuh", "mma.cuh", "async.cuh", "cluster.cuh"}},
-    {"stream_ring.cuh", {"stream.cuh", "tile.cuh", "wgmma.cuh"}},
-    {"chain.cuh", {"load.cuh", "mma.cuh", "async.cuh", "cluster.cuh", "tile.cuh", "wgmma.cuh"}},
-    {"rows.cuh", {"load.cuh", "cluster.cuh"}},
-    {"tiled.cuh", {"mma.cuh", "async.cuh", "cluster.cuh", "tile.cuh", "wgmma.cuh"}},
-};
-
-void cuda_use_template (cuda_emitter *e, const char *name) {
-  for (size_t i = 0; i < sizeof template_needs / sizeof *template_needs; i++)
-    for (int k = 0; k < 6 && template_needs[i].below[k] && !strcmp (template_needs[i].name, name); k++)
-      cuda_use_template (e, template_needs[i].below[k]);
+static void use_template (cuda_emitter *e, const char *name) {
   for (int i = 0; i < CUDA_TEMPLATES; i++) {
     if (!e->template[i]) e->template[i] = name;
     if (!strcmp (e->template[i], name)) return;
   }
   e->full = true;
+}
+
+void cuda_use_template_list (cuda_emitter *e, const char *const *names) {
+  while (*names) use_template (e, *names++);
 }
 
 int cuda_add_buffer (cuda_emitter *e, int role, int index, int64_t bytes, const char *name) {

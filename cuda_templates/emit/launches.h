@@ -33,8 +33,10 @@ typedef struct cuda_emitter {
   bool full;                       /* a table of program overflowed: reported by cuda_emit */
 } cuda_emitter;
 
-/* Puts a device template ("stream.cuh") in front of the kernels, once, and those that it builds on in front of it. */
-void cuda_use_template (cuda_emitter *, const char *name);
+/* Puts device templates in front of the kernels, each once, in this order. A generator names its own last and all that
+   it builds on before it, beside common.cuh:   cuda_use_templates (e, "load.cuh", "cluster.cuh", "rows.cuh");   */
+#define cuda_use_templates(e, ...) cuda_use_template_list (e, (const char *const[]){__VA_ARGS__, NULL})
+void cuda_use_template_list (cuda_emitter *, const char *const *names); /* ends with NULL */
 
 int cuda_add_buffer (cuda_emitter *, int role, int index, int64_t bytes, const char *name);
 

@@ -788,7 +788,7 @@ void cuda_emit_generic (cuda_emitter *e, int k, const cuda_plan *plan) {
     cuda_add_pointer (e, l, cuda_add_buffer (e, CUDA_BUFFER_TEMP, -1, launched * w.d.workspace, name),
                       "unsigned char *workspace");
   }
-  cuda_use_template (e, "generic.cuh");
+  cuda_use_templates (e, "mma.cuh", "async.cuh", "generic.cuh");
   collect_ragged (&w);
   cuda_open_kernel (e, l);
   print_kernel (&w, plan->blocks, launched);

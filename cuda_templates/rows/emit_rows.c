@@ -301,7 +301,7 @@ void cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan) {
           *p = &state;
   cuda_plan_found (plan, &p->s, sizeof p->s);
   const cuda_rows *s = &p->s;
-  cuda_use_template (e, "rows.cuh");
+  cuda_use_templates (e, "load.cuh", "cluster.cuh", "rows.cuh");
   int l = cuda_add_launch (e, plan->blocks, plan->threads, 0, "k%d_rows", k);
   e->program->launch[l].cluster[0] = plan->cluster;
   plan_passes (p);

@@ -913,7 +913,8 @@ void cuda_emit_stream (cuda_emitter *e, int k, const cuda_plan *plan) {
   printer state = {.e = e, .b = &e->g->block[e->g->op[k].block], .kernel = &e->g->op[k]}, *p = &state;
   cuda_plan_found (plan, &p->s, sizeof p->s);
   p->groups = mugraph_ceil_div (p->s.m.chunk, 8);
-  cuda_use_template (e, p->s.ring ? "stream_ring.cuh" : "stream.cuh");
+  cuda_use_templates (e, "load.cuh", "mma.cuh", "async.cuh", "cluster.cuh", "stream.cuh");
+  if (p->s.ring) cuda_use_templates (e, "tile.cuh", "wgmma.cuh", "stream_ring.cuh");
   if (p->s.ring) print_group_product (p);
   int l = cuda_add_launch (e, plan->blocks, plan->threads, plan->smem, "k%d_stream", k);
   e->program->launch[l].cluster[0] = plan->cluster;

@@ -529,7 +529,7 @@ void cuda_emit_tiled (cuda_emitter *e, int k, const cuda_plan *plan) {
   printer printing = {.e = e, .b = &e->g->block[kernel->block], .kernel = kernel, .k = k}, *p = &printing;
   cuda_plan_found (plan, &p->t, sizeof p->t);
   const cuda_tiled *t = &p->t;
-  cuda_use_template (e, "tiled.cuh");
+  cuda_use_templates (e, "mma.cuh", "async.cuh", "cluster.cuh", "tile.cuh", "wgmma.cuh", "tiled.cuh");
   cuda_print_wgmma (&e->body, t->c.type, t->columns);
   if (t->n_sources && t->inner != t->columns) cuda_print_wgmma (&e->body, t->c.type, t->inner);
   print_parts (p);
