@@ -14,12 +14,12 @@
 
    Every tile has one of these roles:
      left     elementwise over tiles [m or 1, k or 1]: computed on X's operand registers
-     right    elementwise over tiles [k or 1, n or 1]: computed on W's operand registers; or the transpose of a tile [n,
-   k] product  left times right, summed over k: partial sums in accumulator registers linear   sums and differences of
-   products, and products times an invariant tile [r, n] ("chained"): they too are linear in the partial sums, so they
-   are computed on them, before these meet row      sum, mean or root mean square along k of a left tile: accumulated
-   beside the products from the same registers post     elementwise over linear tiles, rows and invariant tiles [m or 1,
-   n or 1], at each element of the result  */
+     right    elementwise over tiles [k or 1, n or 1]: computed on W's operand registers; or a transpose of [n, k]
+     product  left times right, summed over k: partial sums in accumulator registers
+     linear   sums and differences of products, and products times an invariant tile [r, n] ("chained"): they are
+              linear in the partial sums too, so they are computed on them, before these meet
+     row      sum, mean or root mean square along k of a left tile: added up beside the products, of the same registers
+     post     elementwise over linear tiles, rows and invariant tiles [m or 1, n or 1], at each element of the result */
 #ifndef CUDA_TEMPLATES_STREAM_PLAN_STREAM_H
 #define CUDA_TEMPLATES_STREAM_PLAN_STREAM_H
 
