@@ -112,7 +112,8 @@ static void print_head (cuda_text *t, const mugraph *g, const cuda_program *p, c
 
 static void print_address (cuda_text *t, const cuda_program *p, const int64_t offset[], int b) {
   if (p->buffer[b].role == CUDA_BUFFER_INPUT || p->buffer[b].role == CUDA_BUFFER_OUTPUT) print_name (t, p, b);
-  else cuda_print (t, "(char *) workspace + %lld", (long long) offset[b]);
+  else if (offset[b]) cuda_print (t, "(char *) workspace + %lld", (long long) offset[b]);
+  else cuda_print (t, "workspace");
 }
 
 static void print_array (cuda_text *t, const char *type, const char *name, int n, const uint64_t *x) {

@@ -55,8 +55,11 @@ static void print_operand (generator *w, cuda_text *t, int a, const char *const 
   cuda_dense_strides (rows, stride);
   cuda_print (t, " * ms_row_factor (in%d_max + (", a);
   cuda_print_index (t, at, rows, stride);
-  cuda_print (t, ") * %dLL, %d, %s / %d, %d)", in->splits, in->splits, width == 1 ? "0" : at[3], width / in->splits,
-              in->degree);
+  cuda_print (t, ")");
+  if (in->splits > 1) cuda_print (t, " * %dLL", in->splits);
+  cuda_print (t, ", %d, ", in->splits);
+  cuda_print_coordinate (t, at[3], width / in->splits, width == 1);
+  cuda_print (t, ", %d)", in->degree);
 }
 
 static void print_declared (generator *w, const char *name, int a, const char *const at[4]) {

@@ -1,6 +1,8 @@
 /* What kernels of several generators begin with: addresses, and the forms of the matrix instruction in use. */
 #include "kernel.h"
 
+#include <string.h>
+
 void cuda_dense_strides (const int dim[4], int64_t stride[4]) {
   stride[3] = 1;
   for (int d = 2; d >= 0; d--) stride[d] = stride[d + 1] * dim[d + 1];
@@ -82,7 +84,7 @@ void cuda_print_index (cuda_text *t, const char *const at[4], const int dim[4], 
   bool any = false, wide = false;
   for (int d = 0; d < 4; d++) wide |= (int64_t) dim[d] * stride[d] > INT32_MAX;
   for (int d = 0; d < 4; d++) {
-    if (dim[d] == 1) continue;
+    if (dim[d] == 1 || !strcmp (at[d], "0")) continue;
     cuda_print (t, "%s%s%s", any ? " + " : "", wide ? "(long long) " : "", at[d]);
     cuda_print_factor (t, stride[d]);
     any = true;

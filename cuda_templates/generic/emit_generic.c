@@ -447,7 +447,9 @@ static void step_maximum (generator *w, int i) {
     begin_elements (w, w->d.dim[j], &at);
     cuda_print (w->text, "const float move = row_move[");
     print_row (w->text, &at, w->d.max_dim);
-    cuda_print (w->text, "];\nif (move != 0.0f) t%d[e] *= ms_exp (move * %d.0f);\n  }\n", j, power);
+    cuda_print (w->text, "];\nif (move != 0.0f) t%d[e] *= ms_exp (move", j);
+    if (power != 1) cuda_print (w->text, " * %d.0f", power);
+    cuda_print (w->text, ");\n  }\n");
   }
   barrier (w);
 }

@@ -53,8 +53,7 @@ static void print_geometry (printer *p) {
     P ("  const int columns = min (%d, %d - (int) b%c * %d);\n", s->n, s->full, "xyz"[s->axis], s -> n);
   else P ("  constexpr int columns = %d;\n", s->n);
   if (s->levels && s->row_warps * s->split > 1)
-    P ("  __shared__ __align__ (16) float buffer[%d * %d * %d];\n", s->levels, s->groups,
-       s->widest * s->row_warps * s->split);
+    P ("  __shared__ __align__ (16) float buffer[%d];\n", s->levels * s->groups * s->widest * s->row_warps * s->split);
   for (int i = 0; i < p->b->n_ops; i++)
     if (is_input (p, i)) cuda_print_iterator (p->e, p->kernel, i);
     else if (p->b->op[i].kind == MUGRAPH_OP_OUTPUT) cuda_print_saver (p->e, p->kernel, i);
@@ -236,9 +235,12 @@ static void print_level (printer *p, int level) {
   P ("        }\n    float x%d[%d];\n    rows_fold<%uu> (x%d, s%d);\n", level, n, maxima, level, level);
   if (level == 1) print_widened (p);
   P ("    rows_exchange<%d, %d, %d, %d, %uu> (x%d, ", s->lanes, s->row_warps, s->split, n, maxima, level);
-  if (s->row_warps * s->split > 1)
-    P ("buffer + (%d + group) * %d, warp, rank);\n", (level - 1) * s->groups, s->widest * s->row_warps * s->split);
-  else P ("(float *) 0, warp, rank);\n");
+  if (s->row_warps * s->split > 1) {
+    P ("buffer + ");
+    if (level > 1) P ("(%d + group)", (level - 1) * s->groups);
+    else P ("group");
+    P (" * %d, warp, rank);\n", s->widest * s->row_warps * s->split);
+  } else P ("(float *) 0, warp, rank);\n");
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_reduced (p, i, level)) continue;
     const mugraph_op *o = &p->b->op[i];

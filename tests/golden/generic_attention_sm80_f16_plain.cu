@@ -137,12 +137,12 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_f16 *
       const int c3 = (int) (e % 33);
       const int c2 = (int) (e / 33);
       const float move = row_move[c2];
-      if (move != 0.0f) t8[e] *= ms_exp (move * 1.0f);
+      if (move != 0.0f) t8[e] *= ms_exp (move);
     }
     for (int e = threadIdx.x; e < 25; e += 128) {
       const int c2 = (int) (e);
       const float move = row_move[c2];
-      if (move != 0.0f) t9[e] *= ms_exp (move * 1.0f);
+      if (move != 0.0f) t9[e] *= ms_exp (move);
     }
     __syncthreads ();
     // %6 = exp (%5)

@@ -59,7 +59,7 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_bf16 
       const int b1 = 0;
       const int b0 = 0;
       ms_streamed_product<ms_bf16, 2, 2, 2, 4, 3> product (smem);
-      product.run (i0 + from_m * 64 + 0, 64LL, min (64, 64 - from_m), i1 + 0 * 1024 + from_n, 1024LL, min (64, 64 - from_n), 64);
+      product.run (i0 + from_m * 64, 64LL, min (64, 64 - from_m), i1 + from_n, 1024LL, min (64, 64 - from_n), 64);
       product.each ([&] (int r, int c, float x) {
         if (from_m + r < 64 && from_n + c < 64) t3[(from_m + r) * 64 + (from_n + c)] = x;
       });
@@ -83,12 +83,12 @@ extern "C" __global__ void __launch_bounds__ (128, 1) k0_generic (const ms_bf16 
       const int c3 = (int) (e % 64);
       const int c2 = (int) (e / 64);
       const float move = row_move[c2];
-      if (move != 0.0f) t6[e] *= ms_exp (move * 1.0f);
+      if (move != 0.0f) t6[e] *= ms_exp (move);
     }
     for (int e = threadIdx.x; e < 64; e += 128) {
       const int c2 = (int) (e);
       const float move = row_move[c2];
-      if (move != 0.0f) t7[e] *= ms_exp (move * 1.0f);
+      if (move != 0.0f) t7[e] *= ms_exp (move);
     }
     __syncthreads ();
     // %4 = exp (%3)
@@ -187,7 +187,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k1_sum (const float *in0, 
     const int c0 = (0);
     float sum = 0.0f;
     for (int r = lane; r < 4; r += lanes) {
-      const float x = ms_load (in0 + c1 * 256 + c2 * 4 + r) * ms_row_factor (in0_max + (c1 * 64 + c2) * 4LL, 4, r / 1, 1);
+      const float x = ms_load (in0 + c1 * 256 + c2 * 4 + r) * ms_row_factor (in0_max + (c1 * 64 + c2) * 4LL, 4, r, 1);
       sum += x;
     }
     if (lane == 0) ms_store (out0 + c1 * 64 + c2, sum);
@@ -244,7 +244,7 @@ extern "C" cudaError_t msearch_launch (const void *in_Q, const void *in_K, const
     const void *a0 = in_Q;
     const void *a1 = in_K;
     const void *a2 = in_V;
-    const void *a3 = (char *) workspace + 0;
+    const void *a3 = workspace;
     const void *a4 = (char *) workspace + 131072;
     const void *a5 = (char *) workspace + 133120;
     const void *a6 = (char *) workspace + 135168;
@@ -259,7 +259,7 @@ extern "C" cudaError_t msearch_launch (const void *in_Q, const void *in_K, const
     MS_TRY (ms_launch ((const void *) k1_sum, dim3 (1, 1, 1), 256, dim3 (1, 1, 1), 0, MSEARCH_PDL, arguments, stream));
   }
   {
-    const void *a0 = (char *) workspace + 0;
+    const void *a0 = workspace;
     const void *a1 = (char *) workspace + 131072;
     const void *a2 = (char *) workspace + 137728;
     void *arguments[] = {(void *) &a0, (void *) &a1, (void *) &a2};

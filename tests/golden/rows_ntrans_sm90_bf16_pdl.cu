@@ -46,7 +46,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k0_rows (const ms_bf16 *__
   constexpr int group = 0;
   const int first = ((rank * 8 + warp) * 32 + lane) * PIECE;
   constexpr int columns = 4096;
-  __shared__ __align__ (16) float buffer[2 * 1 * 8];
+  __shared__ __align__ (16) float buffer[16];
   const ms_bf16 *const p0 = in0 + (long long) bx * 16384; // %0 = X, imap x:0
   const ms_bf16 *const p1 = in1 + (long long) bx * 16384; // %1 = H, imap x:0
   const ms_bf16 *const p2 = in2 + (long long) bx * 16384; // %2 = A, imap x:0
@@ -87,7 +87,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) k0_rows (const ms_bf16 *__
     for (int e = 0; e < PIECES; e++)
 #pragma unroll
       for (int j = 0; j < PIECE; j++) w2[e][j] = rows_at (d2[e], j);
-    rows_exchange<32, 8, 1, 1, 0u> (x1, buffer + (0 + group) * 8, warp, rank);
+    rows_exchange<32, 8, 1, 1, 0u> (x1, buffer + group * 8, warp, rank);
     const float r3 = rsqrtf (x1[0] * (1.0f / (float) columns) + 0.0f); // %3 = rms_norm dim 1 (%1)
     float s2[1][4];
     rows_clear<0u> (s2);

@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) __cluster_dims__ (2, 1, 1)
   constexpr int group = 0;
   const int first = ((rank * 8 + warp) * 32 + lane) * PIECE;
   constexpr int columns = 5001;
-  __shared__ __align__ (16) float buffer[2 * 1 * 16];
+  __shared__ __align__ (16) float buffer[32];
   const ms_f16 *const p0 = in0 + (long long) bx * 5001; // %0 = X, imap x:0
   ms_f16 *const o6 = out0 + (long long) bx * 5001; // t1 = %5, omap x:0
   {
@@ -68,7 +68,7 @@ extern "C" __global__ void __launch_bounds__ (256, 1) __cluster_dims__ (2, 1, 1)
         }
     float x1[1];
     rows_fold<1u> (x1, s1);
-    rows_exchange<32, 8, 2, 1, 1u> (x1, buffer + (0 + group) * 16, warp, rank);
+    rows_exchange<32, 8, 2, 1, 1u> (x1, buffer + group * 16, warp, rank);
     const float shift = x1[0];
     float s2[1][1];
     rows_clear<0u> (s2);
