@@ -15,7 +15,7 @@ typedef struct case_ {
   int b;
   bool (*build) (const struct case_ *, const mugraph *program, mugraph *);
   int grid[3], loop;
-  const char *maps; /* for split_rows: a digit or - per input, then per output: the dimension that grid x splits */
+  const char *maps; /* for build_split: a digit or - per input, then per output: the dimension that grid x splits */
   int backend;
   double scale[4]; /* of the inputs, 0: 1 */
 } graph_case;

@@ -16,8 +16,8 @@
 
 typedef enum { PRUNE_PART, PRUNE_SUPPORT, PRUNE_FACTOR } prune_relation;
 
-/* Row i of the monomials: exponent[i * n_variables ..]. Variables 0 .. n_atoms-1 are atoms, then come n_primes pairs
-   (exponent in the sum degree, exponent in the mean degree). */
+/* Row i of the monomials: exponent[i * (n_atoms + 2 * n_primes) ..]. Variables 0 .. n_atoms-1 are atoms, then come
+   n_primes pairs (exponent in the sum degree, exponent in the mean degree). */
 typedef struct {
   prune_relation relation;
   bool no_bare_sum; /* a multiplier with a sum degree has atoms too */

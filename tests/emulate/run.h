@@ -1,4 +1,4 @@
-// The end of an emulated program: buffers, launches, files. What is printed behind the kernels (tests/cuda_emulate.c)
+// The end of an emulated program: buffers, launches, files. What is printed behind the kernels (tests/all_emulate.c)
 // are
 //   static const emulate::buffer buffers[] and static const emulate::step steps[].
 // Usage: PROGRAM FOLDER: reads FOLDER/in<i>, writes FOLDER/out<i>. $EMULATE_LATE, $EMULATE_SEED: see emulate.h.
