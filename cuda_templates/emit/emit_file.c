@@ -182,57 +182,16 @@ static void print_functions (cuda_text *t, const mugraph *g, const cuda_program 
   cuda_print (t, "  return cudaSuccess;\n}\n");
 }
 
-static const char main_head[] =
-    "\n#ifdef MSEARCH_MAIN\n"
-    "// Runs the kernels on random inputs: first values, sums and the time of a call.\n"
-    "static void check (cudaError_t status, const char *what) {\n"
-    "  if (status == cudaSuccess) return;\n"
-    "  fprintf (stderr, \"%s: %s\\n\", what, cudaGetErrorString (status));\n"
-    "  exit (1);\n"
-    "}\n"
-    "// Sum of twelve uniform numbers: nearly N(0,1).\n"
-    "template <class T> __global__ void fill (T *to, long long n, unsigned seed) {\n"
-    "  for (long long i = ms_thread (); i < n; i += ms_threads ()) {\n"
-    "    unsigned x = seed * 747796405u + (unsigned) i * 2891336453u + 1;\n"
-    "    float sum = -6.0f;\n"
-    "    for (int k = 0; k < 12; k++) {\n"
-    "      x ^= x << 13, x ^= x >> 17, x ^= x << 5;\n"
-    "      sum += (float) x * 2.3283064365386963e-10f;\n"
-    "    }\n"
-    "    ms_store (to + i, sum);\n"
-    "  }\n"
-    "}\n"
-    "template <class T> __global__ void widen (float *to, const T *from, long long n) {\n"
-    "  for (long long i = ms_thread (); i < n; i += ms_threads ()) to[i] = ms_load (from + i);\n"
-    "}\n"
-    "template <class T> static void *input (long long n, unsigned seed) {\n"
-    "  T *p;\n"
-    "  check (cudaMalloc (&p, n * sizeof (T)), \"cudaMalloc\");\n"
-    "  fill<T><<<1024, 256>>> (p, n, seed);\n"
-    "  return p;\n"
-    "}\n"
-    "template <class T> static void show (const char *name, const void *p, long long n) {\n"
-    "  float *wide, *host = (float *) malloc (n * sizeof (float));\n"
-    "  double sum = 0;\n"
-    "  check (cudaMalloc (&wide, n * sizeof (float)), \"cudaMalloc\");\n"
-    "  widen<T><<<1024, 256>>> (wide, (const T *) p, n);\n"
-    "  check (cudaMemcpy (host, wide, n * sizeof (float), cudaMemcpyDeviceToHost), \"cudaMemcpy\");\n"
-    "  for (long long i = 0; i < n; i++) sum += host[i];\n"
-    "  printf (\"%s: %lld elements, sum %g, first\", name, n, sum);\n"
-    "  for (long long i = 0; i < n && i < 4; i++) printf (\" %g\", host[i]);\n"
-    "  printf (\"\\n\");\n"
-    "  cudaFree (wide);\n"
-    "  free (host);\n"
-    "}\n\n"
-    "int main () {\n"
-    "  void *workspace = NULL;\n"
-    "  cudaEvent_t begin, end;\n"
-    "  float ms;\n"
-    "  if (msearch_workspace_bytes ()) check (cudaMalloc (&workspace, msearch_workspace_bytes ()), \"cudaMalloc\");\n"
-    "  check (msearch_prepare (workspace, 0), \"msearch_prepare\");\n";
-
 static void print_main (cuda_text *t, const mugraph *g, const cuda_program *p) {
-  cuda_print (t, "%s", main_head);
+  cuda_print (t, "\n#ifdef MSEARCH_MAIN\n%s\n", cuda_template_text ("main.cuh"));
+  cuda_print (
+      t,
+      "int main () {\n"
+      "  void *workspace = NULL;\n"
+      "  cudaEvent_t begin, end;\n"
+      "  float ms;\n"
+      "  if (msearch_workspace_bytes ()) check (cudaMalloc (&workspace, msearch_workspace_bytes ()), \"cudaMalloc\");\n"
+      "  check (msearch_prepare (workspace, 0), \"msearch_prepare\");\n");
   for (int i = 0; i < g->n_inputs; i++) {
     cuda_print (t, "  void *");
     print_name (t, p, cuda_find_buffer (p, CUDA_BUFFER_INPUT, i));
