@@ -350,12 +350,16 @@ static void print_kernel (printer *p, int launch) {
   if (c->wgmma)
     P ("  static_assert (chain_shape<k%d_parts>::bytes == %lld, \"the layout of shared memory that was planned\");\n",
        p->k, (long long) c->smem);
-  P ("  const unsigned block = blockIdx.x / %d;\n  (void) block;\n", c->split);
+  P ("  const unsigned block = ");
+  cuda_print_coordinate (&p->e->body, "blockIdx.x", c->split, 0);
+  P (";\n  (void) block;\n");
   long long before = 1; /* blocks that read the same B1 and B2 are neighbours */
   for (int apart = 0; apart < 2; apart++)
     for (int g = 0; g < 3; g++) {
       if (grid[g] == 1 || (b1->map[g] >= 0 || b2->map[g] >= 0) != apart) continue;
-      P ("  const unsigned b%c = block / %lld %% %d;\n", "xyz"[g], before, grid[g]);
+      P ("  const unsigned b%c = ", "xyz"[g]);
+      cuda_print_coordinate (&p->e->body, "block", before, grid[g]);
+      P (";\n");
       before *= grid[g];
     }
   const mugraph_split *rows = &a->split[la - 2], *columns = &b2->split[v2];
@@ -389,7 +393,9 @@ static void print_kernel (printer *p, int launch) {
     cuda_print_begin (&p->e->body, p->b, b2, s2, v2, v2 + 1, cuda_stride (s2, v2));
     P (", 0");
     cuda_print_begin (&p->e->body, p->b, b1, s1, n1, n1 + 1, cuda_stride (s1, n1));
-    P (", length, blockIdx.x %% %d, c);\n", c->split);
+    P (", length, ");
+    cuda_print_coordinate (&p->e->body, "blockIdx.x", 1, c->split);
+    P (", c);\n");
     cuda_close_sm90a (p->e);
   } else {
     P ("in%d", b1->in[0]);

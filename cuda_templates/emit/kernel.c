@@ -20,8 +20,8 @@ void cuda_print_begin (cuda_text *t, const mugraph_block *b, const mugraph_op *o
     int d = o->map[g];
     if (d < d0 || d >= d1 || b->grid[g] == 1) continue;
     int64_t chunk = o->kind == MUGRAPH_OP_INPUT ? (data->dim[d] + b->grid[g] - 1) / b->grid[g] : o->shape.dim[d];
-    cuda_print (t, unit == 1 ? " + (long long) b%c * %lld" : " + (int) b%c * %lld", "xyz"[g],
-                (long long) (chunk * cuda_stride (data, d) / unit));
+    cuda_print (t, unit == 1 ? " + (long long) b%c" : " + (int) b%c", "xyz"[g]);
+    cuda_print_factor (t, chunk * cuda_stride (data, d) / unit);
   }
 }
 

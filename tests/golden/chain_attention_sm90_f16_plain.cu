@@ -150,15 +150,15 @@ extern "C" __global__ void __launch_bounds__ (256, 2) k0_chain (const ms_f16 *__
 #ifdef MS_SM90A
   extern __shared__ __align__ (1024) unsigned char smem[];
   static_assert (chain_shape<k0_parts>::bytes == 106648, "the layout of shared memory that was planned");
-  const unsigned block = blockIdx.x / 1;
+  const unsigned block = blockIdx.x;
   (void) block;
-  const unsigned by = block / 1 % 4;
+  const unsigned by = block % 4;
   const unsigned bx = block / 4 % 2;
   const int rows = 64;
   const int columns = 64;
   const int length = 4096;
   const k0_parts::context c = {length, columns, out0 + (long long) bx * 16384 + (long long) by * 4096};
-  chain_wgmma<k0_parts> (smem, in0 + (long long) bx * 16384 + (long long) by * 4096, rows, &map1, 0 + (int) bx * 1, &map2, 0 + (int) bx * 1, 0, 0, length, blockIdx.x % 1, c);
+  chain_wgmma<k0_parts> (smem, in0 + (long long) bx * 16384 + (long long) by * 4096, rows, &map1, 0 + (int) bx, &map2, 0 + (int) bx, 0, 0, length, 0, c);
 #else
   __trap ();
 #endif

@@ -116,9 +116,9 @@ struct k0_parts {
 
 extern "C" __global__ void __launch_bounds__ (128, 1) k0_chain (const ms_f16 *__restrict__ in0, const ms_f16 *__restrict__ in1, const ms_f16 *__restrict__ in2, ms_f16 *__restrict__ out0) {
   extern __shared__ __align__ (1024) unsigned char smem[];
-  const unsigned block = blockIdx.x / 1;
+  const unsigned block = blockIdx.x;
   (void) block;
-  const unsigned by = block / 1 % 2;
+  const unsigned by = block % 2;
   const unsigned bx = block / 2 % 3;
   const int rows = 25;
   const int columns = 40;

@@ -162,15 +162,15 @@ extern "C" __global__ void __launch_bounds__ (256, 2) k0_chain (const ms_bf16 *_
 #ifdef MS_SM90A
   extern __shared__ __align__ (1024) unsigned char smem[];
   static_assert (chain_shape<k0_parts>::bytes == 95384, "the layout of shared memory that was planned");
-  const unsigned block = blockIdx.x / 1;
+  const unsigned block = blockIdx.x;
   (void) block;
-  const unsigned by = block / 1 % 2;
+  const unsigned by = block % 2;
   const unsigned bx = block / 2 % 3;
   const int rows = 25;
   const int columns = 40;
   const int length = 504;
   const k0_parts::context c = {length, columns, out0 + (long long) bx * 2000 + (long long) by * 1000};
-  chain_wgmma<k0_parts> (smem, in0 + (long long) bx * 2000 + (long long) by * 1000, rows, &map1, 0 + (int) bx * 1, &map2, 0 + (int) bx * 1, 0, 0, length, blockIdx.x % 1, c);
+  chain_wgmma<k0_parts> (smem, in0 + (long long) bx * 2000 + (long long) by * 1000, rows, &map1, 0 + (int) bx, &map2, 0 + (int) bx, 0, 0, length, 0, c);
 #else
   __trap ();
 #endif
