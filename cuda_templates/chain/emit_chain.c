@@ -385,14 +385,14 @@ static void print_kernel (printer *p, int launch) {
   cuda_print_begin (&p->e->body, p->b, a, sa, 0, MUGRAPH_DIMS, 1);
   P (", rows, ");
   if (c->wgmma) {
-    P ("&map1, 0");
-    cuda_print_begin (&p->e->body, p->b, b1, s1, 0, l1 - 2, cuda_stride (s1, l1 - 3 < 0 ? 0 : l1 - 3));
-    P (", &map2, 0");
-    cuda_print_begin (&p->e->body, p->b, b2, s2, 0, l2 - 2, cuda_stride (s2, l2 - 3 < 0 ? 0 : l2 - 3));
-    P (", 0");
-    cuda_print_begin (&p->e->body, p->b, b2, s2, v2, v2 + 1, cuda_stride (s2, v2));
-    P (", 0");
-    cuda_print_begin (&p->e->body, p->b, b1, s1, n1, n1 + 1, cuda_stride (s1, n1));
+    P ("&map1, ");
+    cuda_print_origin (&p->e->body, p->b, b1, s1, 0, l1 - 2, cuda_stride (s1, l1 - 3 < 0 ? 0 : l1 - 3));
+    P (", &map2, ");
+    cuda_print_origin (&p->e->body, p->b, b2, s2, 0, l2 - 2, cuda_stride (s2, l2 - 3 < 0 ? 0 : l2 - 3));
+    P (", ");
+    cuda_print_origin (&p->e->body, p->b, b2, s2, v2, v2 + 1, cuda_stride (s2, v2));
+    P (", ");
+    cuda_print_origin (&p->e->body, p->b, b1, s1, n1, n1 + 1, cuda_stride (s1, n1));
     P (", length, ");
     cuda_print_coordinate (&p->e->body, "blockIdx.x", 1, c->split);
     P (", c);\n");

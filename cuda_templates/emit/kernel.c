@@ -25,6 +25,15 @@ void cuda_print_begin (cuda_text *t, const mugraph_block *b, const mugraph_op *o
   }
 }
 
+void cuda_print_origin (cuda_text *t, const mugraph_block *b, const mugraph_op *o, const mugraph_shape *data, int d0,
+                        int d1, int64_t unit) {
+  cuda_text terms = {0};
+  cuda_print_begin (&terms, b, o, data, d0, d1, unit);
+  cuda_print (t, "%s", terms.size ? terms.data + strlen (" + ") : "0");
+  t->failed |= terms.failed;
+  cuda_text_free (&terms);
+}
+
 void cuda_print_factor (cuda_text *t, int64_t factor) {
   if (factor != 1) cuda_print (t, " * %lld", (long long) factor);
 }

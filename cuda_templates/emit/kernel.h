@@ -13,6 +13,9 @@ int64_t cuda_stride (const mugraph_shape *, int d); /* of a dense tensor's dimen
    (int) counted in units for coordinates of tensor copies. o: the iterator or saver. */
 void cuda_print_begin (cuda_text *, const mugraph_block *, const mugraph_op *o, const mugraph_shape *data, int d0,
                        int d1, int64_t unit);
+/* The same as an expression by itself: 0 where nothing is split. */
+void cuda_print_origin (cuda_text *, const mugraph_block *, const mugraph_op *o, const mugraph_shape *data, int d0,
+                        int d1, int64_t unit);
 
 /* Declares rank, this block's place among the `split` ones that share a place of the grid, and its place bx, by, bz. */
 void cuda_print_place (cuda_text *, const mugraph_block *, int split);

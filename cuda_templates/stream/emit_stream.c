@@ -518,10 +518,14 @@ static void print_warp_sums (printer *p) {
       P ("  stream_put (mine + %d * SLOTS, f%d);\n", rank_of (p, i, CUDA_STREAM_ROOT), i);
   if (s->reduced < s->k_warps) P ("  }\n");
   for (int i = 0; i < p->b->n_ops; i++)
-    if (has (p, i, CUDA_STREAM_ROW))
-      P ("#pragma unroll\n  for (int m = 0; m < M; m++) {\n    const float v = ms_quad_sum (y%d[m]);\n    if (t == 0 "
-         "&& wn == 0) stats[(%d + m * 8 + g) * %d + wk] = v;\n  }\n",
-         i, rank_of (p, i, CUDA_STREAM_ROW) * rows, s->k_warps);
+    if (has (p, i, CUDA_STREAM_ROW)) {
+      int base = rank_of (p, i, CUDA_STREAM_ROW) * rows;
+      P ("#pragma unroll\n  for (int m = 0; m < M; m++) {\n    const float v = ms_quad_sum (y%d[m]);\n"
+         "    if (t == 0 && wn == 0) stats[(",
+         i);
+      if (base) P ("%d + ", base);
+      P ("m * 8 + g) * %d + wk] = v;\n  }\n", s->k_warps);
+    }
 }
 
 /* The same of a warpgroup; of the warps that take row statistics, eight lanes share a row. */
@@ -754,8 +758,8 @@ static void print_copies (printer *p, bool late) {
     cuda_print_begin (&p->e->body, p->b, o, data, n - 1, n, 1);
     P (", %s", along_k ? column : "k");
     cuda_print_begin (&p->e->body, p->b, o, data, n - 2, n - 1, n < 2 ? 1 : cuda_stride (data, n - 2));
-    P (", 0");
-    cuda_print_begin (&p->e->body, p->b, o, data, 0, n - 2, (int64_t) mugraph_rows (data) * mugraph_cols (data));
+    P (", ");
+    cuda_print_origin (&p->e->body, p->b, o, data, 0, n - 2, (int64_t) mugraph_rows (data) * mugraph_cols (data));
     P (", done);\n");
   }
   P ("    (void) to, (void) done, (void) k;\n  };\n");

@@ -128,9 +128,9 @@ static void print_copy (printer *p, int k, int chain) {
     else if (side == NARROW) P ("0, k");
     else P (side == CHAIN ? "column + %d, 0" : "column + %d, k", chunk * 64);
     if (all) P (" + rank * %d", part);
-    P (", 0");
-    cuda_print_begin (&p->e->body, p->b, o, data, 0, data->n_dims - 2,
-                      cuda_stride (data, data->n_dims - 3 < 0 ? 0 : data->n_dims - 3));
+    P (", ");
+    cuda_print_origin (&p->e->body, p->b, o, data, 0, data->n_dims - 2,
+                       cuda_stride (data, data->n_dims - 3 < 0 ? 0 : data->n_dims - 3));
     P (", full");
     if (all) P (", %d", (1 << t->multicast) - 1);
     P (");\n");
@@ -284,7 +284,15 @@ static void print_operands (printer *p) {
   P ("      }\n  }\n");
 }
 
+/* "b + 512", "b" where the offset is 0. Returns text. */
+static const char *address16 (char text[40], const char *base, int offset) {
+  if (offset) snprintf (text, 40, "%s + %d", base, offset);
+  else snprintf (text, 40, "%s", base);
+  return text;
+}
+
 static void print_multiply (printer *p) {
+  char place[40];
   const cuda_tiled *t = &p->t;
   P ("  MS_DEVICE static void multiply (float (&d)[SUMS][N / 2], float (&f)[SOURCES > 0 ? SOURCES : 1][INNER / 2], "
      "const unsigned (&l)[FRAGMENTS > 0 ? FRAGMENTS : 1][4][4],\n");
@@ -301,9 +309,9 @@ static void print_multiply (printer *p) {
        turned ? "<true>" : "", narrow ? i - t->n_products : i);
     int fragment = fragment_of (p, o->in[0]);
     if (fragment >= 0) P ("l[%d][k]", fragment);
-    else P ("ms_tile_descriptor (a + %d + k * 2, 16)", offset_of (p, o->in[0], LEFT) / 16);
-    P (turned ? ", ms_tile_descriptor (b + %d + k * 2, 16));" : ", ms_tile_descriptor (b + %d + k * 128, 8192));",
-       offset_of (p, right, side) / 16);
+    else P ("ms_tile_descriptor (%s + k * 2, 16)", address16 (place, "a", offset_of (p, o->in[0], LEFT) / 16));
+    P (turned ? ", ms_tile_descriptor (%s + k * 2, 16));" : ", ms_tile_descriptor (%s + k * 128, 8192));",
+       address16 (place, "b", offset_of (p, right, side) / 16));
     cuda_print_comment (&p->e->body, p->e->g, p->kernel, narrow ? t->source[i - t->n_products] : t->product[i]);
   }
   P ("    }\n  }\n");
@@ -319,10 +327,10 @@ static void print_multiply (printer *p) {
       int from = op_of (p, t->chain[i])->in[0];
       while (op_of (p, from)->kind == MUGRAPH_OP_ACCUM) from = op_of (p, from)->in[0];
       P (t->chains_turned
-             ? "      ms_wgmma<type, N>::add<true> (d[%d], %s[%d][k], ms_tile_descriptor (b + %d + k * 2, 16));"
-             : "      ms_wgmma<type, N>::add (d[%d], %s[%d][k], ms_tile_descriptor (b + %d + k * 128, %d));",
-         t->into[i], coarse ? "rest" : "a", find (t->source, t->n_sources, from), i * t->chain_bytes / 16,
-         t->inner_k * 128);
+             ? "      ms_wgmma<type, N>::add<true> (d[%d], %s[%d][k], ms_tile_descriptor (%s + k * 2, 16));"
+             : "      ms_wgmma<type, N>::add (d[%d], %s[%d][k], ms_tile_descriptor (%s + k * 128, %d));",
+         t->into[i], coarse ? "rest" : "a", find (t->source, t->n_sources, from),
+         address16 (place, "b", i * t->chain_bytes / 16), t->inner_k * 128);
       cuda_print_comment (&p->e->body, p->e->g, p->kernel, t->chain[i]);
     }
   P ("    }\n  }\n");

@@ -158,7 +158,7 @@ extern "C" __global__ void __launch_bounds__ (256, 2) k0_chain (const ms_f16 *__
   const int columns = 64;
   const int length = 4096;
   const k0_parts::context c = {length, columns, out0 + (long long) bx * 16384 + (long long) by * 4096};
-  chain_wgmma<k0_parts> (smem, in0 + (long long) bx * 16384 + (long long) by * 4096, rows, &map1, 0 + (int) bx, &map2, 0 + (int) bx, 0, 0, length, 0, c);
+  chain_wgmma<k0_parts> (smem, in0 + (long long) bx * 16384 + (long long) by * 4096, rows, &map1, (int) bx, &map2, (int) bx, 0, 0, length, 0, c);
 #else
   __trap ();
 #endif

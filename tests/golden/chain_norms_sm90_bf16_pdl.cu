@@ -170,7 +170,7 @@ extern "C" __global__ void __launch_bounds__ (256, 2) k0_chain (const ms_bf16 *_
   const int columns = 40;
   const int length = 504;
   const k0_parts::context c = {length, columns, out0 + (long long) bx * 2000 + (long long) by * 1000};
-  chain_wgmma<k0_parts> (smem, in0 + (long long) bx * 2000 + (long long) by * 1000, rows, &map1, 0 + (int) bx, &map2, 0 + (int) bx, 0, 0, length, 0, c);
+  chain_wgmma<k0_parts> (smem, in0 + (long long) bx * 2000 + (long long) by * 1000, rows, &map1, (int) bx, &map2, (int) bx, 0, 0, length, 0, c);
 #else
   __trap ();
 #endif

@@ -132,7 +132,7 @@ extern "C" __global__ void __launch_bounds__ (512, 1) k0_stream (const ms_f16 *_
 #pragma unroll
   for (int m = 0; m < M; m++) {
     const float v = ms_quad_sum (y4[m]);
-    if (t == 0 && wn == 0) stats[(0 + m * 8 + g) * 16 + wk] = v;
+    if (t == 0 && wn == 0) stats[(m * 8 + g) * 16 + wk] = v;
   }
   __syncthreads ();
   ms_wait_inputs (); // nothing before this writes, or reads what earlier launches write, unless it has waited by itself

@@ -136,7 +136,7 @@ extern "C" __global__ void __launch_bounds__ (512, 1) __cluster_dims__ (2, 1, 1)
 #pragma unroll
   for (int m = 0; m < M; m++) {
     const float v = ms_quad_sum (y4[m]);
-    if (t == 0 && wn == 0) stats[(0 + m * 8 + g) * 16 + wk] = v;
+    if (t == 0 && wn == 0) stats[(m * 8 + g) * 16 + wk] = v;
   }
   __syncthreads ();
   stream_meet ();

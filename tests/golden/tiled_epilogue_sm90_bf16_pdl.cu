@@ -116,7 +116,7 @@ struct k0_parts {
     (void) a, (void) f, (void) l;
 #pragma unroll
     for (int k = 0; k < 4; k++) {
-      ms_wgmma<type, N>::add (d[0], ms_tile_descriptor (a + 0 + k * 2, 16), ms_tile_descriptor (b + 1024 + k * 128, 8192)); // %4 = matmul (%0, %1)
+      ms_wgmma<type, N>::add (d[0], ms_tile_descriptor (a + k * 2, 16), ms_tile_descriptor (b + 1024 + k * 128, 8192)); // %4 = matmul (%0, %1)
     }
   }
   MS_DEVICE void finish (const float (&d)[SUMS][N / 2], const float (&y)[STATS > 0 ? STATS : 1][2], int group) const {
