@@ -460,8 +460,8 @@ static bool column_major (const generator *w, int i) {
                                                                          : false;
 }
 
-/* Loads rows x columns of operand i from (row, column) on into the product's shared memory: value 0 outside. k_dim is
-   the dimension that is contracted; positions that either operand lacks are 0. */
+/* Loads rows x columns of operand i from (row, column) on into the product's shared memory: value 0 outside, and
+   from place n<k_limit> of the contracted dimension on (-1: no such limit), which either operand lacks. */
 static void print_operand (generator *w, int i, int rows, int columns, const char *row, const char *column,
                            const char *put, int k_limit) {
   const int *dim = w->d.dim[i];
