@@ -14,6 +14,11 @@ int64_t cuda_stride (const mugraph_shape *s, int d) {
   return n;
 }
 
+const char *cuda_axis (int axis) {
+  static const char *const text[] = {"x", "y", "z"};
+  return text[axis];
+}
+
 void cuda_print_begin (cuda_text *t, const mugraph_block *b, const mugraph_op *o, const mugraph_shape *data, int d0,
                        int d1, int64_t unit) {
   for (int g = 0; g < 3; g++) {

@@ -5,6 +5,9 @@
 #include "launches.h"
 #include "walk.h"
 
+/* "x", "y", "z": grid axis 0, 1, 2. */
+const char *cuda_axis (int axis);
+
 /* A tensor's dimensions and strides (elements) aligned at the right of four, missing dimensions 1. */
 void cuda_aligned (const mugraph_shape *, int dim[4], int64_t stride[4]);
 void cuda_dense_strides (const int dim[4], int64_t stride[4]);

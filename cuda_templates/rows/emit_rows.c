@@ -24,36 +24,63 @@ typedef struct {
 } printer;
 
 #define P(...) cuda_print (&p->e->body, __VA_ARGS__)
+#define BLOCK(...) cuda_block (&p->e->body, __VA_ARGS__)
+#define NAME CUDA_NAME
+
+enum { PLACE = 160 };
 
 static const cuda_tensor *input_of (const printer *p, int i) { return &p->e->tensor[p->kernel->in[p->b->op[i].in[0]]]; }
 static bool is_input (const printer *p, int i) { return p->s.needed[i] && p->b->op[i].kind == MUGRAPH_OP_INPUT; }
 
-/* Start of a row within the block's part of a tensor: rows are numbered over the leading dimensions of the widest tile.
- */
-static void print_row (printer *p, const mugraph_op *o, const mugraph_shape *data) {
-  if (mugraph_all_rows (&o->shape) == 1) return;
-  for (int d = 0; d + 1 < o->shape.n_dims; d++)
-    if (o->shape.dim[d] > 1) P (" + row%d * %lldLL", o->shape.n_dims - d, (long long) cuda_stride (data, d));
+/* Where a row begins within the block's part of a tensor, as " + row2 * 64LL": rows are numbered over the leading
+   dimensions of the widest tile. Returns text. */
+static const char *row_terms (const mugraph_op *o, const mugraph_shape *data, char text[PLACE]) {
+  size_t n = 0;
+  *text = 0;
+  if (mugraph_all_rows (&o->shape) > 1)
+    for (int d = 0; d + 1 < o->shape.n_dims; d++)
+      if (o->shape.dim[d] > 1)
+        n += (size_t) snprintf (text + n, PLACE - n, " + row%d * %lldLL", o->shape.n_dims - d,
+                                (long long) cuda_stride (data, d));
+  return text;
+}
+
+/* A thread's place: its lane among those of a row, its warp among those of a row, its row among those of the block at a
+ * time. */
+static void print_threads (printer *p) {
+  const cuda_rows *s = &p->s;
+  BLOCK ("const int lane = threadIdx.x % $lanes;\n", NAME ("lanes", s->lanes));
+  cuda_print_place (&p->e->body, p->b, s->split);
+  if (s->lanes < 32)
+    BLOCK ("constexpr int warp = 0;\n"
+           "const int group = threadIdx.x / $lanes;\n",
+           NAME ("lanes", s->lanes));
+  else if (s->groups > 1)
+    BLOCK ("const int warp = threadIdx.x / 32 % $warps, group = threadIdx.x / $threads;\n",
+           NAME ("warps", s->row_warps), NAME ("threads", 32 * s->row_warps));
+  else
+    P ("const int warp = threadIdx.x / 32;\n"
+       "constexpr int group = 0;\n");
+  BLOCK ("const int first = ((rank * $warps + warp) * $lanes + lane) * PIECE;\n", NAME ("warps", s->row_warps),
+         NAME ("lanes", s->lanes));
 }
 
 static void print_geometry (printer *p) {
   const cuda_rows *s = &p->s;
-  P ("  // %d rows of %d: %d at a time, %d warps x %d blocks each, %d x %d elements a thread\n", s->rows, s->n,
-     s->groups, s->row_warps, s->split, s->pieces, s->piece);
-  P ("  constexpr int PIECES = %d, PIECE = %d, STRIDE = %d;\n", s->pieces, s->piece,
-     s->piece * s->lanes * s->row_warps * s->split);
-  P ("  const int lane = threadIdx.x %% %d;\n", s->lanes);
-  cuda_print_place (&p->e->body, p->b, s->split);
-  if (s->lanes < 32) P ("  constexpr int warp = 0;\n  const int group = threadIdx.x / %d;\n", s->lanes);
-  else if (s->groups > 1)
-    P ("  const int warp = threadIdx.x / 32 %% %d, group = threadIdx.x / %d;\n", s->row_warps, 32 * s->row_warps);
-  else P ("  const int warp = threadIdx.x / 32;\n  constexpr int group = 0;\n");
-  P ("  const int first = ((rank * %d + warp) * %d + lane) * PIECE;\n", s->row_warps, s->lanes);
+  BLOCK (
+      "// $rows rows of $n: $groups at a time, $warps warps x $split blocks each, $pieces x $piece elements a thread\n"
+      "constexpr int PIECES = $pieces, PIECE = $piece, STRIDE = $stride;\n",
+      NAME ("rows", s->rows), NAME ("n", s->n), NAME ("groups", s->groups), NAME ("warps", s->row_warps),
+      NAME ("split", s->split), NAME ("pieces", s->pieces), NAME ("piece", s->piece),
+      NAME ("stride", s->piece * s->lanes * s->row_warps * s->split));
+  print_threads (p);
   if (s->axis >= 0 && s->full % s->n)
-    P ("  const int columns = min (%d, %d - (int) b%c * %d);\n", s->n, s->full, "xyz"[s->axis], s -> n);
-  else P ("  constexpr int columns = %d;\n", s->n);
+    BLOCK ("const int columns = min ($n, $full - (int) b$axis * $n);\n", NAME ("n", s->n), NAME ("full", s->full),
+           NAME ("axis", cuda_axis (s->axis)));
+  else BLOCK ("constexpr int columns = $n;\n", NAME ("n", s->n));
   if (s->levels && s->row_warps * s->split > 1)
-    P ("  __shared__ __align__ (16) float buffer[%d];\n", s->levels * s->groups * s->widest * s->row_warps * s->split);
+    BLOCK ("__shared__ __align__ (16) float buffer[$n];\n",
+           NAME ("n", s->levels * s->groups * s->widest * s->row_warps * s->split));
   for (int i = 0; i < p->b->n_ops; i++)
     if (is_input (p, i)) cuda_print_iterator (p->e, p->kernel, i);
     else if (p->b->op[i].kind == MUGRAPH_OP_OUTPUT) cuda_print_saver (p->e, p->kernel, i);
@@ -62,8 +89,10 @@ static void print_geometry (printer *p) {
 /* row<d>: index along the d-th dimension from the end (2 and up); live: inside of the data. */
 static void print_row_index (printer *p) {
   const cuda_rows *s = &p->s;
-  P ("    const int row = %s;\n", mugraph_ceil_div (s->rows, s->groups) > 1 ? "at * GROUPS + group" : "group");
-  P ("    bool live = row < %d;\n", s->rows);
+  BLOCK ("const int row = $row;\n"
+         "bool live = row < $rows;\n",
+         NAME ("row", mugraph_ceil_div (s->rows, s->groups) > 1 ? "at * GROUPS + group" : "group"),
+         NAME ("rows", s->rows));
   if (s->wide < 0) return;
   const mugraph_op *w = &p->b->op[s->wide];
   int64_t below = 1;
@@ -76,7 +105,8 @@ static void print_row_index (printer *p) {
     below *= n;
     const mugraph_split *split = &w->split[d];
     if (split->full && split->axis >= 0 && split->full % n)
-      P ("    live = live && row%d < %d - (int) b%c * %d;\n", w->shape.n_dims - d, split->full, "xyz"[split->axis], n);
+      BLOCK ("live = live && row$d < $full - (int) b$axis * $n;\n", NAME ("d", w->shape.n_dims - d),
+             NAME ("full", split->full), NAME ("axis", cuda_axis (split->axis)), NAME ("n", n));
   }
 }
 
@@ -88,7 +118,8 @@ static void print_dead_blocks (printer *p) {
   for (int d = 0; d + 1 < w->shape.n_dims; d++)
     if (w->shape.dim[d] == 1 && w->split[d].full && w->split[d].axis >= 0 &&
         w->split[d].full < p->b->grid[w->split[d].axis])
-      P ("    live = live && (int) b%c < %d;\n", "xyz"[w->split[d].axis], w -> split[d].full);
+      BLOCK ("live = live && (int) b$axis < $full;\n", NAME ("axis", cuda_axis (w->split[d].axis)),
+             NAME ("full", w->split[d].full));
 }
 
 static void print_loads (printer *p, int pass) {
@@ -96,17 +127,16 @@ static void print_loads (printer *p, int pass) {
     if (!is_input (p, i) || p->computed[i] != pass) continue;
     const mugraph_op *o = &p->b->op[i];
     const cuda_tensor *data = input_of (p, i);
-    if (mugraph_cols (&o->shape) == 1) {
-      P ("    const float c%d = live ? ms_load (p%d", i, i);
-      print_row (p, o, &data->shape);
-      P (") : 0.0f;\n");
-      continue;
-    }
-    P ("    rows_piece<%s, PIECE> d%d[PIECES];\n#pragma unroll\n    for (int e = 0; e < PIECES; e++) rows_load "
-       "(d%d[e], p%d",
-       cuda_type (data->dtype), i, i, i);
-    print_row (p, o, &data->shape);
-    P (" + first + e * STRIDE, %s);\n", p->s.even ? "live" : "live && first + e * STRIDE < columns");
+    char place[PLACE];
+    row_terms (o, &data->shape, place);
+    if (mugraph_cols (&o->shape) == 1)
+      BLOCK ("const float c$i = live ? ms_load (p$i$row) : 0.0f;\n", NAME ("i", i), NAME ("row", place));
+    else
+      BLOCK ("rows_piece<$type, PIECE> d$i[PIECES];\n"
+             "#pragma unroll\n"
+             "for (int e = 0; e < PIECES; e++) rows_load (d$i[e], p$i$row + first + e * STRIDE, $valid);\n",
+             NAME ("type", cuda_type (data->dtype)), NAME ("i", i), NAME ("row", place),
+             NAME ("valid", p->s.even ? "live" : "live && first + e * STRIDE < columns"));
   }
 }
 
@@ -173,9 +203,12 @@ static void plan_passes (printer *p) {
 static void print_widened (printer *p) {
   for (int i = 0; i < p->b->n_ops; i++)
     if (is_widened (p, i))
-      P ("    float w%d[PIECES][PIECE];\n#pragma unroll\n    for (int e = 0; e < PIECES; e++)\n#pragma unroll\n"
-         "      for (int j = 0; j < PIECE; j++) w%d[e][j] = rows_at (d%d[e], j);\n",
-         i, i, i);
+      BLOCK ("float w$i[PIECES][PIECE];\n"
+             "#pragma unroll\n"
+             "for (int e = 0; e < PIECES; e++)\n"
+             "#pragma unroll\n"
+             "  for (int j = 0; j < PIECE; j++) w$i[e][j] = rows_at (d$i[e], j);\n",
+             NAME ("i", i));
 }
 
 static void print_kept (printer *p, uint64_t done) {
@@ -183,114 +216,162 @@ static void print_kept (printer *p, uint64_t done) {
     if (p->kept[i] && p->computed[i] == p->pass && done >> i & 1) P ("          k%d[e][j] = v%d;\n", i, i);
 }
 
-/* One pass over the elements, one exchange: all reductions of a level. */
-static void print_level (printer *p, int level) {
-  const cuda_rows *s = &p->s;
-  cuda_walk w = {.g = p->e->g,
-                 .kernel = p->kernel,
-                 .prefix = "v",
-                 .materialised = is_materialised,
-                 .shift = is_shifted,
-                 .value = own_value,
-                 .user = p};
-  int n = 0;
-  unsigned maxima = 0;
-  bool shift = s->shifted && s->shift_level == level;
+/* What one level adds up: its reductions, each at a place of the sums, and the maximum that exponentials subtract. */
+typedef struct {
+  int level, n;
   int at[MUGRAPH_BLOCK_OPS];
+  int shift_at;    /* -1: none of this level */
+  unsigned maxima; /* bits: places that are maxima, not sums */
+  int chains;      /* independent sums of a place: no addition waits for the last one */
+} sums;
+
+static sums sums_of (const printer *p, int level) {
+  sums x = {.level = level, .shift_at = -1, .chains = p->s.piece < 4 ? p->s.piece : 4};
   for (int i = 0; i < p->b->n_ops; i++) {
     if (!is_reduced (p, i, level)) continue;
-    if (p->b->op[i].kind == MUGRAPH_OP_MAX) maxima |= 1u << n;
-    at[i] = n++;
+    if (p->b->op[i].kind == MUGRAPH_OP_MAX) x.maxima |= 1u << x.n;
+    x.at[i] = x.n++;
   }
-  int shift_at = n;
-  if (shift) maxima |= 1u << n++;
-  int chains = s->piece < 4 ? s->piece : 4; /* independent sums: no addition waits for the last one */
-  P ("    float s%d[%d][%d];\n    rows_clear<%uu> (s%d);\n", level, n, chains, maxima, level);
-  for (int i = 0; i < p->b->n_ops; i++)
-    if (p->kept[i] && p->computed[i] == level) P ("    float k%d[PIECES][PIECE];\n", i);
-  P ("#pragma unroll\n    for (int e = 0; e < PIECES; e++)\n");
-  if (!s->even) P ("      if (first + e * STRIDE < columns)\n");
-  P ("#pragma unroll\n        for (int j = 0; j < PIECE; j++) {\n");
-  if (chains > 1) P ("          const int c = j %% %d;\n", chains);
-  else P ("          constexpr int c = 0;\n");
+  if (p->s.shifted && p->s.shift_level == level) x.maxima |= 1u << x.n, x.shift_at = x.n++;
+  return x;
+}
+
+static cuda_walk walk_of (printer *p) {
+  return (cuda_walk){.g = p->e->g,
+                     .kernel = p->kernel,
+                     .prefix = "v",
+                     .materialised = is_materialised,
+                     .shift = is_shifted,
+                     .value = own_value,
+                     .user = p};
+}
+
+/* Adds what operator i reduces, the value v<a>, at one element. */
+static void print_addition (printer *p, const sums *x, int i, int a) {
+  bool maximum = p->b->op[i].kind == MUGRAPH_OP_MAX,
+       squares = mugraph_op_table[p->b->op[i].kind].statistic == MUGRAPH_OF_RMS;
+  BLOCK (maximum   ? "s$level[$at][c] = fmaxf (s$level[$at][c], v$a);\n"
+         : squares ? "s$level[$at][c] += v$a * v$a;\n"
+                   : "s$level[$at][c] += v$a;\n",
+         NAME ("level", x->level), NAME ("at", x->at[i]), NAME ("a", a));
+}
+
+/* The pass over the elements. */
+static void print_pass (printer *p, const sums *x) {
+  cuda_walk w = walk_of (p);
   uint64_t done = 0;
+  P ("#pragma unroll\n"
+     "for (int e = 0; e < PIECES; e++)\n");
+  if (!p->s.even) P ("if (first + e * STRIDE < columns)\n");
+  P ("#pragma unroll\n"
+     "for (int j = 0; j < PIECE; j++) {\n");
+  if (x->chains > 1) BLOCK ("const int c = j % $chains;\n", NAME ("chains", x->chains));
+  else P ("constexpr int c = 0;\n");
   for (int i = 0; i < p->b->n_ops; i++) {
-    if (!s->needed[i]) continue;
-    if (shift && p->stable[i]) {
-      int a = p->b->op[i].in[0];
-      cuda_print_walk (&p->e->body, &w, a, &done);
-      P ("          s%d[%d][c] = fmaxf (s%d[%d][c], v%d);\n", level, shift_at, level, shift_at, a);
-    }
-    if (!is_reduced (p, i, level)) continue;
     int a = p->b->op[i].in[0];
+    bool shifts = x->shift_at >= 0 && p->stable[i], reduces = is_reduced (p, i, x->level);
+    if (!p->s.needed[i] || (!shifts && !reduces)) continue;
     cuda_print_walk (&p->e->body, &w, a, &done);
-    switch (p->b->op[i].kind) {
-    case MUGRAPH_OP_MAX: P ("          s%d[%d][c] = fmaxf (s%d[%d][c], v%d);\n", level, at[i], level, at[i], a); break;
-    case MUGRAPH_OP_RMS_NORM:
-    case MUGRAPH_OP_ACCUM_RMS: P ("          s%d[%d][c] += v%d * v%d;\n", level, at[i], a, a); break;
-    default: P ("          s%d[%d][c] += v%d;\n", level, at[i], a);
-    }
+    if (shifts)
+      BLOCK ("s$level[$at][c] = fmaxf (s$level[$at][c], v$a);\n", NAME ("level", x->level), NAME ("at", x->shift_at),
+             NAME ("a", a));
+    if (reduces) print_addition (p, x, i, a);
   }
   print_kept (p, done);
-  P ("        }\n    float x%d[%d];\n    rows_fold<%uu> (x%d, s%d);\n", level, n, maxima, level, level);
-  if (level == 1) print_widened (p);
-  P ("    rows_exchange<%d, %d, %d, %d, %uu> (x%d, ", s->lanes, s->row_warps, s->split, n, maxima, level);
+  P ("}\n");
+}
+
+/* The exchange of all threads of a row, through `buffer` where they are more than a warp. */
+static void print_exchange (printer *p, const sums *x) {
+  const cuda_rows *s = &p->s;
+  char place[PLACE] = "(float *) 0";
   if (s->row_warps * s->split > 1) {
-    P ("buffer + ");
-    if (level > 1) P ("(%d + group)", (level - 1) * s->groups);
-    else P ("group");
-    P (" * %d, warp, rank);\n", s->widest * s->row_warps * s->split);
-  } else P ("(float *) 0, warp, rank);\n");
-  for (int i = 0; i < p->b->n_ops; i++) {
-    if (!is_reduced (p, i, level)) continue;
-    const mugraph_op *o = &p->b->op[i];
-    bool rms = mugraph_op_table[o->kind].statistic == MUGRAPH_OF_RMS;
-    bool mean = rms || o->kind == MUGRAPH_OP_MEAN || o->kind == MUGRAPH_OP_ACCUM_MEAN;
-    P ("    const float r%d = %sx%d[%d]%s", i,
-       o->kind == MUGRAPH_OP_RMS_NORM ? "rsqrtf ("
-       : rms                          ? "ms_sqrt ("
-                                      : "",
-       level, at[i], mean ? " * (1.0f / (float) columns)" : "");
-    if (rms) {
-      P (" + ");
-      cuda_print_number (&p->e->body, o->c[0]);
-      P (")");
-    }
-    P (";");
-    cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
+    int before = (x->level - 1) * s->groups, words = s->widest * s->row_warps * s->split;
+    if (before) snprintf (place, sizeof place, "buffer + (%d + group) * %d", before, words);
+    else snprintf (place, sizeof place, "buffer + group * %d", words);
   }
-  if (shift) P ("    const float shift = x%d[%d];\n", level, shift_at);
+  BLOCK ("rows_exchange<$lanes, $warps, $split, $n, ${maxima}u> (x$level, $place, warp, rank);\n",
+         NAME ("lanes", s->lanes), NAME ("warps", s->row_warps), NAME ("split", s->split), NAME ("n", x->n),
+         NAME ("maxima", x->maxima), NAME ("level", x->level), NAME ("place", place));
+}
+
+/* What a reduction is, of what was exchanged. */
+static void print_reduced (printer *p, const sums *x, int i) {
+  const mugraph_op *o = &p->b->op[i];
+  bool rms = mugraph_op_table[o->kind].statistic == MUGRAPH_OF_RMS;
+  bool mean = rms || mugraph_op_table[o->kind].statistic == MUGRAPH_OF_MEAN;
+  cuda_text epsilon = {0};
+  if (rms) cuda_print_number (&epsilon, o->c[0]);
+  BLOCK (rms    ? "const float r$i = $root (x$level[$at] * (1.0f / (float) columns) + $epsilon);"
+         : mean ? "const float r$i = x$level[$at] * (1.0f / (float) columns);$root$epsilon"
+                : "const float r$i = x$level[$at];$root$epsilon",
+         NAME ("i", i), NAME ("level", x->level), NAME ("at", x->at[i]),
+         NAME ("root", !rms                             ? ""
+                       : o->kind == MUGRAPH_OP_RMS_NORM ? "rsqrtf"
+                                                        : "ms_sqrt"),
+         NAME ("epsilon", rms ? epsilon.data : ""));
+  cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
+  cuda_text_free (&epsilon);
+}
+
+/* One pass over the elements, one exchange: all reductions of a level. */
+static void print_level (printer *p, int level) {
+  const sums x = sums_of (p, level);
+  BLOCK ("float s$level[$n][$chains];\n"
+         "rows_clear<${maxima}u> (s$level);\n",
+         NAME ("level", level), NAME ("n", x.n), NAME ("chains", x.chains), NAME ("maxima", x.maxima));
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (p->kept[i] && p->computed[i] == level) BLOCK ("float k$i[PIECES][PIECE];\n", NAME ("i", i));
+  print_pass (p, &x);
+  BLOCK ("float x$level[$n];\n"
+         "rows_fold<${maxima}u> (x$level, s$level);\n",
+         NAME ("level", level), NAME ("n", x.n), NAME ("maxima", x.maxima));
+  if (level == 1) print_widened (p);
+  print_exchange (p, &x);
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (is_reduced (p, i, level)) print_reduced (p, &x, i);
+  if (x.shift_at >= 0) BLOCK ("const float shift = x$level[$at];\n", NAME ("level", level), NAME ("at", x.shift_at));
+}
+
+/* A tile of one column: one thread of the row stores it. */
+static void print_store_row (printer *p, int i, const char *once, const char *place) {
+  cuda_walk w = walk_of (p);
+  uint64_t done = 0;
+  int value = p->b->op[i].in[0];
+  BLOCK ("if (live$once && rank == 0 && warp == 0 && lane == 0) {\n", NAME ("once", once));
+  cuda_print_walk (&p->e->body, &w, value, &done);
+  BLOCK ("ms_store (o$i$row, v$value);\n"
+         "}\n",
+         NAME ("i", i), NAME ("row", place), NAME ("value", value));
+}
+
+static void print_store_pieces (printer *p, int i, const char *once, const char *place) {
+  cuda_walk w = walk_of (p);
+  uint64_t done = 0;
+  int value = p->b->op[i].in[0];
+  P ("#pragma unroll\n"
+     "for (int e = 0; e < PIECES; e++) {\n"
+     "  float y[PIECE];\n"
+     "#pragma unroll\n"
+     "  for (int j = 0; j < PIECE; j++) {\n");
+  cuda_print_walk (&p->e->body, &w, value, &done);
+  BLOCK ("    y[j] = v$value;\n"
+         "  }\n"
+         "  if (live$once$valid) rows_store (o$i$row + first + e * STRIDE, y);\n"
+         "}\n",
+         NAME ("value", value), NAME ("once", once),
+         NAME ("valid", p->s.even ? "" : " && first + e * STRIDE < columns"), NAME ("i", i), NAME ("row", place));
 }
 
 static void print_stores (printer *p) {
-  cuda_walk w = {.g = p->e->g,
-                 .kernel = p->kernel,
-                 .prefix = "v",
-                 .materialised = is_materialised,
-                 .shift = is_shifted,
-                 .value = own_value,
-                 .user = p};
   for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
     const mugraph_op *o = &p->b->op[i];
+    char place[PLACE];
     if (o->kind != MUGRAPH_OP_OUTPUT) continue;
-    const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver++]];
-    bool once = mugraph_all_rows (&o->shape) == 1 && p->s.rows > 1;
-    uint64_t done = 0;
-    if (mugraph_cols (&o->shape) == 1) {
-      P ("    if (live%s && rank == 0 && warp == 0 && lane == 0) {\n", once ? " && row == 0" : "");
-      cuda_print_walk (&p->e->body, &w, o->in[0], &done);
-      P ("      ms_store (o%d", i);
-      print_row (p, o, &out->shape);
-      P (", v%d);\n    }\n", o->in[0]);
-      continue;
-    }
-    P ("#pragma unroll\n    for (int e = 0; e < PIECES; e++) {\n      float y[PIECE];\n#pragma unroll\n      for (int "
-       "j = 0; j < PIECE; j++) {\n");
-    cuda_print_walk (&p->e->body, &w, o->in[0], &done);
-    P ("        y[j] = v%d;\n      }\n      if (live%s%s) rows_store (o%d", o->in[0], once ? " && row == 0" : "",
-       p->s.even ? "" : " && first + e * STRIDE < columns", i);
-    print_row (p, o, &out->shape);
-    P (" + first + e * STRIDE, y);\n    }\n");
+    row_terms (o, &p->e->tensor[p->kernel->out[saver++]].shape, place);
+    const char *once = mugraph_all_rows (&o->shape) == 1 && p->s.rows > 1 ? " && row == 0" : "";
+    if (mugraph_cols (&o->shape) == 1) print_store_row (p, i, once, place);
+    else print_store_pieces (p, i, once, place);
   }
 }
 
@@ -323,7 +404,10 @@ void cuda_emit_rows (cuda_emitter *e, int k, const cuda_plan *plan) {
   print_geometry (p);
   if (late) P ("  ms_wait_inputs ();\n");
   int turns = mugraph_ceil_div (s->rows, s->groups);
-  if (turns > 1) P ("  constexpr int GROUPS = %d;\n  for (int at = 0; at < %d; at++) {\n", s->groups, turns);
+  if (turns > 1)
+    BLOCK ("constexpr int GROUPS = $groups;\n"
+           "for (int at = 0; at < $turns; at++) {\n",
+           NAME ("groups", s->groups), NAME ("turns", turns));
   else P ("  {\n");
   print_row_index (p);
   print_dead_blocks (p);
