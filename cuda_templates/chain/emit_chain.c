@@ -20,6 +20,8 @@ typedef struct {
 } printer;
 
 #define P(...) cuda_print (&p->e->body, __VA_ARGS__)
+#define BLOCK(...) cuda_block (&p->e->body, __VA_ARGS__)
+#define NAME CUDA_NAME
 
 static const double LOG2E = 1.4426950408889634;
 
@@ -129,99 +131,144 @@ static void walk (printer *p, int where, int i, uint64_t *done) {
   cuda_print_walk (&p->e->body, &walker, i, done);
 }
 
+/* Every element of A's fragments: a[k][e] holds columns `column` and the next one. */
+static const char each_element[] = "#pragma unroll\n"
+                                   "for (int k = 0; k < N; k++)\n"
+                                   "#pragma unroll\n"
+                                   "  for (int e = 0; e < 4; e++) {\n"
+                                   "    const int column = k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3);\n"
+                                   "    auto value = [&] (float x) {\n";
+
+/* Operator i, a sum or mean along the rows of A: r<i>. */
+static void print_row_sum (printer *p, int i) {
+  const mugraph_op *o = &p->b->op[i];
+  uint64_t done = 0;
+  BLOCK ("float r$i[2] = {};\n", NAME ("i", i));
+  P ("%s", each_element);
+  walk (p, OF_A, o->in[0], &done);
+  BLOCK ("  return v$value;\n"
+         "};\n"
+         "if (column < DEPTH) r$i[e & 1] += value (ms_low<type> (a[k][e]));\n"
+         "if (column + 1 < DEPTH) r$i[e & 1] += value (ms_high<type> (a[k][e]));\n"
+         "}\n",
+         NAME ("value", o->in[0]), NAME ("i", i));
+  for (int h = 0; h < 2; h++)
+    BLOCK ("r$i[$h] = ms_quad_sum (r$i[$h])$mean;\n", NAME ("i", i), NAME ("h", h),
+           NAME ("mean", o->kind == MUGRAPH_OP_MEAN ? " / DEPTH" : ""));
+}
+
+/* A's elements, where they are not multiplied as they are stored. */
+static void print_a_map (printer *p) {
+  uint64_t done = 0;
+  P ("%s", each_element);
+  walk (p, OF_A, p->c.a_map, &done);
+  BLOCK ("  return v$value;\n"
+         "};\n"
+         "const float low = column < DEPTH ? value (ms_low<type> (a[k][e])) : 0.0f, high = column + 1 < DEPTH ? value "
+         "(ms_high<type> (a[k][e])) : 0.0f;\n"
+         "a[k][e] = ms_pack<type> (low, high);\n"
+         "}\n",
+         NAME ("value", p->c.a_map));
+}
+
+/* What the scores of a row are multiplied by. */
+static void print_factor (printer *p) {
+  const cuda_chain *c = &p->c;
+  P ("fix[h][0] = ");
+  print_number (p, c->plain ? LOG2E * c->slope : 1.0);
+  for (int k = 0; k < c->n_factors; k++) {
+    const mugraph_op *o = &p->b->op[c->factor[k]];
+    if (o->kind == MUGRAPH_OP_RMS_NORM) {
+      P (" * rsqrtf (squares[h] / DEPTH + ");
+      print_number (p, o->c[0]);
+      P (")");
+    } else P (o->kind == MUGRAPH_OP_DIV ? " / v%d" : " * v%d", cuda_chain_factor (p->b, c->factor[k]));
+  }
+  P (";\n");
+}
+
+/* The values of rows g and g + 8 that do not change over the loop. */
+static void print_row_values (printer *p) {
+  const cuda_chain *c = &p->c;
+  uint64_t done = 0;
+  P ("#pragma unroll\n"
+     "for (int h = 0; h < 2; h++) {\n");
+  for (int k = 0; k < c->n_fixed; k++) {
+    walk (p, OF_ROW, c->fixed[k], &done);
+    BLOCK ("fix[h][$at] = v$value;\n", NAME ("at", fixed_at (p, c->fixed[k])), NAME ("value", c->fixed[k]));
+  }
+  for (int k = 0; k < c->n_factors; k++)
+    if (p->b->op[c->factor[k]].kind != MUGRAPH_OP_RMS_NORM)
+      walk (p, OF_ROW, cuda_chain_factor (p->b, c->factor[k]), &done);
+  if (c->n_factors) print_factor (p);
+  P ("}\n");
+}
+
 /* Sums along the rows of A, changes of A's elements, values of the rows. */
 static void print_fixed (printer *p) {
   const cuda_chain *c = &p->c;
-  const mugraph_block *b = p->b;
   uint64_t seen = row_values (p);
-  P ("  template <int N> MS_DEVICE static void fixed (float (&fix)[2][%d], unsigned (&a)[N][4], int row, int rows, "
-     "const context &c) {\n",
-     fixed_values (p) ? fixed_values (p) : 1);
-  P ("    (void) fix, (void) a, (void) row, (void) rows, (void) c;\n");
-  const char *each =
-      "#pragma unroll\n    for (int k = 0; k < N; k++)\n#pragma unroll\n      for (int e = 0; e < 4; e++) {\n"
-      "        const int column = k * 16 + (e >> 1) * 8 + 2 * (threadIdx.x & 3);\n";
-  for (int i = 0; i < b->n_ops; i++) {
-    const mugraph_op *o = &b->op[i];
-    if (!(seen >> i & 1) || (o->kind != MUGRAPH_OP_SUM && o->kind != MUGRAPH_OP_MEAN)) continue;
-    uint64_t done = 0;
-    P ("    float r%d[2] = {};\n%s        auto value = [&] (float x) {\n", i, each);
-    walk (p, OF_A, o->in[0], &done);
-    P ("          return v%d;\n        };\n", o->in[0]);
-    P ("        if (column < DEPTH) r%d[e & 1] += value (ms_low<type> (a[k][e]));\n", i);
-    P ("        if (column + 1 < DEPTH) r%d[e & 1] += value (ms_high<type> (a[k][e]));\n      }\n", i);
-    for (int h = 0; h < 2; h++)
-      P ("    r%d[%d] = ms_quad_sum (r%d[%d])%s;\n", i, h, i, h, o->kind == MUGRAPH_OP_MEAN ? " / DEPTH" : "");
-  }
-  if (c->a_map != c->a) {
-    uint64_t done = 0;
-    P ("%s        auto value = [&] (float x) {\n", each);
-    walk (p, OF_A, c->a_map, &done);
-    P ("          return v%d;\n        };\n", c->a_map);
-    P ("        const float low = column < DEPTH ? value (ms_low<type> (a[k][e])) : 0.0f, high = column + 1 < DEPTH ? "
-       "value "
-       "(ms_high<type> (a[k][e])) : 0.0f;\n");
-    P ("        a[k][e] = ms_pack<type> (low, high);\n      }\n");
-  }
   bool norm = false;
-  for (int k = 0; k < c->n_factors; k++) norm |= b->op[c->factor[k]].kind == MUGRAPH_OP_RMS_NORM;
-  if (norm) P ("    float squares[2];\n    chain_squares<type> (a, squares);\n");
-  if (fixed_values (p)) {
-    uint64_t done = 0;
-    P ("#pragma unroll\n    for (int h = 0; h < 2; h++) {\n");
-    for (int k = 0; k < c->n_fixed; k++) {
-      walk (p, OF_ROW, c->fixed[k], &done);
-      P ("      fix[h][%d] = v%d;\n", fixed_at (p, c->fixed[k]), c->fixed[k]);
-    }
-    for (int k = 0; k < c->n_factors; k++)
-      if (b->op[c->factor[k]].kind != MUGRAPH_OP_RMS_NORM) walk (p, OF_ROW, cuda_chain_factor (b, c->factor[k]), &done);
-    if (c->n_factors) {
-      P ("      fix[h][0] = ");
-      print_number (p, c->plain ? LOG2E * c->slope : 1.0);
-      for (int k = 0; k < c->n_factors; k++) {
-        const mugraph_op *o = &b->op[c->factor[k]];
-        if (o->kind == MUGRAPH_OP_RMS_NORM) {
-          P (" * rsqrtf (squares[h] / DEPTH + ");
-          print_number (p, o->c[0]);
-          P (")");
-        } else P (o->kind == MUGRAPH_OP_DIV ? " / v%d" : " * v%d", cuda_chain_factor (b, c->factor[k]));
-      }
-      P (";\n");
-    }
-    P ("    }\n");
-  }
-  P ("  }\n");
+  for (int k = 0; k < c->n_factors; k++) norm |= p->b->op[c->factor[k]].kind == MUGRAPH_OP_RMS_NORM;
+  BLOCK (
+      "template <int N> MS_DEVICE static void fixed (float (&fix)[2][$values], unsigned (&a)[N][4], int row, int rows, "
+      "const context &c) {\n"
+      "  (void) fix, (void) a, (void) row, (void) rows, (void) c;\n",
+      NAME ("values", fixed_values (p) ? fixed_values (p) : 1));
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (seen >> i & 1 && (p->b->op[i].kind == MUGRAPH_OP_SUM || p->b->op[i].kind == MUGRAPH_OP_MEAN))
+      print_row_sum (p, i);
+  if (c->a_map != c->a) print_a_map (p);
+  if (norm)
+    P ("float squares[2];\n"
+       "chain_squares<type> (a, squares);\n");
+  if (fixed_values (p)) print_row_values (p);
+  P ("}\n");
 }
 
-static void print_scores (printer *p) {
+/* The exponent of a score, in powers of 2 (without exponentials: the score itself). */
+static void print_exponent (printer *p) {
   const cuda_chain *c = &p->c;
-  const mugraph_block *b = p->b;
-  int fixed = fixed_values (p) ? fixed_values (p) : 1, sums = c->n_sums ? c->n_sums : 1;
-  P ("  MS_DEVICE static float exponent (float s, const float (&fix)[%d]) {\n    (void) fix;\n", fixed);
+  BLOCK ("MS_DEVICE static float exponent (float s, const float (&fix)[$fixed]) {\n"
+         "  (void) fix;\n",
+         NAME ("fixed", fixed_values (p) ? fixed_values (p) : 1));
   if (c->plain) {
-    P ("    return s * ");
+    P ("return s * ");
     if (c->n_factors) P ("fix[0]");
     else print_number (p, LOG2E * c->slope);
     P (";\n");
   } else if (c->exponential >= 0) {
     uint64_t done = 0;
-    walk (p, OF_SCORE, b->op[c->exponential].in[0], &done);
-    P ("    return v%d * 1.44269504f;\n", b->op[c->exponential].in[0]);
-  } else P ("    return s;\n");
-  P ("  }\n  MS_DEVICE static float element (float s, float e, const float (&fix)[%d], float (&x)[%d]) {\n    (void) "
-     "s, (void) e, (void) fix, (void) x;\n",
-     fixed, sums);
+    int argument = p->b->op[c->exponential].in[0];
+    walk (p, OF_SCORE, argument, &done);
+    BLOCK ("return v$argument * 1.44269504f;\n", NAME ("argument", argument));
+  } else P ("return s;\n");
+  P ("}\n");
+}
+
+static void print_scores (printer *p) {
+  const cuda_chain *c = &p->c;
   uint64_t done = 0;
+  print_exponent (p);
+  BLOCK ("MS_DEVICE static float element (float s, float e, const float (&fix)[$fixed], float (&x)[$sums]) {\n"
+         "  (void) s, (void) e, (void) fix, (void) x;\n",
+         NAME ("fixed", fixed_values (p) ? fixed_values (p) : 1), NAME ("sums", c->n_sums ? c->n_sums : 1));
   for (int k = 0; k < c->n_sums; k++) {
     walk (p, OF_SCORE, c->addend[k], &done);
-    P (b->op[c->sum[k]].kind == MUGRAPH_OP_ACCUM_RMS ? "    x[%d] += v%d * v%d;\n" : "    x[%d] += v%d;\n", k,
-       c->addend[k], c->addend[k]);
+    BLOCK (p->b->op[c->sum[k]].kind == MUGRAPH_OP_ACCUM_RMS ? "x[$k] += v$addend * v$addend;\n"
+                                                            : "x[$k] += v$addend;\n",
+           NAME ("k", k), NAME ("addend", c->addend[k]));
   }
   walk (p, OF_SCORE, c->operand, &done);
-  P ("    return v%d;\n  }\n", c->operand);
-  P ("  MS_DEVICE static float degree (int k, float f) {\n    (void) k;\n    return ");
+  BLOCK ("  return v$operand;\n"
+         "}\n"
+         "MS_DEVICE static float degree (int k, float f) {\n"
+         "  (void) k;\n"
+         "  return ",
+         NAME ("operand", c->operand));
   for (int k = 0; k < c->n_sums; k++) P ("k == %d ? chain_power<%d> (f) : ", k, c->sum_degree[k]);
-  P ("f;\n  }\n");
+  P ("f;\n"
+     "}\n");
 }
 
 static void print_maps (printer *p) {
@@ -229,11 +276,17 @@ static void print_maps (printer *p) {
   const struct { int where, top, norm; } operand[] = {{OF_B1, c->b1_top, c->b1_norm}, {OF_B2, c->b2_top, c->b2_norm}};
   for (int k = 0; k < 2; k++) {
     uint64_t done = 0;
-    P ("  MS_DEVICE static float b%d_factor (float mean) { return rsqrtf (mean + ", k + 1);
-    print_number (p, operand[k].norm >= 0 ? p->b->op[operand[k].norm].c[0] : 0.0);
-    P ("); }\n  MS_DEVICE static float b%d (float x, float factor) {\n    (void) factor;\n", k + 1);
+    cuda_text epsilon = {0};
+    cuda_print_number (&epsilon, operand[k].norm >= 0 ? p->b->op[operand[k].norm].c[0] : 0.0);
+    BLOCK ("MS_DEVICE static float b${k}_factor (float mean) { return rsqrtf (mean + $epsilon); }\n"
+           "MS_DEVICE static float b$k (float x, float factor) {\n"
+           "  (void) factor;\n",
+           NAME ("k", k + 1), NAME ("epsilon", epsilon.data ? epsilon.data : ""));
+    cuda_text_free (&epsilon);
     walk (p, operand[k].where, operand[k].top, &done);
-    P ("    return v%d;\n  }\n", operand[k].top);
+    BLOCK ("  return v$top;\n"
+           "}\n",
+           NAME ("top", operand[k].top));
   }
 }
 
@@ -241,71 +294,98 @@ static bool is_column (const printer *p, int saver) {
   return mugraph_cols (&p->b->op[saver].shape) == 1 && p->c.dv > 1;
 }
 
+/* How saver i stores its values of a column and the next one. */
+static const char *store_of (const printer *p, int i, const cuda_tensor *out) {
+  const mugraph_op *o = &p->b->op[i];
+  int last = out->shape.n_dims - 1;
+  bool split = false; /* columns may begin anywhere */
+  for (int g = 0; g < 3; g++) split |= o->map[g] == last && p->b->grid[g] > 1 && o->shape.dim[last] % 2;
+  if (is_column (p, i)) return "if (column == 0) ms_store (to, value (0, o0));\n";
+  if (cuda_stride (&out->shape, last - 1) % 2 || split || p->c.dv % 2)
+    return "if (column < c.columns) ms_store (to + column, value (column, o0));\n"
+           "if (column + 1 < c.columns) ms_store (to + column + 1, value (column + 1, o1));\n";
+  if (out->dtype == MUGRAPH_F32)
+    return "if (column < c.columns) *(float2 *) (to + column) = make_float2 (value (column, o0), value (column + 1, "
+           "o1));\n";
+  return out->dtype == MUGRAPH_BF16 ? "if (column < c.columns) *(unsigned *) (to + column) = ms_pack<ms_bf16> (value "
+                                      "(column, o0), value (column + 1, o1));\n"
+                                    : "if (column < c.columns) *(unsigned *) (to + column) = ms_pack<ms_f16> (value "
+                                      "(column, o0), value (column + 1, o1));\n";
+}
+
 /* What follows the loop, for two columns of one row. */
 static void print_finish (printer *p) {
-  const cuda_chain *c = &p->c;
-  P ("  MS_DEVICE static void finish (const context &c, int row, int column, float o0, float o1, const float "
-     "(&sum)[%d]) {\n    (void) o0, (void) o1, (void) sum;\n",
-     c->n_sums ? c->n_sums : 1);
+  BLOCK ("MS_DEVICE static void finish (const context &c, int row, int column, float o0, float o1, const float "
+         "(&sum)[$sums]) {\n"
+         "  (void) o0, (void) o1, (void) sum;\n",
+         NAME ("sums", p->c.n_sums ? p->c.n_sums : 1));
   for (int i = 0, saver = 0; i < p->b->n_ops; i++) {
-    const mugraph_op *op = &p->b->op[i];
-    if (op->kind != MUGRAPH_OP_OUTPUT) continue;
+    if (p->b->op[i].kind != MUGRAPH_OP_OUTPUT) continue;
     const cuda_tensor *out = &p->e->tensor[p->kernel->out[saver]];
-    int last = out->shape.n_dims - 1;
-    long long row = cuda_stride (&out->shape, last - 1);
-    bool split = false; /* columns may begin anywhere */
-    for (int g = 0; g < 3; g++) split |= op->map[g] == last && p->b->grid[g] > 1 && op->shape.dim[last] % 2;
     uint64_t done = 0;
-    P ("    {\n      auto value = [&] (int column, float o) {\n        (void) column, (void) o;\n");
-    walk (p, OF_RESULT, op->in[0], &done);
-    P ("        return v%d;\n      };\n      %s *to = c.out%d + row * %lldLL;\n", op->in[0], cuda_type (out->dtype),
-       saver, row);
-    if (is_column (p, i)) P ("      if (column == 0) ms_store (to, value (0, o0));\n    }\n");
-    else if (row % 2 || split || c->dv % 2)
-      P ("      if (column < c.columns) ms_store (to + column, value (column, o0));\n"
-         "      if (column + 1 < c.columns) ms_store (to + column + 1, value (column + 1, o1));\n    }\n");
-    else if (out->dtype == MUGRAPH_F32)
-      P ("      if (column < c.columns) *(float2 *) (to + column) = make_float2 (value (column, o0), value (column + "
-         "1, o1));\n    }\n");
-    else
-      P ("      if (column < c.columns) *(unsigned *) (to + column) = ms_pack<%s> (value (column, o0), value (column + "
-         "1, o1));\n    }\n",
-         cuda_type (out->dtype));
+    P ("{\n"
+       "  auto value = [&] (int column, float o) {\n"
+       "    (void) column, (void) o;\n");
+    walk (p, OF_RESULT, p->b->op[i].in[0], &done);
+    BLOCK ("    return v$value;\n"
+           "  };\n"
+           "  $type *to = c.out$saver + row * ${stride}LL;\n"
+           "$store"
+           "}\n",
+           NAME ("value", p->b->op[i].in[0]), NAME ("type", cuda_type (out->dtype)), NAME ("saver", saver),
+           NAME ("stride", cuda_stride (&out->shape, out->shape.n_dims - 2)), NAME ("store", store_of (p, i, out)));
     saver++;
   }
-  P ("  }\n");
+  P ("}\n");
+}
+
+/* What chain.cuh has to know of the shapes and of the schedule. */
+static void print_constants (printer *p) {
+  const cuda_chain *c = &p->c;
+  bool ragged = c->n % c->nt || (c->n_axis >= 0 && c->n_full % c->n);
+  BLOCK (
+      "static constexpr int DEPTH = $depth, WIDTH = $width, LOOP = $loop, TILE = $tile, STAGES = $stages;\n"
+      "static constexpr int ROW_GROUPS = $row_groups, LOOP_GROUPS = $loop_groups, BLOCKS = $blocks, HELPER = $helper;\n"
+      "static constexpr int STATS = $stats, FIXED = $fixed, DEGREE = $degree;\n"
+      "static constexpr bool RAGGED = $ragged, STABLE = $stable, PLAIN = $plain, A_MAP = $a_map, B1_MAP = $b1_map, "
+      "B2_MAP "
+      "= $b2_map, B2_NORM = $b2_norm, B2_SCALE = $b2_scale;\n"
+      "static constexpr bool B1_TURNED = $b1_turned, B2_TURNED = $b2_turned, B1_NORM = $b1_norm, B1_SCALE = "
+      "$b1_scale;\n",
+      NAME ("depth", c->d), NAME ("width", c->dv), NAME ("loop", c->n), NAME ("tile", c->nt),
+      NAME ("stages", c->stages), NAME ("row_groups", c->wm), NAME ("loop_groups", c->wn), NAME ("blocks", c->split),
+      NAME ("helper", c->helper), NAME ("stats", c->n_sums), NAME ("fixed", fixed_values (p)),
+      NAME ("degree", c->exponential >= 0 ? c->degree : 0), NAME ("ragged", ragged),
+      NAME ("stable", c->exponential >= 0), NAME ("plain", c->plain), NAME ("a_map", c->a_map != c->a),
+      NAME ("b1_map", c->b1_top != c->b1_leaf), NAME ("b2_map", c->b2_top != c->b2_leaf),
+      NAME ("b2_norm", c->b2_norm >= 0), NAME ("b2_scale", c->b2_scale), NAME ("b1_turned", c->b1_turned),
+      NAME ("b2_turned", c->b2_turned), NAME ("b1_norm", c->b1_norm >= 0), NAME ("b1_scale", c->b1_scale));
+  if (c->wgmma) return;
+  BLOCK ("static constexpr bool ALIGNED = $aligned;\n"
+         "static constexpr long long B1_PITCH = $b1, B2_PITCH = $b2;\n",
+         NAME ("aligned", c->aligned), NAME ("b1", mugraph_cols (&data_of (p, c->b1)->shape)),
+         NAME ("b2", mugraph_cols (&data_of (p, c->b2)->shape)));
 }
 
 static void print_parts (printer *p) {
   const cuda_chain *c = &p->c;
-  const mugraph_block *b = p->b;
   uint64_t inputs = context_iterators (p);
-  bool ragged = c->n % c->nt || (c->n_axis >= 0 && c->n_full % c->n);
-  P ("\n// %d rows, %d deep, over %d columns; %d columns of the result\n", c->rows, c->d, c->n, c->dv);
-  for (int i = 0; i < b->n_ops; i++) cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
-  P ("struct k%d_parts {\n  typedef %s type;\n  struct context {\n    int length, columns;\n", p->k,
-     cuda_type (c->dtype));
-  for (int i = 0; i < b->n_ops; i++)
-    if (inputs >> i & 1) P ("    const %s *in%d;\n", cuda_type (data_of (p, i)->dtype), i);
+  BLOCK ("\n"
+         "// $rows rows, $depth deep, over $n columns; $width columns of the result\n",
+         NAME ("rows", c->rows), NAME ("depth", c->d), NAME ("n", c->n), NAME ("width", c->dv));
+  for (int i = 0; i < p->b->n_ops; i++) cuda_print_comment (&p->e->body, p->e->g, p->kernel, i);
+  BLOCK ("struct k${k}_parts {\n"
+         "  typedef $type type;\n"
+         "  struct context {\n"
+         "    int length, columns;\n",
+         NAME ("k", p->k), NAME ("type", cuda_type (c->dtype)));
+  for (int i = 0; i < p->b->n_ops; i++)
+    if (inputs >> i & 1)
+      BLOCK ("const $type *in$i;\n", NAME ("type", cuda_type (data_of (p, i)->dtype)), NAME ("i", i));
   for (int k = 0; k < p->kernel->n_out; k++)
-    P ("    %s *out%d;\n", cuda_type (p->e->tensor[p->kernel->out[k]].dtype), k);
-  P ("  };\n  static constexpr int DEPTH = %d, WIDTH = %d, LOOP = %d, TILE = %d, STAGES = %d;\n  static constexpr int "
-     "ROW_GROUPS "
-     "= %d, LOOP_GROUPS = %d, BLOCKS = %d, HELPER = %d;\n",
-     c->d, c->dv, c->n, c->nt, c->stages, c->wm, c->wn, c->split, c->helper);
-  P ("  static constexpr int STATS = %d, FIXED = %d, DEGREE = %d;\n", c->n_sums, fixed_values (p),
-     c->exponential >= 0 ? c->degree : 0);
-  P ("  static constexpr bool RAGGED = %d, STABLE = %d, PLAIN = %d, A_MAP = %d, B1_MAP = %d, B2_MAP = %d, B2_NORM = "
-     "%d, B2_SCALE = %d;\n",
-     ragged, c->exponential >= 0, c->plain, c->a_map != c->a, c->b1_top != c->b1_leaf, c->b2_top != c->b2_leaf,
-     c->b2_norm >= 0, c->b2_scale);
-  P ("  static constexpr bool B1_TURNED = %d, B2_TURNED = %d, B1_NORM = %d, B1_SCALE = %d;\n", c->b1_turned,
-     c->b2_turned, c->b1_norm >= 0, c->b1_scale);
-  if (!c->wgmma) {
-    const mugraph_shape *b1 = &data_of (p, c->b1)->shape, *b2 = &data_of (p, c->b2)->shape;
-    P ("  static constexpr bool ALIGNED = %d;\n  static constexpr long long B1_PITCH = %d, B2_PITCH = %d;\n",
-       c->aligned, mugraph_cols (b1), mugraph_cols (b2));
-  }
+    BLOCK ("$type *out$k;\n", NAME ("type", cuda_type (p->e->tensor[p->kernel->out[k]].dtype)), NAME ("k", k));
+  P ("};\n");
+  print_constants (p);
   print_fixed (p);
   print_scores (p);
   print_maps (p);
@@ -315,9 +395,12 @@ static void print_parts (printer *p) {
 
 /* ---- the kernel ---- */
 
+/* How much of a dimension this block has. */
 static void print_limit (printer *p, const char *name, int axis, int32_t part, int32_t full) {
-  if (axis < 0 || full % part == 0) P ("  const int %s = %d;\n", name, part);
-  else P ("  const int %s = max (0, min (%d, %d - (int) b%c * %d));\n", name, part, full, "xyz"[axis], part);
+  if (axis < 0 || full % part == 0) BLOCK ("const int $name = $part;\n", NAME ("name", name), NAME ("part", part));
+  else
+    BLOCK ("const int $name = max (0, min ($part, $full - (int) b$axis * $part));\n", NAME ("name", name),
+           NAME ("part", part), NAME ("full", full), NAME ("axis", cuda_axis (axis)));
 }
 
 static cuda_arg map_over (const cuda_tensor *t, uint32_t box_rows) {
