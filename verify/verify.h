@@ -1,5 +1,5 @@
 /* Verification: are two µGraphs the same function? By evaluation at random inputs over finite fields (Mirage, OSDI'25,
-   section 5; design point 4), and numerically over float64. One three-level interpreter serves both number types.
+   section 5), and numerically over float64. One three-level interpreter serves both number types.
 
    Fields. p = 2q + 1 with p, q prime, p < 2^31, q < 2^30. An element is a pair (residue mod p, residue mod q).
    exp maps its argument's residue mod q to w^x mod p, with w of order q; its result has no residue mod q, so an
@@ -16,7 +16,7 @@ typedef struct {
   uint64_t seed;
   int trials;               /* >= 1 */
   int threads;              /* 0: all */
-  bool stable;              /* also draw the maxima of stable exponentials at random (design point 5) */
+  bool stable;              /* also draw the maxima of stable exponentials at random (stable.h) */
   double time_limit;        /* seconds, 0: none. When it runs out: VERIFY_UNKNOWN */
   const volatile int *stop; /* NULL: nobody. Once it is set: VERIFY_UNKNOWN, within a second or so */
 } verify_options;
