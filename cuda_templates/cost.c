@@ -75,7 +75,9 @@ static bool before_waiting (const cost_launch *l) {
   do k = (k + 1) % g->n_ops;
   while (g->op[k].kind == MUGRAPH_OP_CONST);
   if (&g->op[k] == l->op) return false;
-  return g->op[k].kind != MUGRAPH_OP_CUSTOM || cuda_generator_of (g->block[g->op[k].block].sched.backend)->waits;
+  if (g->op[k].kind != MUGRAPH_OP_CUSTOM) return true;
+  const cuda_generator *next = cuda_generator_of (g->block[g->op[k].block].sched.backend);
+  return next && next->waits; /* a file may ask for a generator that there is not */
 }
 
 /* Whether it waits for the end of the kernel before: one of the same call that it reads from, or because its generator

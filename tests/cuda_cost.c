@@ -198,6 +198,22 @@ static void test_dependent_kernels (void **state) {
   assert_true (fabs (first.plain - first.pdl - (h100->launch - h100->launch_pdl)) < 1e-9);
 }
 
+/* A file may ask for a generator that there is not: that kernel has no plan, the one before it has a cost. */
+static void test_unknown_generator (void **state) {
+  (void) state;
+  cost_caches caches = {{false}};
+  cost_parts parts;
+  ok (build_rms_norm (&g, 2, 4096, 6144, 128, 64, &error));
+  int k = mugraph_add_custom (&g, 1, (const int[]){g.op[0].out[0]}, (const int32_t[]){1, 1, 1}, 1);
+  mugraph_block *b = &g.block[g.op[k].block];
+  int x = mugraph_block_input (b, 0, (const int[]){-1, -1, -1}, -1);
+  mugraph_block_output (b, mugraph_block_op (b, MUGRAPH_OP_NEG, x, -1, -1), (const int[]){-1, -1, -1});
+  ok (mugraph_finish_custom (&g, k, &error));
+  b->sched.backend = 15;
+  assert_true (isfinite (cost_kernel (&g, 0, h100, &caches, &parts)));
+  assert_true (isinf (cost_kernel (&g, k, h100, &caches, &parts)));
+}
+
 /* Calls side by side: few blocks that take long take little of a full device; where all places are taken, a call takes
    what its blocks hold theirs. */
 static void test_places (void **state) {
@@ -444,6 +460,7 @@ int main (void) {
       cmocka_unit_test (test_matrix_and_special_units),
       cmocka_unit_test (test_warpgroups),
       cmocka_unit_test (test_dependent_kernels),
+      cmocka_unit_test (test_unknown_generator),
       cmocka_unit_test (test_waves),
       cmocka_unit_test (test_clusters_cost),
       cmocka_unit_test (test_misaligned_tiles),

@@ -71,6 +71,7 @@ void cuda_print_block (cuda_text *t, const char *code, const cuda_name *names) {
       const char *at = code + n;
       const int i = read_name (&at, names);
       const char *value = names[i].text ? names[i].text : names[i].number;
+      assert (i < 64); /* bits of used */
       used |= 1ull << i;
       if (alone && *at == '\n' && !*value) {
         code = line = at + 1;
